@@ -1,0 +1,369 @@
+//! What the operator wrote, checked: whoever holds a `Config` holds a valid one.
+//!
+//! `file.rs` takes the TOML apart, `check.rs` makes a `Config` of it or a list of complaints.
+//! One struct per section of the file, so that rooms import their section and config imports no room.
+
+pub(crate) mod check;
+pub(crate) mod file;
+pub(crate) mod identity;
+pub(crate) mod secret;
+pub(crate) mod units;
+pub(crate) mod userfile;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::exchange::{Algorithm, ClientName, DestinationName, ListenerName, Scheme, UserName};
+
+pub(crate) use identity::Identity;
+pub(crate) use secret::Secret;
+pub(crate) use units::{Bytes, Network, PortRange, Rate};
+pub(crate) use userfile::UserLine;
+
+pub use check::load;
+pub use file::{Complaint, Complaints};
+
+/// A whole, valid configuration.
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) source: Source,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) admin: Admin,
+    pub(crate) authentication: Authentication,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) policy: Policy,
+    pub(crate) dns: Dns,
+    pub(crate) connect: Connect,
+    pub(crate) tunnel: Tunnel,
+    pub(crate) forward: Forward,
+    pub(crate) intake: Intake,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) log: Log,
+    pub(crate) drain: Drain,
+    pub(crate) runtime: Runtime,
+    pub(crate) alarms: Alarms,
+}
+
+/// Where a configuration came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// `None`: the embedded default.
+    pub(crate) path: Option<PathBuf>,
+    /// SHA-256 of the text, hex.
+    pub(crate) hash: String,
+    /// The whole configuration as JSON with secrets hidden, for `/config`.
+    pub(crate) shown: serde_json::Value,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Listener {
+    pub(crate) name: ListenerName,
+    pub(crate) address: SocketAddr,
+    pub(crate) dual_stack: bool,
+    /// Empty: everybody.
+    pub(crate) allow_from: Vec<Network>,
+    pub(crate) proxy_protocol_from: Vec<Network>,
+    pub(crate) tls: Option<ListenerTls>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ListenerTls {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) client_user: ClientUser,
+    pub(crate) min_version: TlsVersion,
+    pub(crate) ticket_key_file: Option<PathBuf>,
+    pub(crate) http2: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientUser {
+    Subject,
+    San,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TlsVersion {
+    V1_2,
+    V1_3,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Admin {
+    pub(crate) address: SocketAddr,
+    pub(crate) control_socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Authentication {
+    pub(crate) required: bool,
+    pub(crate) realm: String,
+    /// In the order offered; never empty.
+    pub(crate) schemes: Vec<Scheme>,
+    pub(crate) basic_requires_tls: bool,
+    pub(crate) users_file: PathBuf,
+    /// The users file's lines of our realm; empty where nobody needs the file.
+    pub(crate) users: Vec<UserLine>,
+    /// In the order offered; never empty.
+    pub(crate) digest_algorithms: Vec<Algorithm>,
+    pub(crate) nonce_lifetime: Duration,
+    /// Made at start when missing.
+    pub(crate) nonce_key_file: Option<PathBuf>,
+    pub(crate) failure_rate: Rate,
+    pub(crate) failure_burst: u32,
+    pub(crate) next_nonce: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) name: ClientName,
+    pub(crate) users: Vec<UserName>,
+    pub(crate) networks: Vec<Network>,
+    /// Empty: all.
+    pub(crate) destinations: Vec<DestinationName>,
+    pub(crate) component: Option<String>,
+    pub(crate) priority: Priority,
+    /// `authentication = "none"`: its networks need no credentials.
+    pub(crate) exempt: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    Calls,
+    Messages,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Destination {
+    pub(crate) name: DestinationName,
+    /// The preset it was made from.
+    pub(crate) preset: Option<String>,
+    pub(crate) hosts: Vec<HostRule>,
+    pub(crate) ports: Vec<PortRange>,
+    /// Special-purpose networks that may be dialled all the same.
+    pub(crate) networks: Vec<Network>,
+    /// Published ranges of the service (presets); an answer outside is worth a warning.
+    pub(crate) published: Vec<Network>,
+    pub(crate) sni: Sni,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) max_ttl: Option<Duration>,
+    /// Instead of DNS.
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) connect_budget: Option<Duration>,
+    pub(crate) repeat: Repeat,
+    pub(crate) via: Vec<String>,
+    pub(crate) source: Vec<IpAddr>,
+    pub(crate) report_only: bool,
+}
+
+/// One host of a destination, with the role it has there (a preset has several roles).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostRule {
+    pub(crate) pattern: HostPattern,
+    pub(crate) role: Role,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostPattern {
+    /// Lower case, no trailing dot.
+    Name(Arc<str>),
+    /// `*.cloud.test` as `.cloud.test`: any name with at least one label before it.
+    Suffix(Arc<str>),
+    Addr(IpAddr),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Push,
+    Token,
+    Onboarding,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sni {
+    Off,
+    Match,
+    Require,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    Safe,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) unlisted: Unlisted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unlisted {
+    Refuse,
+    Report,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Dns {
+    /// Empty: the system's.
+    pub(crate) servers: Vec<DnsServer>,
+    pub(crate) min_ttl: Duration,
+    pub(crate) max_ttl: Duration,
+    pub(crate) negative_ttl: Duration,
+    pub(crate) serve_stale: Duration,
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DnsServer {
+    Plain(SocketAddr),
+    Tls(String),
+    Https(String),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Connect {
+    pub(crate) budget: Duration,
+    pub(crate) attempt_delay: Duration,
+    pub(crate) families: Families,
+    pub(crate) quarantine: Duration,
+    pub(crate) quarantine_max: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Families {
+    Both,
+    Ipv4,
+    Ipv6,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tunnel {
+    pub(crate) idle_timeout: Duration,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) unacknowledged_timeout: Duration,
+    pub(crate) confirmation_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keepalive {
+    pub(crate) idle: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) probes: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Forward {
+    pub(crate) second_address_after: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) body_max: Bytes,
+    pub(crate) inspect_max: Bytes,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    /// 0: what the descriptors allow, less a reserve.
+    pub(crate) connections: u32,
+    /// 0: what the descriptors allow, less a reserve.
+    pub(crate) tunnels: u32,
+    pub(crate) head_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) head_bytes: Bytes,
+    pub(crate) client_idle_timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    pub(crate) name: String,
+    pub(crate) per: LimitPer,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) burst: Option<u32>,
+    pub(crate) tunnels: Option<u32>,
+    pub(crate) bytes: Option<Rate>,
+    pub(crate) max_wait: Duration,
+    pub(crate) keys: u32,
+    pub(crate) report_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitPer {
+    Client,
+    User,
+    Address,
+    Destination,
+    All,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Log {
+    pub(crate) level: Level,
+    pub(crate) access: AccessSink,
+    pub(crate) queue_lines: u32,
+    pub(crate) tunnel_lines: TunnelLines,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AccessSink {
+    Stdout,
+    Off,
+    File(PathBuf),
+    Syslog(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TunnelLines {
+    pub(crate) open: bool,
+    pub(crate) hourly: bool,
+    pub(crate) close: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Drain {
+    pub(crate) tunnel_grace: Grace,
+    pub(crate) upgrade_grace: Grace,
+    pub(crate) release_idle_first: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grace {
+    For(Duration),
+    Unlimited,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Runtime {
+    /// 0: one per core.
+    pub(crate) workers: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Alarms {
+    pub(crate) syslog: Option<String>,
+    pub(crate) alertmanager: Option<String>,
+    pub(crate) webhook: Option<String>,
+    pub(crate) upload: Option<Upload>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    pub(crate) url: String,
+    pub(crate) period: Duration,
+    pub(crate) minimum_severity: String,
+    pub(crate) personal_data: String,
+    pub(crate) key_file: Option<PathBuf>,
+}

@@ -1,0 +1,171 @@
+//! The nouns of one request: who asked, for what, how far it came, how it ended.
+//!
+//! Plain data. No I/O, no async, and nothing of ours is imported here.
+
+pub(crate) mod names;
+pub(crate) mod reason;
+pub(crate) mod target;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+pub(crate) use names::{
+    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
+};
+pub(crate) use reason::{Fault, Reason};
+pub(crate) use target::{Host, Target, TargetError};
+
+/// What an exchange is: a tunnel (CONNECT), a forward (absolute-form), or nothing yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Tunnel,
+    Forward,
+    /// No request line could be read, or it asked for neither.
+    Unknown,
+}
+
+impl Kind {
+    /// The word in metrics and logs.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Tunnel => "tunnel",
+            Self::Forward => "forward",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The authentication scheme that a client really used (RFC 7235).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Scheme {
+    Basic,
+    Digest,
+}
+
+impl Scheme {
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Digest => "digest",
+        }
+    }
+}
+
+/// A digest algorithm (RFC 7616 §3.2), `-sess` variants included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Algorithm {
+    Md5,
+    Sha256,
+    Md5Sess,
+    Sha256Sess,
+}
+
+impl Algorithm {
+    /// The name on the wire, in the configuration, in metrics and in logs.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Sha256 => "SHA-256",
+            Self::Md5Sess => "MD5-sess",
+            Self::Sha256Sess => "SHA-256-sess",
+        }
+    }
+}
+
+/// Which side ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Upstream,
+    Proxy,
+}
+
+impl Side {
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+/// One attempt to connect to one address. `error` is a word of ours, never the system's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) peer: SocketAddr,
+    pub(crate) took: Duration,
+    /// `None`: it connected, or lost the race to one that did (`"lost"`).
+    pub(crate) error: Option<&'static str>,
+}
+
+/// What is known of one request so far. Starts with who came; every station adds what it learnt.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) id: ExchangeId,
+    pub(crate) opened_at: SystemTime,
+    /// When the head's last byte was there (the budgets count from it).
+    pub(crate) opened: Instant,
+    pub(crate) listener: ListenerName,
+    pub(crate) client: ClientAddr,
+    /// The `[[client]]` it was recognised as.
+    pub(crate) sender: Option<ClientName>,
+    pub(crate) user: Option<UserName>,
+    pub(crate) scheme: Option<Scheme>,
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) kind: Kind,
+    pub(crate) method: Option<Box<str>>,
+    pub(crate) target: Option<Target>,
+    pub(crate) destination: Option<DestinationName>,
+    pub(crate) resolved: Vec<IpAddr>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) peer: Option<PeerAddr>,
+    pub(crate) dns: Option<Duration>,
+    pub(crate) connect: Option<Duration>,
+    /// From the head's last byte to our answer.
+    pub(crate) setup: Option<Duration>,
+    pub(crate) bytes_up: u64,
+    pub(crate) bytes_down: u64,
+    pub(crate) idle_max: Option<Duration>,
+    pub(crate) status: Option<u16>,
+    pub(crate) reason: Reason,
+    pub(crate) closed_by: Option<Side>,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        id: ExchangeId,
+        opened_at: SystemTime,
+        opened: Instant,
+        listener: ListenerName,
+        client: ClientAddr,
+    ) -> Self {
+        Self {
+            id,
+            opened_at,
+            opened,
+            listener,
+            client,
+            sender: None,
+            user: None,
+            scheme: None,
+            algorithm: None,
+            kind: Kind::Unknown,
+            method: None,
+            target: None,
+            destination: None,
+            resolved: Vec::new(),
+            attempts: Vec::new(),
+            peer: None,
+            dns: None,
+            connect: None,
+            setup: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            idle_max: None,
+            status: None,
+            reason: Reason::Dropped,
+            closed_by: None,
+        }
+    }
+}
