@@ -1,1 +1,135 @@
-//! listen: skeleton
+//! From a listening socket to a client stream: bind, accept, permits, TLS.
+//!
+//! A listening socket is never closed with a queue behind it: a closed SO_REUSEPORT socket takes its queue along.
+
+pub(crate) mod bind;
+pub(crate) mod permits;
+pub(crate) mod tls;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use crate::config;
+use crate::exchange::{ClientAddr, Reason};
+use crate::lifecycle::DrainWatch;
+use crate::relay::ClientStream;
+use crate::serve::{Arrival, Service, http1};
+use crate::telemetry::{Chain, Meters};
+use permits::{Permit, Permits};
+use tls::TlsTerms;
+
+/// First and last wait after a failed accept.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// The first byte of a TLS record that opens a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What one listener's accept loop on one core needs.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) listener: Arc<config::Listener>,
+    pub(crate) tls: Option<TlsTerms>,
+    pub(crate) permits: Permits,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) service: Rc<Service>,
+    pub(crate) watch: DrainWatch,
+}
+
+impl Door {
+    /// Accepts until a drain begins, then what still waits in the queue, then closes the socket.
+    pub(crate) async fn accept(mut self, socket: TcpListener) {
+        let mut back_off = BACK_OFF.0;
+        loop {
+            let accepted = tokio::select! {
+                // A drain must not wait while clients keep coming.
+                biased;
+                () = self.watch.begun() => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, addr)) => {
+                    back_off = BACK_OFF.0;
+                    self.welcome(tcp, ClientAddr(addr));
+                }
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    if back_off == BACK_OFF.0 {
+                        tracing::warn!(listener = %self.listener.name, error = %Chain(&error), "cannot accept connections; trying again");
+                    }
+                    sleep(back_off).await;
+                    back_off = (back_off * 2).min(BACK_OFF.1);
+                }
+            }
+        }
+        self.empty_queue(&socket).await;
+    }
+
+    async fn empty_queue(&self, socket: &TcpListener) {
+        loop {
+            // Ready at once if somebody waits; a first poll may also find nothing only because the reactor was not asked yet.
+            match timeout(Duration::from_millis(1), socket.accept()).await {
+                Ok(Ok((tcp, addr))) => self.welcome(tcp, ClientAddr(addr)),
+                Ok(Err(error)) if is_the_clients(&error) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn welcome(&self, tcp: TcpStream, client: ClientAddr) {
+        let accepted = Instant::now();
+        let (permit, turned_away) = match self.permits.take() {
+            Permit::Granted(held) => (held, None),
+            Permit::Full(held) => (held, Some((Reason::ConnectionsFull, "the proxy serves as many connections as it may"))),
+            // Beyond the places for polite refusals there is nothing to be said, only to be counted.
+            Permit::Overrun => {
+                let mut entry = self.service.open(&self.listener, client, accepted);
+                entry.end(Reason::ConnectionsFull);
+                return;
+            }
+        };
+        let held = (permit, self.meters.connection_opened());
+        let arrival = Arrival { listener: Arc::clone(&self.listener), client, accepted, turned_away, permit: held, watch: self.watch.clone() };
+        let service = Rc::clone(&self.service);
+        match &self.tls {
+            None => drop(tokio::task::spawn_local(http1::serve(ClientStream::Plain(tcp), arrival, service))),
+            Some(terms) => drop(tokio::task::spawn_local(welcome_tls(tcp, terms.clone(), arrival, service))),
+        }
+    }
+}
+
+/// TLS first; a client that does not speak it is told so in words that it understands.
+async fn welcome_tls<Held: 'static>(tcp: TcpStream, terms: TlsTerms, mut arrival: Arrival<Held>, service: Rc<Service>) {
+    let patience = service.intake.handshake_timeout;
+    let mut first = [0];
+    match timeout(patience, tcp.peek(&mut first)).await {
+        // Nobody spoke: a port check, or a client that changed its mind.
+        Ok(Ok(0) | Err(_)) | Err(_) => return,
+        Ok(Ok(_)) if first[0] != TLS_HANDSHAKE => {
+            arrival.turned_away = Some((Reason::BadRequest, "this listener speaks TLS: the proxy's address must be given as https"));
+            return http1::serve(ClientStream::Plain(tcp), arrival, service).await;
+        }
+        Ok(Ok(_)) => {}
+    }
+    match terms.handshake(tcp, patience.saturating_sub(arrival.accepted.elapsed())).await {
+        Ok(tls) => {
+            // The head's deadline follows the handshake, which had one of its own.
+            arrival.accepted = Instant::now();
+            http1::serve(ClientStream::Tls(Box::new(tls)), arrival, service).await;
+        }
+        Err(error) => {
+            tracing::debug!(client = %arrival.client, listener = %arrival.listener.name, error = %Chain(&error), "no TLS with this client");
+            let mut entry = service.open(&arrival.listener, arrival.client, arrival.accepted);
+            entry.end(Reason::HandshakeFailed);
+        }
+    }
+}
+
+/// Failures of the connection that was to be accepted, not of the socket (accept(2), "Error handling").
+fn is_the_clients(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted | io::ErrorKind::PermissionDenied)
+}

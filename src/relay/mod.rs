@@ -1,5 +1,14 @@
 //! Bytes both ways, until both sides have ended or one has to.
+//!
+//! Knows nothing of who asked, or of what is inside a tunnel. Holds no buffer while a tunnel is silent.
 
+pub(crate) mod client;
+pub(crate) mod copy;
 pub(crate) mod live;
+pub(crate) mod scratch;
+pub(crate) mod tunnel;
 
-pub(crate) use live::{LiveTunnel, Tunnels};
+pub(crate) use client::ClientStream;
+pub(crate) use live::{LiveTunnel, Order, Tunnels};
+pub(crate) use scratch::Scratch;
+pub(crate) use tunnel::Tunnel;

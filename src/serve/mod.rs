@@ -1,1 +1,77 @@
-//! serve: skeleton
+//! HTTP spoken to the client, and the order of the stations.
+//!
+//! Is handed a stream and opens no socket.
+
+pub(crate) mod dispatch;
+pub(crate) mod head;
+pub(crate) mod http1;
+pub(crate) mod reply;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use crate::config;
+use crate::dial::Dialer;
+use crate::exchange::{ClientAddr, Exchange, ExchangeId, Reason};
+use crate::gate::{Gate, Rules};
+use crate::lifecycle::DrainWatch;
+use crate::relay::{Scratch, Tunnels};
+use crate::telemetry::{Entry, Ledger, Meters};
+
+/// The handles that one connection needs; one per core, shared by its connections.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
+    pub(crate) dialer: Dialer,
+    pub(crate) ledger: Ledger,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) intake: config::Intake,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) scratch: Scratch,
+    pub(crate) ids: Ids,
+}
+
+/// Makes the ids of one core's exchanges.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    seed: u32,
+    count: Cell<u64>,
+}
+
+impl Ids {
+    /// `seed` differs between the cores of a process and between processes.
+    pub(crate) fn new(seed: u32) -> Self {
+        Self { seed, count: Cell::new(0) }
+    }
+
+    fn next(&self, now: SystemTime) -> ExchangeId {
+        let unix_ms = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
+        self.count.set(self.count.get() + 1);
+        ExchangeId::new(u64::try_from(unix_ms).unwrap_or(u64::MAX), self.seed, self.count.get())
+    }
+}
+
+/// Who connected, and how it is to be treated.
+#[derive(Debug)]
+pub(crate) struct Arrival<Permit> {
+    pub(crate) listener: Arc<config::Listener>,
+    pub(crate) client: ClientAddr,
+    pub(crate) accepted: Instant,
+    /// Its one request is refused with this, whatever it asks for.
+    pub(crate) turned_away: Option<(Reason, &'static str)>,
+    /// Freed when the connection, or the tunnel it became, has ended.
+    pub(crate) permit: Permit,
+    pub(crate) watch: DrainWatch,
+}
+
+impl Service {
+    /// Opens the ledger's entry for one exchange of a connection.
+    pub(crate) fn open(&self, listener: &config::Listener, client: ClientAddr, opened: Instant) -> Entry {
+        let now = SystemTime::now();
+        self.ledger.open(Exchange::new(self.ids.next(now), now, opened, listener.name.clone(), client))
+    }
+}

@@ -1,0 +1,103 @@
+//! One attempt on one address: the only place where an outbound connection is opened.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::config::Keepalive;
+use crate::exchange::Reason;
+use crate::policy::ClearedAddr;
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectError {
+    Refused,
+    TimedOut,
+    Reset,
+    Unreachable,
+    /// The address is one of this machine's, and the port one of ours.
+    Ourselves,
+    /// We are out of descriptors, ports or memory.
+    OutOfResources,
+    Other,
+}
+
+impl ConnectError {
+    /// The word in the access log and in metrics.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed_out",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+            Self::Ourselves => "ourselves",
+            Self::OutOfResources => "out_of_resources",
+            Self::Other => "failed",
+        }
+    }
+
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Refused => Reason::ConnectRefused,
+            Self::TimedOut => Reason::ConnectTimeout,
+            Self::Reset => Reason::UpstreamReset,
+            Self::Unreachable | Self::Other => Reason::Unreachable,
+            Self::Ourselves => Reason::SelfTarget,
+            Self::OutOfResources => Reason::Internal,
+        }
+    }
+}
+
+impl From<&io::Error> for ConnectError {
+    fn from(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown | io::ErrorKind::PermissionDenied => Self::Unreachable,
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Self::OutOfResources,
+            _ => match Errno::from_io_error(error) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => Self::OutOfResources,
+                _ => Self::Other,
+            },
+        }
+    }
+}
+
+/// Connects. The caller's deadline ends it by dropping the future.
+pub(crate) async fn connect(addr: ClearedAddr, keepalive: Keepalive) -> Result<TcpStream, ConnectError> {
+    let peer = addr.socket_addr();
+    if addr.refuse_if_local() && is_local(peer.ip()) {
+        return Err(ConnectError::Ourselves);
+    }
+    open(peer, keepalive).await.map_err(|error| ConnectError::from(&error))
+}
+
+async fn open(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpStream> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    // Never TCP_USER_TIMEOUT: together with keepalive it ends an idle tunnel after one lost probe.
+    SockRef::from(&socket).set_tcp_keepalive(&tcp_keepalive(keepalive))?;
+    socket.connect(peer).await
+}
+
+/// The keepalive of the configuration as the kernel takes it.
+pub(crate) fn tcp_keepalive(keepalive: Keepalive) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval).with_retries(keepalive.probes)
+}
+
+/// Whether an address is one of this machine's: the kernel then picks it as the source towards itself. No packet is sent.
+fn is_local(ip: IpAddr) -> bool {
+    if ip.is_loopback() || ip.is_unspecified() {
+        return true;
+    }
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = UdpSocket::bind((any, 0)).and_then(|probe| {
+        probe.connect((ip, 9))?;
+        probe.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == ip)
+}

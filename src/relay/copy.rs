@@ -1,0 +1,180 @@
+//! Both ways at once through the core's scratch buffer: counted, with half-close kept.
+//!
+//! A direction holds bytes of its own only while its receiver takes them slower than they come.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::Scratch;
+use super::live::Traffic;
+use crate::exchange::Side;
+
+/// How the copying ended when both sides were left to themselves.
+#[derive(Debug)]
+pub(crate) enum CopyEnd {
+    /// Both sides have closed; `first` did so first.
+    Finished { first: Side },
+    /// One side broke.
+    Broken { side: Side, error: io::Error },
+}
+
+/// Copies until both directions have ended or one side breaks. `early` goes upstream before anything else.
+pub(crate) async fn both_ways<C, U>(client: &mut C, upstream: &mut U, early: Box<[u8]>, scratch: &Scratch, traffic: &Traffic, opened: Instant) -> CopyEnd
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    traffic.note_up(early.len(), opened.elapsed());
+    let mut up = Direction { rest: Rest::of(early), step: Step::Write };
+    let mut down = Direction { rest: Rest::empty(), step: Step::Read };
+    let mut first = None;
+    poll_fn(|cx| {
+        let up_done = match up.advance(cx, client, upstream, scratch, |bytes| traffic.note_up(bytes, opened.elapsed())) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(Side::Client, Side::Upstream)),
+            Poll::Pending => false,
+        };
+        if up.has_ended() {
+            first.get_or_insert(Side::Client);
+        }
+        let down_done = match down.advance(cx, upstream, client, scratch, |bytes| traffic.note_down(bytes, opened.elapsed())) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(Side::Upstream, Side::Client)),
+            Poll::Pending => false,
+        };
+        if down.has_ended() {
+            first.get_or_insert(Side::Upstream);
+        }
+        if up_done && down_done { Poll::Ready(CopyEnd::Finished { first: first.unwrap_or(Side::Client) }) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Bytes that the receiver would not take yet.
+#[derive(Debug)]
+struct Rest {
+    bytes: Box<[u8]>,
+    start: usize,
+}
+
+impl Rest {
+    fn empty() -> Self {
+        Self::of(Box::default())
+    }
+
+    fn of(bytes: Box<[u8]>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Read,
+    Write,
+    /// A TLS receiver has taken the bytes, but not sent all of them.
+    Flush,
+    Shutdown,
+    Done,
+}
+
+#[derive(Debug)]
+struct Direction {
+    rest: Rest,
+    step: Step,
+}
+
+/// Which end of a direction broke.
+enum Broken {
+    Reader(io::Error),
+    Writer(io::Error),
+}
+
+impl Broken {
+    fn end(self, reader: Side, writer: Side) -> CopyEnd {
+        match self {
+            Self::Reader(error) => CopyEnd::Broken { side: reader, error },
+            Self::Writer(error) => CopyEnd::Broken { side: writer, error },
+        }
+    }
+}
+
+impl Direction {
+    /// Whether its sender has closed.
+    fn has_ended(&self) -> bool {
+        matches!(self.step, Step::Shutdown | Step::Done)
+    }
+
+    /// Goes on until the reader is dry or the writer is full. `Ready` once the end has been passed on.
+    fn advance<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W, scratch: &Scratch, mut note: impl FnMut(usize)) -> Poll<Result<(), Broken>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            match self.step {
+                Step::Read => {
+                    let mut scratch = scratch.borrow();
+                    let mut buf = ReadBuf::new(&mut scratch);
+                    ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf)).map_err(Broken::Reader)?;
+                    let bytes = buf.filled();
+                    if bytes.is_empty() {
+                        self.step = Step::Shutdown;
+                        continue;
+                    }
+                    note(bytes.len());
+                    let taken = write_some(cx, writer, bytes).map_err(Broken::Writer)?;
+                    self.rest = Rest::of(bytes[taken..].into());
+                    self.step = Step::Write;
+                }
+                Step::Write => {
+                    while self.rest.start < self.rest.bytes.len() {
+                        let left = &self.rest.bytes[self.rest.start..];
+                        let taken = ready!(Pin::new(&mut *writer).poll_write(cx, left)).map_err(Broken::Writer)?;
+                        if taken == 0 {
+                            return Poll::Ready(Err(Broken::Writer(io::ErrorKind::WriteZero.into())));
+                        }
+                        self.rest.start += taken;
+                    }
+                    self.rest = Rest::empty();
+                    self.step = Step::Flush;
+                }
+                Step::Flush => {
+                    ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(Broken::Writer)?;
+                    self.step = Step::Read;
+                }
+                Step::Shutdown => {
+                    match ready!(Pin::new(&mut *writer).poll_shutdown(cx)) {
+                        Ok(()) => {}
+                        // The receiver has closed both of its sides by itself: nobody is left to be told.
+                        Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
+                        Err(error) => return Poll::Ready(Err(Broken::Writer(error))),
+                    }
+                    self.step = Step::Done;
+                }
+                Step::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// Writes what the writer takes now. The caller polls again for the rest, which registers its waker.
+fn write_some<W: AsyncWrite + Unpin>(cx: &mut Context<'_>, writer: &mut W, bytes: &[u8]) -> io::Result<usize> {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match Pin::new(&mut *writer).poll_write(cx, &bytes[taken..]) {
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(more)) => taken += more,
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => break,
+        }
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! The order of the stations: the only file that calls two of them.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::head::Head;
+use super::http1::{refuse, send};
+use super::reply::{self, Refusal};
+use super::{Arrival, Service};
+use crate::dial::Dialed;
+use crate::exchange::{Kind, Reason, Side, Target};
+use crate::gate::{Asked, Login, TunnelPermit};
+use crate::policy::Cleared;
+use crate::relay::{ClientStream, LiveTunnel, Tunnel};
+use crate::telemetry::Entry;
+
+/// What becomes of the connection after an exchange.
+#[derive(Debug)]
+pub(crate) enum Next<Permit> {
+    /// It became a tunnel, or the client is gone.
+    Taken,
+    /// It stays open for another request.
+    Head { stream: ClientStream, arrival: Arrival<Permit>, challenged: bool },
+    /// Its last reply was sent.
+    Close(ClientStream),
+}
+
+/// Takes one request through the house.
+pub(crate) async fn dispatch<Permit: 'static>(stream: ClientStream, arrival: Arrival<Permit>, service: &Rc<Service>, head: Head, rest: Box<[u8]>, mut entry: Entry) -> Next<Permit> {
+    entry.method = Some(head.method().into());
+    if head.method() == "CONNECT" {
+        entry.kind = Kind::Tunnel;
+        return connect(stream, arrival, service, head, rest, entry).await;
+    }
+    let details = if head.request_target().starts_with(b"/") {
+        "this is a proxy: ask with CONNECT host:port"
+    } else {
+        "forwarding of absolute-form requests is not available yet: ask with CONNECT host:port"
+    };
+    let refused = Refused { reason: Reason::BadRequest, details: details.into(), challenges: Vec::new() };
+    // A body may stand behind the head; what is left of it must not be read as a request.
+    answer(stream, arrival, entry, &refused, false).await
+}
+
+/// A refusal or failure on its way to the reply.
+#[derive(Debug)]
+struct Refused {
+    reason: Reason,
+    details: String,
+    challenges: Vec<String>,
+}
+
+async fn connect<Permit: 'static>(mut stream: ClientStream, arrival: Arrival<Permit>, service: &Rc<Service>, head: Head, rest: Box<[u8]>, mut entry: Entry) -> Next<Permit> {
+    // Bytes behind a refused CONNECT were meant for its target; they must not be read as a request.
+    let keep = head.keep_alive() && rest.is_empty();
+    let (login, cleared, permit) = match admit(service, &arrival, &head, &mut entry) {
+        Ok(admitted) => admitted,
+        Err(refused) => return answer(stream, arrival, entry, &refused, keep).await,
+    };
+    let outcome = tokio::select! {
+        outcome = service.dialer.dial(&cleared, Instant::from_std(entry.opened)) => outcome,
+        () = stream.gone() => {
+            entry.closed_by = Some(Side::Client);
+            entry.end(Reason::ClientGone);
+            return Next::Taken;
+        }
+    };
+    entry.resolved = outcome.resolved;
+    entry.attempts = outcome.attempts;
+    entry.dns = outcome.dns;
+    entry.connect = outcome.connect;
+    let Dialed { stream: upstream, peer } = match outcome.result {
+        Ok(dialed) => dialed,
+        Err(error) => {
+            let refused = Refused { reason: error.reason(), details: String::new(), challenges: Vec::new() };
+            return answer(stream, arrival, entry, &refused, keep).await;
+        }
+    };
+    entry.peer = Some(peer);
+    entry.status = Some(reply::ESTABLISHED_STATUS);
+    entry.setup = Some(entry.opened.elapsed());
+    if send(&mut stream, reply::ESTABLISHED).await.is_err() {
+        entry.closed_by = Some(Side::Client);
+        entry.end(Reason::ClientGone);
+        return Next::Taken;
+    }
+    let target = cleared.target().clone();
+    let live = Arc::new(LiveTunnel {
+        id: entry.id,
+        opened_at: entry.opened_at,
+        opened: Instant::now(),
+        listener: arrival.listener.name.clone(),
+        client: arrival.client,
+        sender: login.sender,
+        user: login.user,
+        target,
+        destination: cleared.destination().name.clone(),
+        peer,
+        traffic: Default::default(),
+        orders: Default::default(),
+    });
+    let listing = service.tunnels.list_while(Arc::clone(&live));
+    let held = (permit, arrival.permit, arrival.watch, service.meters.tunnel_opened());
+    let tunnel = Tunnel { client: stream, upstream, early: rest, entry, live, listing, held };
+    // A task of its own: the future of this connection is large, and ends here.
+    tokio::task::spawn_local(tunnel.run(service.scratch.clone(), Arc::clone(&service.meters)));
+    Next::Taken
+}
+
+/// Target, credentials, policy and permit; what is learnt on the way goes into the entry.
+fn admit<Permit>(service: &Service, arrival: &Arrival<Permit>, head: &Head, entry: &mut Entry) -> Result<(Login, Cleared, TunnelPermit), Refused> {
+    let target = Target::from_connect(head.request_target()).map_err(|error| Refused { reason: error.reason(), details: error.to_string(), challenges: Vec::new() })?;
+    entry.target = Some(target.clone());
+    let authorization: Vec<&[u8]> = head.field_values("proxy-authorization").collect();
+    let rules = Arc::clone(&service.rules.borrow());
+    let asked = Asked {
+        listener: &arrival.listener,
+        client: client_ip(arrival.client.0),
+        method: head.method(),
+        request_target: head.request_target(),
+        target: &target,
+        authorization: &authorization,
+    };
+    match service.gate.admit(&rules, &asked, SystemTime::now()) {
+        Ok(admission) => {
+            note_login(entry, &admission.login);
+            entry.destination = Some(admission.cleared.destination().name.clone());
+            if admission.login.scheme.is_some() {
+                service.meters.authentication(admission.login.scheme, admission.login.algorithm, "ok");
+            }
+            Ok((admission.login, admission.cleared, admission.permit))
+        }
+        Err(refusal) => {
+            note_login(entry, &refusal.login);
+            let reason = refusal.error.reason();
+            if let Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce = reason {
+                service.meters.authentication(refusal.login.scheme, refusal.login.algorithm, reason.token());
+            }
+            Err(Refused { reason, details: refusal.error.to_string(), challenges: refusal.challenges })
+        }
+    }
+}
+
+fn note_login(entry: &mut Entry, login: &Login) {
+    entry.user.clone_from(&login.user);
+    entry.scheme = login.scheme;
+    entry.algorithm = login.algorithm;
+    entry.sender.clone_from(&login.sender);
+}
+
+/// A dual-stack socket shows IPv4 clients as mapped addresses; rules speak of the IPv4 address.
+fn client_ip(client: SocketAddr) -> std::net::IpAddr {
+    client.ip().to_canonical()
+}
+
+/// Sends the refusal, and says what becomes of the connection.
+async fn answer<Permit>(mut stream: ClientStream, arrival: Arrival<Permit>, mut entry: Entry, refused: &Refused, keep: bool) -> Next<Permit> {
+    let challenged = matches!(refused.reason, Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce);
+    // In a drain only the client that was asked for credentials may come back on this connection.
+    let keep = keep && (challenged || !arrival.watch.is_draining());
+    let refusal = Refusal { reason: refused.reason, details: &refused.details, challenges: &refused.challenges, keep };
+    match refuse(&mut stream, &mut entry, &refusal).await {
+        Err(_) => Next::Taken,
+        Ok(()) if keep => Next::Head { stream, arrival, challenged },
+        Ok(()) => Next::Close(stream),
+    }
+}

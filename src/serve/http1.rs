@@ -1,0 +1,210 @@
+//! One client connection: head after head, each answered in its turn, until a CONNECT takes the socket.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::dispatch::{self, Next};
+use super::head::{self, Head, HeadError, HeadLimits, Parsed};
+use super::reply::Refusal;
+use super::{Arrival, Service};
+use crate::exchange::Reason;
+use crate::lifecycle::DrainWatch;
+use crate::relay::{ClientStream, Scratch};
+use crate::telemetry::Entry;
+
+/// How long a reply may take to leave, and a client to close after our last word.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How much of what a client still sends after our last word is read, so that a reset does not eat the reply.
+const FAREWELL_BYTES: usize = 256 * 1024;
+
+/// What came of waiting for a head.
+#[derive(Debug)]
+enum Opening {
+    Head { head: Head, rest: Box<[u8]>, complete: Instant },
+    /// The client left, or the wait ended, before a byte of a request had come: nothing to say, nothing to log.
+    Nothing,
+    Bad(HeadError),
+    TimedOut,
+    /// The client closed or broke in the middle of a head.
+    Left(Reason),
+}
+
+/// Serves the connection to its end. `Permit` is handed on to the tunnel if there will be one.
+pub(crate) async fn serve<Permit: 'static>(mut stream: ClientStream, mut arrival: Arrival<Permit>, service: Rc<Service>) {
+    let first_deadline = Instant::from_std(arrival.accepted) + service.intake.head_timeout;
+    let mut wait = Wait::First(first_deadline);
+    loop {
+        let opening = read_head(&mut stream, &service, &mut arrival.watch, wait).await;
+        let (mut entry, reason, details) = match opening {
+            Opening::Nothing => return,
+            Opening::Head { head, rest, complete } => {
+                let entry = service.open(&arrival.listener, arrival.client, complete.into_std());
+                if let Some((reason, details)) = arrival.turned_away {
+                    (entry, reason, details)
+                } else {
+                    match dispatch::dispatch(stream, arrival, &service, head, rest, entry).await {
+                        Next::Taken => return,
+                        Next::Head { stream: ours, arrival: back, challenged } => {
+                            (stream, arrival) = (ours, back);
+                            wait = if challenged { Wait::Challenged } else { Wait::Next };
+                            continue;
+                        }
+                        Next::Close(stream) => return farewell(stream, &service.scratch).await,
+                    }
+                }
+            }
+            Opening::Bad(error) => (open_now(&service, &arrival), error.reason(), error.details()),
+            Opening::TimedOut => (open_now(&service, &arrival), Reason::HeadTimeout, "the request head did not arrive in time"),
+            Opening::Left(reason) => (open_now(&service, &arrival), reason, ""),
+        };
+        let refusal = Refusal { reason, details, challenges: &[], keep: false };
+        if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
+            drop(entry);
+            farewell(stream, &service.scratch).await;
+        }
+        return;
+    }
+}
+
+fn open_now<Permit>(service: &Service, arrival: &Arrival<Permit>) -> Entry {
+    service.open(&arrival.listener, arrival.client, std::time::Instant::now())
+}
+
+/// Ends the exchange with the refusal's reason and sends its reply, if there is one.
+pub(super) async fn refuse(stream: &mut ClientStream, entry: &mut Entry, refusal: &Refusal<'_>) -> io::Result<()> {
+    entry.end(refusal.reason);
+    let Some((status, bytes)) = refusal.render(entry.id) else { return Err(io::ErrorKind::NotConnected.into()) };
+    entry.status = Some(status);
+    entry.setup = Some(entry.opened.elapsed());
+    send(stream, &bytes).await
+}
+
+/// Sends a reply; a client that does not take it within the farewell's time has lost it.
+pub(super) async fn send(stream: &mut ClientStream, bytes: &[u8]) -> io::Result<()> {
+    timeout(FAREWELL, async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    })
+    .await?
+}
+
+/// Closes so that the client can still read what was sent: our side first, then what it sends is read and dropped.
+async fn farewell(mut stream: ClientStream, scratch: &Scratch) {
+    let _ = timeout(FAREWELL, async {
+        stream.shutdown().await?;
+        let mut left = FAREWELL_BYTES;
+        while left > 0 {
+            let read = poll_fn(|cx| {
+                let mut scratch = scratch.borrow();
+                let mut buf = ReadBuf::new(&mut scratch);
+                ready!(Pin::new(&mut stream).poll_read(cx, &mut buf))?;
+                std::task::Poll::Ready(io::Result::Ok(buf.filled().len()))
+            })
+            .await?;
+            if read == 0 {
+                break;
+            }
+            left = left.saturating_sub(read);
+        }
+        io::Result::Ok(())
+    })
+    .await;
+}
+
+/// How long, and through what, a head is waited for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    /// A connection's first request has its deadline from the accept, also while a drain goes on.
+    First(Instant),
+    /// Between requests a client may be silent for long; a drain ends the wait.
+    Next,
+    /// The client was just asked for credentials; a drain leaves it time to answer.
+    Challenged,
+}
+
+async fn read_head(stream: &mut ClientStream, service: &Service, watch: &mut DrainWatch, wait: Wait) -> Opening {
+    let intake = &service.intake;
+    let mut reader = HeadReader { stream, scratch: &service.scratch, bytes: Vec::new(), limits: HeadLimits::new(intake.head_bytes), searched: 0 };
+    let mut deadline = match wait {
+        Wait::First(deadline) => deadline,
+        Wait::Next | Wait::Challenged => {
+            let idle_until = Instant::now() + intake.client_idle_timeout;
+            let first = tokio::select! {
+                first = timeout_at(idle_until, reader.more()) => first,
+                () = drained(watch, wait, intake.head_timeout) => return Opening::Nothing,
+            };
+            match first {
+                Ok(Ok(0) | Err(_)) | Err(_) => return Opening::Nothing,
+                Ok(Ok(_)) => {}
+            }
+            Instant::now() + intake.head_timeout
+        }
+    };
+    // A deadline that has passed while the handshake took its time still leaves a moment for bytes that are there.
+    deadline = deadline.max(Instant::now() + Duration::from_millis(10));
+    loop {
+        match reader.parse() {
+            Ok(Some(head)) => {
+                let rest = reader.bytes[head.len..].into();
+                return Opening::Head { head, rest, complete: Instant::now() };
+            }
+            Ok(None) => {}
+            Err(error) => return Opening::Bad(error),
+        }
+        match timeout_at(deadline, reader.more()).await {
+            Ok(Ok(0)) if reader.bytes.is_empty() => return Opening::Nothing,
+            Ok(Ok(0)) => return Opening::Left(Reason::ClientGone),
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) if reader.bytes.is_empty() => return Opening::Nothing,
+            Ok(Err(_)) => return Opening::Left(Reason::ClientReset),
+            Err(_) if reader.bytes.is_empty() => return Opening::Nothing,
+            Err(_) => return Opening::TimedOut,
+        }
+    }
+}
+
+/// Returns when a drain has to end the wait for the next request.
+async fn drained(watch: &mut DrainWatch, wait: Wait, patience: Duration) {
+    watch.begun().await;
+    if matches!(wait, Wait::Challenged) {
+        tokio::time::sleep(patience).await;
+    }
+}
+
+/// Collects a head. Holds bytes only while one is incomplete.
+struct HeadReader<'a> {
+    stream: &'a mut ClientStream,
+    scratch: &'a Scratch,
+    bytes: Vec<u8>,
+    limits: HeadLimits,
+    searched: usize,
+}
+
+impl HeadReader<'_> {
+    async fn more(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut scratch = self.scratch.borrow();
+            let mut buf = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut buf))?;
+            self.bytes.extend_from_slice(buf.filled());
+            std::task::Poll::Ready(Ok(buf.filled().len()))
+        })
+        .await
+    }
+
+    fn parse(&mut self) -> Result<Option<Head>, HeadError> {
+        let _ = &self.searched;
+        match head::parse(&self.bytes, &self.limits)? {
+            Parsed::Complete(head) => Ok(Some(head)),
+            Parsed::Partial => Ok(None),
+        }
+    }
+}

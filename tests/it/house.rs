@@ -1,0 +1,409 @@
+//! A small world around one real proxy process: its configuration, its names, its log lines, its counters.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate_load::names::{self, Names};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::client::Client;
+
+/// Long enough for a busy machine; nothing waits so long unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the house is to be like.
+#[derive(Debug)]
+pub struct Plan {
+    sections: BTreeMap<&'static str, String>,
+    listeners: Vec<String>,
+    destinations: Vec<String>,
+    extra: String,
+    users: Vec<(String, String)>,
+    names: Vec<(String, Vec<IpAddr>)>,
+    tls: bool,
+    environment: Vec<(&'static str, String)>,
+    limit_descriptors: Option<u32>,
+}
+
+/// A running house.
+#[derive(Debug)]
+pub struct House {
+    pub names: names::Running,
+    pub folder: Folder,
+    child: Child,
+    access: Lines,
+    journal: Lines,
+    listeners: BTreeMap<String, SocketAddr>,
+    admin: SocketAddr,
+    ca: Option<String>,
+}
+
+impl House {
+    /// One plain listener on loopback, a destination `lab` that may reach loopback on any port, nobody asked for
+    /// credentials.
+    pub fn new() -> Plan {
+        Plan {
+            sections: BTreeMap::new(),
+            listeners: vec!["name = \"plain\"\naddress = \"127.0.0.1:0\"".into()],
+            destinations: Vec::new(),
+            extra: String::new(),
+            users: Vec::new(),
+            names: Vec::new(),
+            tls: false,
+            environment: Vec::new(),
+            limit_descriptors: None,
+        }
+    }
+
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        *self.listeners.get(listener).unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.listeners))
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The certificate authority of the TLS listener, PEM.
+    pub fn ca(&self) -> &str {
+        self.ca.as_deref().expect("a house with a TLS listener")
+    }
+
+    pub async fn client(&self) -> Client {
+        self.client_of("plain").await
+    }
+
+    pub async fn client_of(&self, listener: &str) -> Client {
+        Client::plain(self.address(listener)).await
+    }
+
+    pub async fn tls_client(&self) -> Client {
+        Client::tls(self.address("tls"), self.ca()).await
+    }
+
+    /// The next access line that was not taken yet.
+    pub async fn line(&self) -> Value {
+        let line = self.access.take(|_| true).await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The next access line with this reason; others stay.
+    pub async fn line_with_reason(&self, reason: &str) -> Value {
+        let word = format!("\"reason\":\"{reason}\"");
+        let line = self.access.take(|line| line.contains(&word)).await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// Waits until the journal says this.
+    pub async fn journal_says(&self, words: &str) -> String {
+        self.journal.find(|line| line.contains(words)).await
+    }
+
+    /// Access lines that nobody has taken.
+    pub fn lines_left(&self) -> Vec<String> {
+        self.access.all()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("runs")
+    }
+
+    pub fn signal(&self, name: &str) {
+        let done = std::process::Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
+        assert!(done.success());
+    }
+
+    /// One page of the admin endpoint: status and body.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let ask = async {
+            let mut tcp = TcpStream::connect(self.admin).await.expect("the admin endpoint listens");
+            tcp.write_all(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            let mut reply = String::new();
+            tcp.read_to_string(&mut reply).await.unwrap();
+            reply
+        };
+        let reply = timeout(PATIENCE, ask).await.expect("the admin endpoint answers");
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a whole reply");
+        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+        (status, body.to_owned())
+    }
+
+    /// A sample of `/metrics` by its exact series, or 0 where it does not stand there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.admin("/metrics").await;
+        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a series has a value.
+    pub async fn metric_becomes(&self, series: &str, wanted: f64) {
+        let poll = async {
+            while (self.metric(series).await - wanted).abs() > f64::EPSILON {
+                tokio::task::yield_now().await;
+            }
+        };
+        if timeout(PATIENCE, poll).await.is_err() {
+            panic!("{series} is {}, not {wanted}", self.metric(series).await);
+        }
+    }
+
+    /// Ends the proxy as an administrator would, and expects a clean end: exit code 0, nothing broken in the journal.
+    pub async fn close(mut self) {
+        self.signal("TERM");
+        let status = self.ended().await;
+        assert_eq!(status.code(), Some(0), "journal:\n{}", self.journal.all().join("\n"));
+        for line in self.journal.all() {
+            assert!(!line.contains("panicked") && !line.contains("ERROR"), "{line}");
+        }
+        for line in self.access.all() {
+            assert!(!line.contains("\"reason\":\"dropped\"") && !line.contains("\"reason\":\"internal\""), "{line}");
+        }
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("the proxy ends").expect("can be waited for")
+    }
+}
+
+impl Plan {
+    /// Lines of a section, e.g. `.set("tunnel", "idle_timeout = \"1s\"")`.
+    pub fn set(mut self, section: &'static str, line: &str) -> Self {
+        let _ = writeln!(self.sections.entry(section).or_default(), "{line}");
+        self
+    }
+
+    /// A further listener, by its lines.
+    pub fn listener(mut self, lines: &str) -> Self {
+        self.listeners.push(lines.into());
+        self
+    }
+
+    /// Another first listener.
+    pub fn plain_listener(mut self, lines: &str) -> Self {
+        self.listeners[0] = lines.into();
+        self
+    }
+
+    /// A TLS listener called `tls`, with a certificate for 127.0.0.1, ::1 and localhost.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Destinations of its own instead of `lab`, by their lines.
+    pub fn destination(mut self, lines: &str) -> Self {
+        self.destinations.push(lines.into());
+        self
+    }
+
+    /// Anything else, whole tables.
+    pub fn also(mut self, text: &str) -> Self {
+        let _ = writeln!(self.extra, "{text}");
+        self
+    }
+
+    /// A user; from then on everybody is asked for credentials.
+    pub fn user(mut self, user: &str, password: &str) -> Self {
+        if self.users.is_empty() {
+            self = self.set("authentication", "required = true");
+        }
+        self.users.push((user.into(), password.into()));
+        self
+    }
+
+    /// A name that the DNS server knows.
+    pub fn name(mut self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.names.push((name.into(), addresses.into_iter().collect()));
+        self
+    }
+
+    /// So many file descriptors at most for the proxy.
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.limit_descriptors = Some(count);
+        self
+    }
+
+    fn write(&self, folder: &Folder, names: SocketAddr, ca: &mut Option<String>) -> PathBuf {
+        let mut text = String::new();
+        for listener in &self.listeners {
+            let _ = writeln!(text, "[[listener]]\n{listener}\n");
+        }
+        if self.tls {
+            let (authority, certificate, key) = certificate();
+            folder.file("proxy.pem", &certificate);
+            folder.file("proxy.key", &key);
+            *ca = Some(authority);
+            text.push_str("[[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n[listener.tls]\ncertificate = \"proxy.pem\"\nprivate_key = \"proxy.key\"\n\n");
+        }
+        if self.destinations.is_empty() {
+            text.push_str("[[destination]]\nname = \"lab\"\nhosts = [\"*.test\", \"127.0.0.1\", \"127.0.0.2\", \"127.0.0.3\", \"::1\"]\nports = [\"1-65535\"]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\", \"::1/128\"]\n\n");
+        }
+        for destination in &self.destinations {
+            let _ = writeln!(text, "[[destination]]\n{destination}\n");
+        }
+        text.push_str(&self.extra);
+        let mut sections = self.sections.clone();
+        sections.entry("admin").or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
+        sections.entry("dns").or_default().push_str(&format!("servers = [\"{names}\"]\n"));
+        if !self.users.is_empty() {
+            let mut file = String::new();
+            for (user, password) in &self.users {
+                file.push_str(&crate::client::user_lines(user, "tidegate", password));
+            }
+            folder.file("users.htdigest", &file);
+        }
+        for (section, lines) in sections {
+            let _ = writeln!(text, "[{section}]\n{lines}");
+        }
+        folder.file("tidegate.toml", &text)
+    }
+
+    pub async fn open(self) -> House {
+        let names = Names::start().await.expect("a DNS server on loopback");
+        for (name, addresses) in &self.names {
+            names.set(name, addresses.iter().copied());
+        }
+        let folder = Folder::new();
+        let mut ca = None;
+        let config = self.write(&folder, names.addr(), &mut ca);
+        let mut command = match self.limit_descriptors {
+            None => Command::new(env!("CARGO_BIN_EXE_tidegate")),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_tidegate"));
+                shell
+            }
+        };
+        command.arg("run").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        let mut child = command.spawn().expect("the proxy starts");
+        let access = Lines::of(child.stdout.take().expect("piped"));
+        let journal = Lines::of(child.stderr.take().expect("piped"));
+        let mut house = House { names, folder, child, access, journal, listeners: BTreeMap::new(), admin: ([127, 0, 0, 1], 0).into(), ca };
+        house.learn_addresses().await;
+        house
+    }
+}
+
+impl House {
+    async fn learn_addresses(&mut self) {
+        let ready = self.journal.find(|line| line.contains(" ready"));
+        tokio::select! {
+            _ = ready => {}
+            status = self.child.wait() => panic!("the proxy ended with {status:?}:\n{}", self.journal.all().join("\n")),
+        }
+        for line in self.journal.all() {
+            let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)).map(|value| value.trim_matches('"').to_owned());
+            let Some(address) = field("address=").and_then(|address| address.parse().ok()) else { continue };
+            match field("listener=") {
+                Some(listener) => drop(self.listeners.insert(listener, address)),
+                None => self.admin = address,
+            }
+        }
+    }
+}
+
+/// A certificate authority, a certificate of it, and its key; PEM.
+fn certificate() -> (String, String, String) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "House CA");
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
+    let certificate = rcgen::CertificateParams::new(names.to_vec()).unwrap().signed_by(&key, &issuer).unwrap();
+    (authority_pem, certificate.pem(), key.serialize_pem())
+}
+
+/// The lines that a process has written so far.
+#[derive(Debug, Clone)]
+pub struct Lines(Arc<(Mutex<Vec<String>>, Notify)>);
+
+impl Lines {
+    fn of(stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let lines = Self(Arc::new((Mutex::new(Vec::new()), Notify::new())));
+        let written = lines.clone();
+        tokio::spawn(async move {
+            let mut reader = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                written.0.0.lock().unwrap().push(line);
+                written.0.1.notify_waiters();
+            }
+        });
+        lines
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+
+    async fn find(&self, is_it: impl Fn(&str) -> bool) -> String {
+        self.wait(|lines| lines.iter().find(|line| is_it(line)).cloned()).await
+    }
+
+    async fn take(&self, is_it: impl Fn(&str) -> bool) -> String {
+        self.wait(|lines| lines.iter().position(|line| is_it(line)).map(|place| lines.remove(place))).await
+    }
+
+    async fn wait<T>(&self, look: impl Fn(&mut Vec<String>) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let news = self.0.1.notified();
+                if let Some(found) = look(&mut self.0.0.lock().unwrap()) {
+                    return found;
+                }
+                news.await;
+            }
+        };
+        match timeout(PATIENCE, found).await {
+            Ok(found) => found,
+            Err(_) => panic!("no such line among:\n{}", self.all().join("\n")),
+        }
+    }
+}
+
+/// A folder of this test's own, removed at its end.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tidegate-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir(&folder).expect("a folder for this test");
+        Self(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a file in the test's folder");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,80 @@
+//! Targets behind the proxy: ones that echo, speak first, refuse, hang, or do what the test says.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// A listener on loopback: the test accepts by itself.
+pub async fn listener() -> (TcpListener, SocketAddr) {
+    listener_on(LOCALHOST).await
+}
+
+pub async fn listener_on(ip: IpAddr) -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((ip, 0)).await.expect("a loopback address");
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// Sends back what it gets, and closes when its client does.
+pub async fn echo() -> SocketAddr {
+    echo_on(LOCALHOST).await
+}
+
+pub async fn echo_on(ip: IpAddr) -> SocketAddr {
+    let (listener, address) = listener_on(ip).await;
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(send_back(tcp));
+        }
+    });
+    address
+}
+
+async fn send_back(mut tcp: TcpStream) {
+    let (mut reader, mut writer) = tcp.split();
+    let _ = tokio::io::copy(&mut reader, &mut writer).await;
+    let _ = writer.shutdown().await;
+}
+
+/// A port on which nobody listens.
+pub async fn refusing() -> SocketAddr {
+    let (listener, address) = listener().await;
+    drop(listener);
+    address
+}
+
+/// An address that leaves a connect unanswered, as a dead machine does: its queue is full, and nobody accepts.
+#[derive(Debug)]
+pub struct Hanging {
+    _listener: socket2::Socket,
+    _queued: Vec<socket2::Socket>,
+    pub address: SocketAddr,
+}
+
+pub fn hanging(address: SocketAddr) -> Hanging {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    listener.bind(&address.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    // A backlog of 0 holds one connection; further SYNs are dropped.
+    let queued = (0..4)
+        .map(|_| {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address.into());
+            socket
+        })
+        .collect();
+    Hanging { _listener: listener, _queued: queued, address }
+}
+
+/// Reads exactly so many bytes.
+pub async fn read(tcp: &mut TcpStream, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    tokio::time::timeout(crate::house::PATIENCE, tcp.read_exact(&mut bytes)).await.expect("bytes arrive").expect("the connection lives");
+    bytes
+}
