@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,14 +18,17 @@ use crate::dial::resolve::{Answerer, Resolver};
 use crate::dial::Dialer;
 use crate::gate::{Gate, GateOpenError, Rules};
 use crate::lifecycle::signals::{Signal, Signals};
-use crate::lifecycle::{Drain, DrainWatch, Phase};
+use crate::lifecycle::{Drain, DrainWatch, Phase, PhaseView};
 use crate::listen::permits::Permits;
 use crate::listen::tls::TlsTerms;
 use crate::listen::{Door, bind};
 use crate::policy::{OwnAddresses, Policy};
 use crate::relay::{Scratch, Tunnels};
 use crate::serve::{Ids, Service};
-use crate::telemetry::{AccessLog, AccessLogError, AccessLogWriter, Chain, Ledger, Meters};
+use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LineWriter, Meters};
+
+const FAILED: u8 = 1;
+const BAD_CONFIGURATION: u8 = 78;
 
 /// How long tunnels have to write their last line once they were told to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -63,6 +67,32 @@ impl From<GateOpenError> for StartError {
     }
 }
 
+/// What `tidegate run` does, to the exit code: 0 done, 1 failed, 78 bad configuration.
+pub fn run(path: Option<&Path>, out: &mut dyn io::Write) -> u8 {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(complaints) => {
+            // Where nobody reads what is wrong, the exit code still says it.
+            let _ = writeln!(out, "{complaints}");
+            return BAD_CONFIGURATION;
+        }
+    };
+    let _journal = match Journal::start(config.log.level) {
+        Ok(journal) => journal,
+        Err(error) => {
+            let _ = writeln!(out, "{}", Chain(&error));
+            return FAILED;
+        }
+    };
+    match App::start(config) {
+        Ok(app) => app.run(),
+        Err(error) => {
+            tracing::error!("cannot start: {}", Chain(&error));
+            FAILED
+        }
+    }
+}
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct App {
@@ -83,7 +113,8 @@ impl App {
         let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.clone()).collect();
         let destinations: Vec<_> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
         let meters = Arc::new(Meters::new(&names, &destinations));
-        let (log, log_writer) = AccessLog::start(&config.log.access, config.log.queue_lines, Arc::clone(&meters))?;
+        let counted = Arc::clone(&meters);
+        let (log, log_writer) = AccessLog::start(&config.log.access, config.log.queue_lines, move |lines| counted.log_lines_dropped(lines))?;
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
         let rules = watch::Sender::new(Arc::new(Rules::new(&config, Arc::new(Policy::new(&config.destinations, own)))));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
@@ -92,7 +123,14 @@ impl App {
         let drain = Drain::new();
         let exit = watch::Sender::new(false);
         let (lost, cores_lost) = mpsc::channel(workers);
-        let loaded = Loaded::new(&config, bound.iter().map(|listener| (listener.config.name.clone(), listener.config.address)).collect());
+        let loaded = watch::Sender::new(Loaded {
+            path: config.source.path.clone(),
+            hash: config.source.hash.clone(),
+            loaded_at: SystemTime::now(),
+            shown: config.source.shown.clone(),
+            last_complaint: None,
+            listeners: bound.iter().map(|listener| (listener.config.name.clone(), listener.config.address)).collect(),
+        });
         note_certificates(&config, &meters);
 
         let Bound { listeners, admin } = bound;
@@ -125,7 +163,7 @@ impl App {
         }
         let control = Control {
             admin,
-            window: Window { meters: Arc::clone(&meters), tunnels: tunnels.clone(), drain: drain.view(), loaded },
+            window: Window { meters: Arc::clone(&meters), tunnels: tunnels.clone(), phase: drain.view(), loaded: loaded.subscribe() },
             answerer,
             meters,
             tunnels,
@@ -136,7 +174,7 @@ impl App {
             cores_lost,
             log,
             log_writer,
-            _rules: rules,
+            _snapshots: (rules, loaded),
         };
         let (ready, is_ready) = std::sync::mpsc::channel();
         let control = thread::Builder::new().name("control".into()).spawn(move || control.run(&ready)).map_err(|source| StartError::Thread { source })?;
@@ -357,7 +395,7 @@ async fn sweep(tunnels: Tunnels, idle_timeout: Duration, meters: Arc<Meters>) {
 }
 
 /// Ends the tunnels of a core when a drain's grace is over, and those that still come after it.
-async fn end_tunnels(mut until: crate::lifecycle::PhaseView, tunnels: Tunnels) {
+async fn end_tunnels(mut until: PhaseView, tunnels: Tunnels) {
     until.begun().await;
     let Phase::Draining { tunnels_until: Some(end) } = until.phase() else { return };
     sleep_until(end).await;
@@ -390,8 +428,9 @@ struct Control {
     cores: Vec<JoinHandle<()>>,
     cores_lost: mpsc::Receiver<usize>,
     log: AccessLog,
-    log_writer: AccessLogWriter,
-    _rules: watch::Sender<Arc<Rules>>,
+    log_writer: Option<LineWriter>,
+    /// What a reload will replace.
+    _snapshots: (watch::Sender<Arc<Rules>>, watch::Sender<Loaded>),
 }
 
 impl Control {
@@ -406,7 +445,7 @@ impl Control {
     }
 
     async fn serve(self, ready: &std::sync::mpsc::Sender<io::Result<()>>) -> u8 {
-        let Self { admin, window, answerer, meters, tunnels, drain, grace, exit, cores, mut cores_lost, log, log_writer, _rules } = self;
+        let Self { admin, window, answerer, meters, tunnels, drain, grace, exit, cores, mut cores_lost, log, log_writer, _snapshots } = self;
         let started = Signals::take().and_then(|signals| Ok((signals, tokio::net::TcpListener::from_std(admin)?)));
         let (mut signals, admin) = match started {
             Ok(started) => started,
@@ -465,7 +504,9 @@ impl Control {
         for core in cores {
             let _ = core.join();
         }
-        log_writer.flush_and_stop(LOG_FLUSH);
+        if log_writer.is_some_and(|writer| !writer.flush_and_stop(LOG_FLUSH)) {
+            tracing::warn!("the access log could not be written to its end");
+        }
         tracing::info!("ended");
         code
     }

@@ -1,17 +1,45 @@
-//! tidegate: a forward proxy for push-notification traffic.
-#![allow(dead_code, unused_imports, unreachable_pub)] // SKELETON: removed when the rooms are joined
+//! tidegate: a forward HTTP/HTTPS proxy for push-notification traffic, where a lost tunnel is a missed call.
+//!
+//! # One CONNECT through the house
+//!
+//! A client connects. [`listen`] takes a permit for it, accepts, and on a TLS listener shakes hands under a
+//! deadline. What comes of it is a `ClientStream`, plain or TLS, and nobody further in needs to know which.
+//!
+//! [`serve`] reads the request's head byte by byte under a deadline (`http1.rs`), parses it strictly (`head.rs`), and
+//! opens an entry in the ledger. From here on, whatever happens, one access line will be written and one counter will
+//! move: the entry does both when it is dropped. `dispatch.rs` then takes the request from station to station:
+//!
+//! 1. `exchange/target.rs` turns the authority into a `Target`, once.
+//! 2. [`gate`] asks who this is (`credentials.rs`, `digest.rs`, `nonce.rs`, `basic.rs`), has [`policy`] clear the
+//!    target for them, and takes a tunnel permit.
+//! 3. [`dial`] asks for the target's addresses (`resolve.rs`), has the policy clear each one, and races them inside
+//!    one budget (`race.rs`, `connect.rs`).
+//! 4. `serve/reply.rs` answers: `200 Connection established`, or the one status that goes with the reason.
+//! 5. [`relay`] moves bytes both ways in a small task of its own (`tunnel.rs`, `copy.rs`) until both sides have
+//!    closed, one breaks, both are silent for too long, or the proxy ends.
+//!
+//! # What it stands on
+//!
+//! [`exchange`] has the nouns of a request, [`config`] what the operator wanted, [`telemetry`] what the operator
+//! learns, [`lifecycle`] how the program ends, [`admin`] the operator's window. [`app`] builds all of it once: a
+//! thread with its own sockets and scratch buffer for each core, and one control thread for names, the admin
+//! endpoint and signals. A room imports only from the floors below it; `tests/tidy.rs` keeps it so.
+#![allow(rustdoc::private_intra_doc_links)]
 
-mod admin;
-mod commands;
-mod config;
-mod dial;
-mod exchange;
-mod gate;
-mod lifecycle;
 mod listen;
-mod policy;
-mod relay;
 mod serve;
-mod telemetry;
+mod gate;
+mod dial;
+mod relay;
 
+mod exchange;
+mod policy;
+mod config;
+mod telemetry;
+mod lifecycle;
+mod admin;
+mod app;
+pub mod commands;
+
+pub use app::{App, StartError, run};
 pub use config::{Complaint, Complaints, Config};

@@ -1,11 +1,52 @@
-//! Arguments, configuration, start, exit code; no logic.
+//! Arguments, then one call, then the exit code; no logic.
 
+use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tidegate::commands::passwd::Passwd;
 
 /// Measured: steadier than the system's allocator over many small tunnels.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// A forward HTTP/HTTPS proxy for push-notification traffic.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy (the same as no command at all)
+    Run(Run),
+    /// Check a configuration and every file it names, without binding anything
+    Check {
+        /// The configuration file
+        file: PathBuf,
+    },
+    /// Set a user's password in a users file
+    Passwd(Passwd),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The configuration file; without it, the embedded default (see config/tidegate.toml)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
-    ExitCode::from(tidegate::command_line())
+    let CommandLine { command, run } = CommandLine::parse();
+    let code = match command.unwrap_or(Command::Run(run)) {
+        Command::Run(Run { config }) => tidegate::run(config.as_deref(), &mut io::stderr()),
+        Command::Check { file } => tidegate::commands::check::run(&file, &mut io::stdout()),
+        Command::Passwd(passwd) => passwd.run(&mut io::stdout()),
+    };
+    ExitCode::from(code)
 }

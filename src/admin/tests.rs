@@ -4,7 +4,7 @@ use crate::exchange::{
 };
 use crate::lifecycle::Drain;
 use crate::relay::LiveTunnel;
-use std::sync::atomic::AtomicU64;
+use crate::relay::live::{Orders, Traffic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -110,10 +110,13 @@ async fn tunnels_of_all_cores_are_listed_oldest_first() {
     let house = House::open().await;
     assert_eq!(house.json("/tunnels").await, "[]\n");
     let opened = Instant::now();
-    for number in 0..300_u32 {
-        let opened = opened + Duration::from_millis(u64::from(number));
-        house.tunnels[number as usize % 2].add(Arc::new(tunnel(number, opened)));
-    }
+    let _listed: Vec<_> = (0..300_u32)
+        .map(|number| {
+            let opened = opened + Duration::from_millis(u64::from(number));
+            let core = &house.tunnels[number as usize % 2];
+            core.list_while(Arc::new(tunnel(number, opened)))
+        })
+        .collect();
     let text = house.json("/tunnels").await;
     let list: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     let ids: Vec<_> = list.iter().map(|row| row["bytes_up"].as_u64()).collect();
@@ -124,7 +127,7 @@ async fn tunnels_of_all_cores_are_listed_oldest_first() {
 fn a_tunnel_is_one_line() {
     let opened = Instant::now();
     let cores = [Tunnels::default()];
-    cores[0].add(Arc::new(tunnel(7, opened)));
+    let _listed = cores[0].list_while(Arc::new(tunnel(7, opened)));
     let mut list = tunnels::TunnelList::gather(&cores, opened + Duration::from_millis(90_500));
     let text = list.next_piece().unwrap();
     assert_eq!(
@@ -295,6 +298,9 @@ impl House {
 }
 
 fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
+    let traffic = Traffic::default();
+    traffic.note_up(number as usize, Duration::ZERO);
+    traffic.note_down(9, Duration::from_secs(60));
     LiveTunnel {
         id: ExchangeId::new(0, 0, u64::from(number)),
         opened_at: SystemTime::UNIX_EPOCH,
@@ -309,8 +315,7 @@ fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
         },
         destination: DestinationName::new("cisco"),
         peer: PeerAddr(([127, 0, 0, 2], 443).into()),
-        bytes_up: AtomicU64::new(u64::from(number)),
-        bytes_down: AtomicU64::new(9),
-        last_ms: AtomicU64::new(60_000),
+        traffic,
+        orders: Orders::default(),
     }
 }

@@ -1,1 +1,4 @@
-//! commands: skeleton
+//! What the command line does beside `run`.
+
+pub mod check;
+pub mod passwd;

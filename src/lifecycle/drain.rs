@@ -83,6 +83,11 @@ impl DrainWatch {
         self.phase() != Phase::Serving
     }
 
+    /// For a companion that nobody needs to wait for.
+    pub(crate) fn view(&self) -> PhaseView {
+        PhaseView(self.phase.clone())
+    }
+
     /// Returns when a drain has begun.
     pub(crate) async fn begun(&mut self) {
         // The sender lives as long as the program; if it is gone, the end has come all the same.
@@ -91,8 +96,17 @@ impl DrainWatch {
 }
 
 impl PhaseView {
+    pub(crate) fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
-        *self.0.borrow() != Phase::Serving
+        self.phase() != Phase::Serving
+    }
+
+    /// Returns when a drain has begun.
+    pub(crate) async fn begun(&mut self) {
+        let _ = self.0.wait_for(|phase| *phase != Phase::Serving).await;
     }
 }
 

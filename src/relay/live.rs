@@ -142,6 +142,10 @@ impl Tunnels {
         Listing { tunnels: self.clone(), id }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.all().len()
+    }
+
     pub(crate) fn snapshot(&self) -> Vec<Arc<LiveTunnel>> {
         self.all().values().cloned().collect()
     }

@@ -33,7 +33,7 @@ pub struct Plan {
     users: Vec<(String, String)>,
     names: Vec<(String, Vec<IpAddr>)>,
     tls: bool,
-    environment: Vec<(&'static str, String)>,
+    files: Vec<(&'static str, String)>,
     limit_descriptors: Option<u32>,
 }
 
@@ -62,7 +62,7 @@ impl House {
             users: Vec::new(),
             names: Vec::new(),
             tls: false,
-            environment: Vec::new(),
+            files: Vec::new(),
             limit_descriptors: None,
         }
     }
@@ -115,6 +115,11 @@ impl House {
         self.access.all()
     }
 
+    /// Both logs, as they are now.
+    pub fn everything_said(&self) -> String {
+        [self.access.all(), self.journal.all()].concat().join("\n")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id().expect("runs")
     }
@@ -158,6 +163,34 @@ impl House {
         }
     }
 
+    /// Line `place` of a file in the house's folder, once it is there.
+    pub async fn line_of_file(&self, name: &str, place: usize) -> String {
+        let path = self.folder.path().join(name);
+        let line = async {
+            loop {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                if let Some(line) = text.lines().nth(place).filter(|_| text.ends_with('\n')) {
+                    return line.to_owned();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, line).await.expect("the line is written")
+    }
+
+    /// Waits until nobody accepts at a listener any more.
+    pub async fn listener_is_closed(&self, listener: &str) {
+        let closed = async { while TcpStream::connect(self.address(listener)).await.is_ok() {} };
+        timeout(PATIENCE, closed).await.expect("the listener closes");
+    }
+
+    /// Ends a house whose tunnels are still open: the second signal cuts them.
+    pub async fn close_with_tunnels(self) {
+        self.signal("TERM");
+        self.journal_says("draining").await;
+        self.close().await;
+    }
+
     /// Ends the proxy as an administrator would, and expects a clean end: exit code 0, nothing broken in the journal.
     pub async fn close(mut self) {
         self.signal("TERM");
@@ -178,6 +211,20 @@ impl House {
 }
 
 impl Plan {
+    /// Other words in a section's lines.
+    pub fn replace(mut self, section: &'static str, from: &str, to: &str) -> Self {
+        let lines = self.sections.get_mut(section).expect("a section that was set");
+        assert!(lines.contains(from), "{lines}");
+        *lines = lines.replace(from, to);
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &'static str, text: &str) -> Self {
+        self.files.push((name, text.into()));
+        self
+    }
+
     /// Lines of a section, e.g. `.set("tunnel", "idle_timeout = \"1s\"")`.
     pub fn set(mut self, section: &'static str, line: &str) -> Self {
         let _ = writeln!(self.sections.entry(section).or_default(), "{line}");
@@ -257,6 +304,9 @@ impl Plan {
         let mut sections = self.sections.clone();
         sections.entry("admin").or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
         sections.entry("dns").or_default().push_str(&format!("servers = [\"{names}\"]\n"));
+        for (name, text) in &self.files {
+            folder.file(name, text);
+        }
         if !self.users.is_empty() {
             let mut file = String::new();
             for (user, password) in &self.users {
@@ -287,9 +337,6 @@ impl Plan {
             }
         };
         command.arg("run").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        for (name, value) in &self.environment {
-            command.env(name, value);
-        }
         let mut child = command.spawn().expect("the proxy starts");
         let access = Lines::of(child.stdout.take().expect("piped"));
         let journal = Lines::of(child.stderr.take().expect("piped"));

@@ -4,4 +4,15 @@ mod client;
 mod house;
 mod upstream;
 
+mod access_log;
+mod admin;
+mod auth;
 mod connect;
+mod curl;
+mod drain;
+mod failover;
+mod hostile;
+mod intake;
+mod link;
+mod policy;
+mod start;
