@@ -1,1 +1,112 @@
-//! admin: skeleton
+//! The operator's window: what runs, how it goes, and nothing that could change it.
+//!
+//! A listener of its own, read-only, on the control thread. It waits for nobody for long, keeps few connections, and
+//! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
+
+mod tunnels;
+mod views;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time;
+
+use crate::exchange::ListenerName;
+use crate::lifecycle::PhaseView;
+use crate::relay::Tunnels;
+use crate::telemetry::Meters;
+
+/// Connections at a time; more wait in the backlog.
+const CONNECTIONS_MAX: usize = 32;
+/// A connection's life. A scraper connects again.
+const LIFE: Duration = Duration::from_secs(10);
+/// What an answer that is under way at the end of that life may still take.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_BYTES: usize = 16 * 1024;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// What there is to see.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) meters: Arc<Meters>,
+    /// Of every core.
+    pub(crate) tunnels: Vec<Tunnels>,
+    pub(crate) phase: PhaseView,
+    pub(crate) loaded: watch::Receiver<Loaded>,
+}
+
+/// The configuration in force, as it may be shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    /// `None`: the embedded default.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) hash: String,
+    pub(crate) loaded_at: SystemTime,
+    /// With secrets hidden.
+    pub(crate) shown: serde_json::Value,
+    /// Why the last reload changed nothing.
+    pub(crate) last_complaint: Option<String>,
+    /// What is really bound: port 0 in the file is a number here.
+    pub(crate) listeners: Vec<(ListenerName, SocketAddr)>,
+}
+
+/// Serves until it is dropped, and its connections with it.
+pub(crate) async fn serve(listener: TcpListener, window: Window) {
+    let window = Arc::new(window);
+    let mut open = JoinSet::new();
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept(), if open.len() < CONNECTIONS_MAX => accepted,
+            Some(_ended) = open.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _client)) => {
+                failing = false;
+                open.spawn(connection(stream, Arc::clone(&window)));
+            }
+            // The client left before we came to it.
+            Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(err) => {
+                if !failing {
+                    tracing::warn!(error = %err, "the admin listener can't accept, it tries again");
+                }
+                failing = true;
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, window: Arc<Window>) {
+    let service = service_fn(move |request| {
+        let window = Arc::clone(&window);
+        async move { Ok::<_, Infallible>(views::answer(&window, &request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    // How a connection ended is its client's business: a scraper that left is no change of ours.
+    if time::timeout(LIFE, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = time::timeout(LAST_ANSWER, connection).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,10 @@ pub(crate) struct DrainWatch {
     _held: mpsc::Sender<()>,
 }
 
+/// Sees how far the end has come, and keeps nobody waiting.
+#[derive(Debug, Clone)]
+pub(crate) struct PhaseView(watch::Receiver<Phase>);
+
 impl Drain {
     pub(crate) fn new() -> Self {
         let (held, last) = mpsc::channel(1);
@@ -44,6 +48,11 @@ impl Drain {
             phase: self.phase.subscribe(),
             _held: self.held.clone(),
         }
+    }
+
+    /// For whoever looks on and is not waited for.
+    pub(crate) fn view(&self) -> PhaseView {
+        PhaseView(self.phase.subscribe())
     }
 
     /// Begins the drain; tunnels keep `grace` from now (`None`: no end).
@@ -81,6 +90,12 @@ impl DrainWatch {
     }
 }
 
+impl PhaseView {
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.0.borrow() != Phase::Serving
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +104,8 @@ mod tests {
     async fn a_drain_ends_with_its_last_watch() {
         let drain = Drain::new();
         let mut watch = drain.watch();
-        assert!(!watch.is_draining());
+        let view = drain.view();
+        assert!(!watch.is_draining() && !view.is_draining());
         drain.begin(Some(Duration::from_secs(5)));
         watch.begun().await;
         assert_eq!(
@@ -108,6 +124,7 @@ mod tests {
         drop(watch);
         tokio::time::timeout(Duration::from_secs(1), end)
             .await
-            .expect("ends with the last watch");
+            .expect("ends with the last watch, whoever looks on");
+        assert!(view.is_draining());
     }
 }

@@ -3,4 +3,4 @@
 pub(crate) mod drain;
 pub(crate) mod signals;
 
-pub(crate) use drain::{Drain, DrainWatch, Phase};
+pub(crate) use drain::{Drain, DrainWatch, Phase, PhaseView};

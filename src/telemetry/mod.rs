@@ -1,1 +1,21 @@
-//! telemetry: skeleton
+//! What the operator learns: counters and gauges, one access line per exchange, the journal of changes.
+//!
+//! Log a change, count an event. No station of the data path is known here, nothing here makes a caller wait,
+//! and only this room touches the `metrics` crate. A secret never comes in.
+
+pub(crate) mod access_log;
+pub(crate) mod catalogue;
+pub(crate) mod journal;
+pub(crate) mod json;
+pub(crate) mod ledger;
+mod lines;
+pub(crate) mod meters;
+mod sink;
+pub(crate) mod timestamp;
+
+pub(crate) use access_log::{AccessLog, AccessLogError};
+pub(crate) use journal::{Chain, Journal, JournalError};
+pub(crate) use ledger::{Entry, Ledger};
+pub(crate) use lines::LineWriter;
+pub(crate) use meters::{ConnectionCount, Meters, TunnelCount};
+pub(crate) use timestamp::Timestamp;

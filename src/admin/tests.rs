@@ -1,0 +1,332 @@
+use super::*;
+use crate::exchange::{
+    ClientAddr, ClientName, DestinationName, ExchangeId, Host, PeerAddr, Target, UserName,
+};
+use crate::lifecycle::Drain;
+use crate::relay::LiveTunnel;
+use std::sync::atomic::AtomicU64;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn pages() {
+    let house = House::open().await;
+    house
+        .check("GET", "/livez", 200, "text/plain", "ok\n")
+        .await;
+    house
+        .check("GET", "/readyz", 200, "text/plain", "ready\n")
+        .await;
+    house.check("GET", "/", 200, "text/html", "/tunnels").await;
+    house
+        .check(
+            "GET",
+            "/metrics",
+            200,
+            "text/plain; version=0.0.4",
+            "\ntidegate_connections 0\n",
+        )
+        .await;
+    let no_page = "there are: / /metrics";
+    for path in [
+        "/readyz?deep",
+        "/counters",
+        "/alarms",
+        "/destinations",
+        "//",
+        "/livez/",
+    ] {
+        house.check("GET", path, 404, "text/plain", no_page).await;
+    }
+    for (method, path) in [
+        ("POST", "/livez"),
+        ("DELETE", "/tunnels"),
+        ("CONNECT", "a.test:1"),
+    ] {
+        let reply = house
+            .check(method, path, 405, "text/plain", "read-only")
+            .await;
+        assert!(reply.contains("\r\nallow: GET, HEAD\r\n"), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_makes_us_unready_and_still_alive() {
+    let house = House::open().await;
+    house.drain.begin(None);
+    house
+        .check("GET", "/readyz", 503, "text/plain", "draining\n")
+        .await;
+    house
+        .check("GET", "/livez", 200, "text/plain", "ok\n")
+        .await;
+    let House { drain, .. } = house;
+    time::timeout(Duration::from_secs(10), drain.finished())
+        .await
+        .expect("nobody waits for those who look on");
+}
+
+#[tokio::test]
+async fn a_head_request_gets_a_head() {
+    let house = House::open().await;
+    let reply = house
+        .ask("HEAD /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(reply.contains("\r\ncontent-length: 3\r\n"), "{reply}");
+    assert!(reply.ends_with("\r\n\r\n"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_request() {
+    let house = House::open().await;
+    let two = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n\
+               GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let reply = house.ask(two).await;
+    assert_eq!(reply.matches("HTTP/1.1 200").count(), 2, "{reply}");
+}
+
+#[tokio::test]
+async fn the_configuration_is_shown_with_what_was_complained_of() {
+    let house = House::open().await;
+    let text = house.json("/config").await;
+    assert_eq!(
+        text,
+        concat!(
+            r#"{"path":"/etc/tidegate.toml","hash":"abc","loaded_at":"1970-01-01T00:00:00.000Z","#,
+            r#""last_complaint":null,"listeners":{"plain":"127.0.0.1:3128"},"#,
+            r#""config":{"admin":{}}}"#,
+            "\n"
+        )
+    );
+    house.loaded.send_modify(|loaded| {
+        loaded.last_complaint = Some("tidegate.toml:3: tunnel.idle_timeout: too short".into());
+    });
+    let text = house.json("/config").await;
+    assert!(text.contains("idle_timeout: too short"), "{text}");
+}
+
+#[tokio::test]
+async fn tunnels_of_all_cores_are_listed_oldest_first() {
+    let house = House::open().await;
+    assert_eq!(house.json("/tunnels").await, "[]\n");
+    let opened = Instant::now();
+    for number in 0..300_u32 {
+        let opened = opened + Duration::from_millis(u64::from(number));
+        house.tunnels[number as usize % 2].add(Arc::new(tunnel(number, opened)));
+    }
+    let text = house.json("/tunnels").await;
+    let list: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let ids: Vec<_> = list.iter().map(|row| row["bytes_up"].as_u64()).collect();
+    assert_eq!(ids, (0..300).map(Some).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_tunnel_is_one_line() {
+    let opened = Instant::now();
+    let cores = [Tunnels::default()];
+    cores[0].add(Arc::new(tunnel(7, opened)));
+    let mut list = tunnels::TunnelList::gather(&cores, opened + Duration::from_millis(90_500));
+    let text = list.next_piece().unwrap();
+    assert_eq!(
+        String::from_utf8(text).unwrap(),
+        concat!(
+            "[\n",
+            r#"{"id":"000000000000000000000007","listener":"plain","client":"127.0.0.1:40000","#,
+            r#""client_name":"cluster-1","user":"ann","target":"push.test:443","#,
+            r#""destination":"cisco","peer":"127.0.0.2:443","#,
+            r#""opened_at":"1970-01-01T00:00:00.000Z","age_s":90.5,"idle_s":30.5,"#,
+            r#""bytes_up":7,"bytes_down":9}"#,
+            "\n]\n"
+        )
+    );
+    assert_eq!(list.next_piece(), None);
+}
+
+#[tokio::test]
+async fn heads_without_end_are_refused() {
+    let house = House::open().await;
+    let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(HEAD_BYTES * 2));
+    let reply = house.ask(&long).await;
+    assert!(!reply.contains(" 200 "), "{reply}");
+    let long = format!(
+        "GET /livez HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(HEAD_BYTES * 2)
+    );
+    let reply = house.ask(&long).await;
+    assert!(!reply.contains(" 200 "), "{reply}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_let_go() {
+    let house = House::open().await;
+    let mut idle = house.connect().await;
+    let begun = Instant::now();
+    let read = time::timeout(Duration::from_secs(60), idle.read(&mut [0])).await;
+    // However the silence is ended, it is.
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
+    assert!(begun.elapsed() <= LIFE + LAST_ANSWER + Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_client_is_let_go_too() {
+    let house = House::open().await;
+    let mut busy = house.connect().await;
+    let begun = Instant::now();
+    let request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+    while busy.write_all(request).await.is_ok() {
+        let mut answer = [0; 4_096];
+        match busy.read(&mut answer).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => time::sleep(Duration::from_secs(3)).await,
+        }
+        assert!(begun.elapsed() <= LIFE + LAST_ANSWER + Duration::from_secs(3));
+    }
+}
+
+#[tokio::test]
+async fn more_clients_than_places_wait_their_turn() {
+    let house = House::open().await;
+    let mut holders = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut holder = house.connect().await;
+        one_answer(&mut holder).await;
+        holders.push(holder);
+    }
+    let mut waiting =
+        pin!(house.ask("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+    tokio::select! {
+        biased;
+        reply = &mut waiting => panic!("answered beyond the cap: {reply}"),
+        // Whoever is inside is answered all the while.
+        () = many_answers(&mut holders[0]) => {}
+    }
+    drop(holders);
+    assert!(waiting.await.contains("200 OK"));
+}
+
+async fn many_answers(holder: &mut TcpStream) {
+    for _ in 0..50 {
+        one_answer(holder).await;
+    }
+}
+
+async fn one_answer(holder: &mut TcpStream) {
+    let request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+    holder.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok\n") {
+        assert_ne!(holder.read_buf(&mut answer).await.unwrap(), 0);
+    }
+}
+
+/// A window over a house that stands still.
+struct House {
+    address: SocketAddr,
+    drain: Drain,
+    loaded: watch::Sender<Loaded>,
+    tunnels: Vec<Tunnels>,
+    /// Ends with the house.
+    _serving: JoinSet<()>,
+}
+
+impl House {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let plain = ListenerName::new("plain");
+        let drain = Drain::new();
+        let loaded = watch::Sender::new(Loaded {
+            path: Some("/etc/tidegate.toml".into()),
+            hash: "abc".into(),
+            loaded_at: SystemTime::UNIX_EPOCH,
+            shown: serde_json::json!({ "admin": {} }),
+            last_complaint: None,
+            listeners: vec![(plain.clone(), "127.0.0.1:3128".parse().unwrap())],
+        });
+        let tunnels = vec![Tunnels::default(), Tunnels::default()];
+        let window = Window {
+            meters: Arc::new(Meters::new(&[plain], &[])),
+            tunnels: tunnels.clone(),
+            phase: drain.view(),
+            loaded: loaded.subscribe(),
+        };
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, window));
+        Self {
+            address,
+            drain,
+            loaded,
+            tunnels,
+            _serving: serving,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test is a client")]
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends, and reads to the end.
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        // The reply may come before the request was sent to its end.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply).await;
+        String::from_utf8(reply).unwrap()
+    }
+
+    async fn check(&self, method: &str, path: &str, status: u16, kind: &str, body: &str) -> String {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let reply = self.ask(&request).await;
+        assert!(
+            reply.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path} {reply}"
+        );
+        assert!(
+            reply.contains(&format!("\r\ncontent-type: {kind}")),
+            "{path} {reply}"
+        );
+        assert!(
+            reply.contains("\r\ncache-control: no-store\r\n"),
+            "{path} {reply}"
+        );
+        assert!(
+            reply.contains("\r\nx-content-type-options: nosniff\r\n"),
+            "{path} {reply}"
+        );
+        let (_, text) = reply.split_once("\r\n\r\n").unwrap();
+        assert!(text.contains(body), "{path} {reply}");
+        reply
+    }
+
+    /// The text of a JSON page, asked for without chunks.
+    async fn json(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        let reply = self.ask(&request).await;
+        let (head, text) = reply.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("content-type: application/json"), "{head}");
+        text.to_owned()
+    }
+}
+
+fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
+    LiveTunnel {
+        id: ExchangeId::new(0, 0, u64::from(number)),
+        opened_at: SystemTime::UNIX_EPOCH,
+        opened,
+        listener: ListenerName::new("plain"),
+        client: ClientAddr(([127, 0, 0, 1], 40_000).into()),
+        sender: Some(ClientName::new("cluster-1")),
+        user: Some(UserName::new("ann")),
+        target: Target {
+            host: Host::Name("push.test".into()),
+            port: 443,
+        },
+        destination: DestinationName::new("cisco"),
+        peer: PeerAddr(([127, 0, 0, 2], 443).into()),
+        bytes_up: AtomicU64::new(u64::from(number)),
+        bytes_down: AtomicU64::new(9),
+        last_ms: AtomicU64::new(60_000),
+    }
+}

@@ -1,0 +1,137 @@
+use super::*;
+use crate::exchange::{
+    ClientAddr, ClientName, DestinationName, ExchangeId, Host, Kind, ListenerName, PeerAddr,
+    Reason, Target, UserName,
+};
+use std::time::Instant;
+
+#[test]
+fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
+    let mut exchange = bare();
+    exchange.sender = Some(ClientName::new("cluster-1"));
+    exchange.user = Some(UserName::new("cucm1"));
+    exchange.scheme = Some(Scheme::Digest);
+    exchange.algorithm = Some(Algorithm::Sha256);
+    exchange.kind = Kind::Tunnel;
+    exchange.method = Some("CONNECT".into());
+    exchange.target = Some(Target {
+        host: Host::Name("push.test".into()),
+        port: 443,
+    });
+    exchange.destination = Some(DestinationName::new("cisco"));
+    exchange.resolved = vec![[127, 0, 0, 2].into(), [127, 0, 0, 3].into()];
+    exchange.attempts = vec![
+        Attempt {
+            peer: ([127, 0, 0, 2], 443).into(),
+            took: Duration::from_micros(250_125),
+            error: Some("timeout"),
+        },
+        Attempt {
+            peer: ([127, 0, 0, 3], 443).into(),
+            took: Duration::from_millis(12),
+            error: None,
+        },
+    ];
+    exchange.peer = Some(PeerAddr(([127, 0, 0, 3], 443).into()));
+    exchange.dns = Some(Duration::from_micros(1_500));
+    exchange.connect = Some(Duration::from_millis(262));
+    exchange.setup = Some(Duration::from_millis(264));
+    exchange.bytes_up = 1_200;
+    exchange.bytes_down = 3_400;
+    exchange.idle_max = Some(Duration::from_secs(60));
+    exchange.status = Some(200);
+    exchange.reason = Reason::Finished;
+    exchange.closed_by = Some(Side::Client);
+    check(
+        &exchange,
+        concat!(
+            r#"{"event":"close","ts":"2024-02-29T12:34:56.007Z","id":"00000003X000000200000003","#,
+            r#""listener":"plain","client":"[::1]:40000","client_name":"cluster-1","user":"cucm1","#,
+            r#""scheme":"digest","algorithm":"SHA-256","method":"CONNECT","kind":"tunnel","#,
+            r#""target":"push.test:443","destination":"cisco","sni":null,"#,
+            r#""resolved":["127.0.0.2","127.0.0.3"],"#,
+            r#""attempts":[{"peer":"127.0.0.2:443","ms":250.125,"error":"timeout"},"#,
+            r#"{"peer":"127.0.0.3:443","ms":12.0,"error":null}],"peer":"127.0.0.3:443","#,
+            r#""dns_ms":1.5,"dns_stale_ms":null,"connect_ms":262.0,"setup_ms":264.0,"#,
+            r#""total_ms":1800000.5,"bytes_up":1200,"bytes_down":3400,"exchanges":null,"#,
+            r#""idle_max_ms":60000.0,"limit_wait_ms":null,"tracking_id":null,"status":200,"#,
+            r#""reason":"finished","fault":"nobody","closed_by":"client"}"#,
+            "\n"
+        ),
+    );
+}
+
+#[test]
+fn a_head_that_could_not_be_read_has_nulls() {
+    let mut exchange = bare();
+    exchange.status = Some(400);
+    exchange.reason = Reason::BadRequest;
+    check(
+        &exchange,
+        concat!(
+            r#"{"event":"close","ts":"2024-02-29T12:34:56.007Z","id":"00000003X000000200000003","#,
+            r#""listener":"plain","client":"[::1]:40000","client_name":null,"user":null,"#,
+            r#""scheme":null,"algorithm":null,"method":null,"kind":"unknown","#,
+            r#""target":null,"destination":null,"sni":null,"resolved":[],"attempts":[],"peer":null,"#,
+            r#""dns_ms":null,"dns_stale_ms":null,"connect_ms":null,"setup_ms":null,"#,
+            r#""total_ms":1800000.5,"bytes_up":0,"bytes_down":0,"exchanges":null,"#,
+            r#""idle_max_ms":null,"limit_wait_ms":null,"tracking_id":null,"status":400,"#,
+            r#""reason":"bad_request","fault":"client","closed_by":null}"#,
+            "\n"
+        ),
+    );
+}
+
+fn check(exchange: &Exchange, expected: &str) {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_709_210_096_007);
+    let line = line(exchange, at, Duration::from_micros(1_800_000_500));
+    assert_eq!(String::from_utf8(line).unwrap(), expected);
+}
+
+#[test]
+fn what_a_client_chooses_is_cut_and_can_break_no_line() {
+    let mut exchange = bare();
+    let long = format!("a\r\n\"\u{9b}{}", "ü".repeat(1_000));
+    exchange.user = Some(UserName::new(&long));
+    exchange.method = Some("M".repeat(10_000).into());
+    exchange.resolved = vec![[127, 0, 0, 1].into(); 1_000];
+    exchange.attempts = vec![
+        Attempt {
+            peer: ([127, 0, 0, 1], 1).into(),
+            took: Duration::ZERO,
+            error: None,
+        };
+        1_000
+    ];
+    let line = line(&exchange, SystemTime::now(), Duration::ZERO);
+    assert!(line.len() < 8_192, "{}", line.len());
+    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let text = String::from_utf8(line).unwrap();
+    assert!(text.contains(r#""user":"a\r\n\"\u009büü"#), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["user"].as_str().unwrap().chars().count(), USER_CHARS);
+    assert_eq!(json["attempts"].as_array().unwrap().len(), ADDRESSES);
+}
+
+#[test]
+fn a_log_that_is_off_has_no_thread_and_one_that_cannot_open_says_which_file() {
+    let (log, writer) = AccessLog::start(&AccessSink::Off, 8, |_| {}).unwrap();
+    assert!(writer.is_none());
+    log.record(&bare(), SystemTime::now(), Duration::ZERO);
+    let nowhere = AccessSink::File("/nonexistent/access.log".into());
+    let error = AccessLog::start(&nowhere, 8, |_| {}).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "can't open the access log /nonexistent/access.log"
+    );
+}
+
+fn bare() -> Exchange {
+    Exchange::new(
+        ExchangeId::new(1_000, 2, 3),
+        SystemTime::UNIX_EPOCH,
+        Instant::now(),
+        ListenerName::new("plain"),
+        ClientAddr("[::1]:40000".parse().unwrap()),
+    )
+}

@@ -1,0 +1,183 @@
+//! Every metric there is: name, kind, labels, what it says and why it matters.
+//!
+//! A table, and the only place where the name of a metric is a string. Labels are bounded by construction:
+//! words of ours and names of the configuration, never a host, a user or an address.
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+    /// The upper edges of its buckets. Without edges the exporter would make a summary of it.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) labels: &'static [&'static str],
+    /// What it counts, with its unit.
+    pub(crate) help: &'static str,
+    /// Why anyone should look at it.
+    pub(crate) why: &'static str,
+}
+
+pub(crate) const EXCHANGES: Row = Row {
+    name: "tidegate_exchanges_total",
+    kind: Kind::Counter,
+    labels: &["listener", "destination", "kind", "reason"],
+    help: "Exchanges that have ended, tunnels and refusals alike.",
+    why: "The reason says whose turn it is: look at those that are the upstream's or the proxy's fault.",
+};
+pub(crate) const EXCHANGE_SETUP: Row = Row {
+    name: "tidegate_exchange_setup_seconds",
+    kind: Kind::Histogram(&[
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0, 13.0, 30.0,
+    ]),
+    labels: &[],
+    help: "Seconds from a request's last head byte to our answer, for exchanges that were let through to be dialled.",
+    why: "A push that is set up too slowly is a call that rings too late: call servers count 2 s, 5 s and 13 s.",
+};
+pub(crate) const TUNNELS: Row = Row {
+    name: "tidegate_tunnels",
+    kind: Kind::Gauge,
+    labels: &["generation"],
+    help: "Tunnels open now.",
+    why: "A sudden fall is a network that dropped idle connections; a steady climb is a sender that opens one per push.",
+};
+pub(crate) const TUNNEL_SECONDS: Row = Row {
+    name: "tidegate_tunnel_seconds",
+    kind: Kind::Histogram(&[
+        1.0, 10.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 43_200.0, 86_400.0,
+        172_800.0, 604_800.0,
+    ]),
+    labels: &[],
+    help: "Seconds that a tunnel lived, from our 200 to its end.",
+    why: "Senders keep their tunnels for half an hour and more; many short ones cost a TLS handshake per push.",
+};
+pub(crate) const TUNNEL_BYTES: Row = Row {
+    name: "tidegate_tunnel_bytes_total",
+    kind: Kind::Counter,
+    labels: &["direction"],
+    help: "Bytes moved through tunnels, up to the target and down to the client, counted as they flow.",
+    why: "Bytes that go up while none come down are pushes without confirmation.",
+};
+pub(crate) const AUTHENTICATIONS: Row = Row {
+    name: "tidegate_authentications_total",
+    kind: Kind::Counter,
+    labels: &["scheme", "algorithm", "result"],
+    help: "Requests whose credentials were looked at, by what was really used.",
+    why: "bad_credentials is a wrong password or a guess; stale_nonce is harmless; no_credentials is a first try.",
+};
+pub(crate) const DNS_LOOKUPS: Row = Row {
+    name: "tidegate_dns_lookups_total",
+    kind: Kind::Counter,
+    labels: &["result"],
+    help: "Questions sent to name servers, by outcome; answers from the cache are not counted.",
+    why: "No name, no push: timeouts and failures here precede failed connects.",
+};
+pub(crate) const DNS_LOOKUP_SECONDS: Row = Row {
+    name: "tidegate_dns_lookup_seconds",
+    kind: Kind::Histogram(&[
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
+    ]),
+    labels: &[],
+    help: "Seconds that a question to the name servers took, failed ones included.",
+    why: "It is part of the connect budget of whoever asks first.",
+};
+pub(crate) const CONNECTS: Row = Row {
+    name: "tidegate_connects_total",
+    kind: Kind::Counter,
+    labels: &["destination", "result"],
+    help: "Attempts to connect to one address of a destination, by outcome.",
+    why: "Failures are hidden from clients while another address answers; here they show.",
+};
+pub(crate) const CONNECT_SECONDS: Row = Row {
+    name: "tidegate_connect_seconds",
+    kind: Kind::Histogram(&[
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 5.0,
+    ]),
+    labels: &[],
+    help: "Seconds that one attempt to connect took, failed ones included.",
+    why: "Its median is the distance to the cloud; a step at 1 s or 3 s is lost SYN packets.",
+};
+pub(crate) const FAILOVERS: Row = Row {
+    name: "tidegate_failovers_total",
+    kind: Kind::Counter,
+    labels: &["destination"],
+    help: "Exchanges that were connected to another address because the first one failed or was silent.",
+    why: "Nobody lost a push yet, but one of the addresses is sick.",
+};
+pub(crate) const CONNECTIONS: Row = Row {
+    name: "tidegate_connections",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Client connections open now, those that carry a tunnel included.",
+    why: "Compare it with intake.connections before senders are turned away.",
+};
+pub(crate) const CERTIFICATE_EXPIRY: Row = Row {
+    name: "tidegate_certificate_expiry_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &["listener"],
+    help: "Unix time in seconds at which the first certificate of a listener's chain expires.",
+    why: "On that second every sender behind a TLS listener stops.",
+};
+pub(crate) const ACCESS_LOG_DROPPED: Row = Row {
+    name: "tidegate_access_log_dropped_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Access log lines that were given up because the disk or the reader of the pipe did not keep up.",
+    why: "Above zero the access log has gaps; the counters do not.",
+};
+pub(crate) const BUILD_INFO: Row = Row {
+    name: "tidegate_build_info",
+    kind: Kind::Gauge,
+    labels: &["version", "os", "arch", "profile"],
+    help: "Always 1; its labels say which build runs.",
+    why: "Which version was it, when that began?",
+};
+
+/// All of them, in the order of the reader's interest.
+pub(crate) const ALL: &[Row] = &[
+    EXCHANGES,
+    EXCHANGE_SETUP,
+    TUNNELS,
+    TUNNEL_SECONDS,
+    TUNNEL_BYTES,
+    AUTHENTICATIONS,
+    DNS_LOOKUPS,
+    DNS_LOOKUP_SECONDS,
+    CONNECTS,
+    CONNECT_SECONDS,
+    FAILOVERS,
+    CONNECTIONS,
+    CERTIFICATE_EXPIRY,
+    ACCESS_LOG_DROPPED,
+    BUILD_INFO,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_say_their_kind_and_unit() {
+        let names: HashSet<_> = ALL.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for row in ALL {
+            assert!(row.name.starts_with("tidegate_"), "{}", row.name);
+            match row.kind {
+                Kind::Counter => assert!(row.name.ends_with("_total"), "{}", row.name),
+                Kind::Gauge => assert!(!row.name.ends_with("_total"), "{}", row.name),
+                Kind::Histogram(edges) => {
+                    assert!(row.name.ends_with("_seconds"), "{}", row.name);
+                    assert!(edges.is_sorted_by(|low, high| low < high), "{}", row.name);
+                }
+            }
+            assert!(row.help.ends_with('.'), "{}", row.name);
+        }
+    }
+}

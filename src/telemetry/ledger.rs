@@ -1,0 +1,130 @@
+//! The book of exchanges: whoever opens an entry can't forget to close it.
+//!
+//! An entry that goes out of scope writes one access line and counts once, whatever happened; one that nobody ended
+//! says `dropped`.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::{AccessLog, Meters};
+use crate::exchange::{Exchange, Reason};
+
+/// Where entries are opened; a clone of it is a handle.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger(Arc<Books>);
+
+#[derive(Debug)]
+struct Books {
+    meters: Arc<Meters>,
+    log: AccessLog,
+}
+
+/// An open exchange.
+#[derive(Debug)]
+#[must_use = "an entry that is dropped at once says `dropped`"]
+pub(crate) struct Entry {
+    exchange: Box<Exchange>,
+    ledger: Ledger,
+    ended: bool,
+}
+
+impl Ledger {
+    pub(crate) fn new(meters: Arc<Meters>, log: AccessLog) -> Self {
+        Self(Arc::new(Books { meters, log }))
+    }
+
+    pub(crate) fn open(&self, exchange: Exchange) -> Entry {
+        Entry {
+            exchange: Box::new(exchange),
+            ledger: self.clone(),
+            ended: false,
+        }
+    }
+}
+
+impl Entry {
+    /// Says how it ended. The first word stays: what goes wrong while a refusal is written does not hide its cause.
+    pub(crate) fn end(&mut self, reason: Reason) {
+        if !self.ended {
+            self.exchange.reason = reason;
+            self.ended = true;
+        }
+    }
+}
+
+impl Deref for Entry {
+    type Target = Exchange;
+
+    fn deref(&self) -> &Exchange {
+        &self.exchange
+    }
+}
+
+impl DerefMut for Entry {
+    fn deref_mut(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // The one clock that is read down here: an end has no caller that could bring the time.
+        let total = Instant::now().saturating_duration_since(self.exchange.opened);
+        let Books { meters, log } = &*self.ledger.0;
+        meters.exchange_ended(&self.exchange, total);
+        log.record(&self.exchange, SystemTime::now(), total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AccessSink;
+    use crate::exchange::{ClientAddr, ExchangeId, ListenerName};
+    use std::time::Duration;
+
+    #[test]
+    fn an_entry_is_written_and_counted_once_with_its_first_ending() {
+        check(
+            |entry| {
+                entry.end(Reason::TargetDenied);
+                entry.end(Reason::ClientGone);
+            },
+            "target_denied",
+        );
+    }
+
+    #[test]
+    fn an_entry_that_nobody_ended_says_so() {
+        check(|_| {}, "dropped");
+    }
+
+    fn check(story: impl FnOnce(&mut Entry), reason: &str) {
+        let name = format!("tidegate-ledger-{}-{reason}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let sink = AccessSink::File(path.clone());
+        let (log, writer) = AccessLog::start(&sink, 8, |_| {}).unwrap();
+        let meters = Arc::new(Meters::new(&[ListenerName::new("plain")], &[]));
+        let ledger = Ledger::new(Arc::clone(&meters), log);
+        let mut entry = ledger.open(Exchange::new(
+            ExchangeId::new(1, 2, 3),
+            SystemTime::now(),
+            Instant::now(),
+            ListenerName::new("plain"),
+            ClientAddr(([127, 0, 0, 1], 40_000).into()),
+        ));
+        story(&mut entry);
+        drop(entry);
+        assert!(writer.unwrap().flush_and_stop(Duration::from_secs(10)));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(&format!(r#""reason":"{reason}""#)), "{text}");
+        let count = format!(
+            r#"tidegate_exchanges_total{{listener="plain",destination="none",kind="unknown",reason="{reason}"}} 1"#
+        );
+        let text = meters.render();
+        assert!(text.lines().any(|line| line == count), "{text}");
+    }
+}
