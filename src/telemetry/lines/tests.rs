@@ -1,5 +1,6 @@
 use super::*;
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,10 @@ fn lines_appear_promptly_and_in_order() {
     world.lines.push(b"three\n".to_vec());
     assert!(world.writer.flush_and_stop(PATIENCE));
     assert_eq!(read(&path), "one\ntwo\nthree\n");
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+    assert_eq!(
+        fs::metadata(&*path).unwrap().permissions().mode() & 0o137,
+        0
+    );
     assert_eq!(world.lost.load(Ordering::SeqCst), 0);
 }
 
@@ -62,7 +66,7 @@ fn after_a_rotation_lines_go_to_the_new_file() {
     world.lines.push(b"old\n".to_vec());
     until(|| read(&path) == "old\n");
     let away = path.with_extension("1");
-    fs::rename(&path, &away).unwrap();
+    fs::rename(&*path, &away).unwrap();
     world.lines.reopen();
     until(|| path.exists());
     world.lines.push(b"new\n".to_vec());
@@ -93,7 +97,7 @@ fn a_full_disk_costs_the_lines_it_did_not_take() {
 #[test]
 fn a_stump_of_an_earlier_life_gets_its_line_end() {
     let path = place("part");
-    fs::write(&path, "stump").unwrap();
+    fs::write(&*path, "stump").unwrap();
     let world = world(&path, 64);
     world.lines.push(b"whole\n".to_vec());
     assert!(world.writer.flush_and_stop(PATIENCE));
@@ -141,19 +145,34 @@ fn world(path: &Path, queue_lines: usize) -> World {
     }
 }
 
-/// A file of this test's own.
-fn place(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("tidegate-lines-{}-{name}", std::process::id()));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
-    dir.join("log")
+/// A file of this test's own, in a directory that goes with it.
+struct Place(PathBuf);
+
+impl Deref for Place {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
 }
 
-fn fifo(name: &str) -> (PathBuf, fs::File) {
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.0.parent().unwrap());
+    }
+}
+
+fn place(name: &str) -> Place {
+    let dir = std::env::temp_dir().join(format!("tidegate-lines-{}-{name}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    Place(dir.join("log"))
+}
+
+fn fifo(name: &str) -> (Place, fs::File) {
     let path = place(name);
     rustix::fs::mknodat(
         rustix::fs::CWD,
-        &path,
+        &*path,
         rustix::fs::FileType::Fifo,
         rustix::fs::Mode::from_raw_mode(0o600),
         0,
