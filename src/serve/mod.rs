@@ -1,1 +1,3 @@
 //! serve: skeleton
+
+pub(crate) mod head;
