@@ -4,11 +4,7 @@ use crate::exchange::{
 };
 use crate::lifecycle::Drain;
 use crate::relay::LiveTunnel;
-<<<<<<< HEAD
 use crate::relay::live::{Orders, Traffic};
-=======
-use std::sync::atomic::AtomicU64;
->>>>>>> w-telemetry
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -114,7 +110,6 @@ async fn tunnels_of_all_cores_are_listed_oldest_first() {
     let house = House::open().await;
     assert_eq!(house.json("/tunnels").await, "[]\n");
     let opened = Instant::now();
-<<<<<<< HEAD
     let _listed: Vec<_> = (0..300_u32)
         .map(|number| {
             let opened = opened + Duration::from_millis(u64::from(number));
@@ -122,12 +117,6 @@ async fn tunnels_of_all_cores_are_listed_oldest_first() {
             core.list_while(Arc::new(tunnel(number, opened)))
         })
         .collect();
-=======
-    for number in 0..300_u32 {
-        let opened = opened + Duration::from_millis(u64::from(number));
-        house.tunnels[number as usize % 2].add(Arc::new(tunnel(number, opened)));
-    }
->>>>>>> w-telemetry
     let text = house.json("/tunnels").await;
     let list: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     let ids: Vec<_> = list.iter().map(|row| row["bytes_up"].as_u64()).collect();
@@ -138,11 +127,7 @@ async fn tunnels_of_all_cores_are_listed_oldest_first() {
 fn a_tunnel_is_one_line() {
     let opened = Instant::now();
     let cores = [Tunnels::default()];
-<<<<<<< HEAD
     let _listed = cores[0].list_while(Arc::new(tunnel(7, opened)));
-=======
-    cores[0].add(Arc::new(tunnel(7, opened)));
->>>>>>> w-telemetry
     let mut list = tunnels::TunnelList::gather(&cores, opened + Duration::from_millis(90_500));
     let text = list.next_piece().unwrap();
     assert_eq!(
@@ -185,8 +170,6 @@ async fn a_silent_client_is_let_go() {
     assert!(begun.elapsed() <= LIFE + LAST_ANSWER + Duration::from_secs(1));
 }
 
-<<<<<<< HEAD
-=======
 #[tokio::test(start_paused = true)]
 async fn a_busy_client_is_let_go_too() {
     let house = House::open().await;
@@ -203,7 +186,6 @@ async fn a_busy_client_is_let_go_too() {
     }
 }
 
->>>>>>> w-telemetry
 #[tokio::test]
 async fn more_clients_than_places_wait_their_turn() {
     let house = House::open().await;
@@ -332,12 +314,9 @@ impl House {
 }
 
 fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
-<<<<<<< HEAD
     let traffic = Traffic::default();
     traffic.note_up(number as usize, Duration::ZERO);
     traffic.note_down(9, Duration::from_secs(60));
-=======
->>>>>>> w-telemetry
     LiveTunnel {
         id: ExchangeId::new(0, 0, u64::from(number)),
         opened_at: SystemTime::UNIX_EPOCH,
@@ -352,13 +331,7 @@ fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
         },
         destination: DestinationName::new("cisco"),
         peer: PeerAddr(([127, 0, 0, 2], 443).into()),
-<<<<<<< HEAD
         traffic,
         orders: Orders::default(),
-=======
-        bytes_up: AtomicU64::new(u64::from(number)),
-        bytes_down: AtomicU64::new(9),
-        last_ms: AtomicU64::new(60_000),
->>>>>>> w-telemetry
     }
 }

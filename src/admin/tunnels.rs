@@ -6,10 +6,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-<<<<<<< HEAD
-=======
-use std::sync::atomic::Ordering;
->>>>>>> w-telemetry
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::vec;
@@ -42,11 +38,7 @@ enum Progress {
 
 impl TunnelList {
     pub(super) fn gather(cores: &[Tunnels], now: Instant) -> Self {
-<<<<<<< HEAD
         let mut tunnels: Vec<_> = cores.iter().flat_map(Tunnels::snapshot).collect();
-=======
-        let mut tunnels: Vec<_> = cores.iter().flat_map(Tunnels::list).collect();
->>>>>>> w-telemetry
         tunnels.sort_by_key(|tunnel| (tunnel.opened, tunnel.id));
         Self {
             left: tunnels.into_iter(),
@@ -127,13 +119,8 @@ impl<'a> Row<'a> {
             opened_at: Timestamp(tunnel.opened_at),
             age_s: seconds(now.saturating_duration_since(tunnel.opened)),
             idle_s: seconds(tunnel.idle(now)),
-<<<<<<< HEAD
             bytes_up: tunnel.traffic.up(),
             bytes_down: tunnel.traffic.down(),
-=======
-            bytes_up: tunnel.bytes_up.load(Ordering::Relaxed),
-            bytes_down: tunnel.bytes_down.load(Ordering::Relaxed),
->>>>>>> w-telemetry
         }
     }
 }

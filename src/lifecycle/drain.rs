@@ -96,7 +96,6 @@ impl DrainWatch {
 }
 
 impl PhaseView {
-<<<<<<< HEAD
     pub(crate) fn phase(&self) -> Phase {
         *self.0.borrow()
     }
@@ -108,10 +107,6 @@ impl PhaseView {
     /// Returns when a drain has begun.
     pub(crate) async fn begun(&mut self) {
         let _ = self.0.wait_for(|phase| *phase != Phase::Serving).await;
-=======
-    pub(crate) fn is_draining(&self) -> bool {
-        *self.0.borrow() != Phase::Serving
->>>>>>> w-telemetry
     }
 }
 
