@@ -48,8 +48,7 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
     match (request.uri().path(), request.uri().query()) {
         ("/", _) => page(StatusCode::OK, HTML, INDEX),
         ("/livez", _) => page(StatusCode::OK, TEXT, "ok\n"),
-        // `?deep` asks for more than we know; "ready" would be a lie.
-        ("/readyz", Some(_)) => page(StatusCode::NOT_FOUND, TEXT, NO_PAGE),
+        // With a question that we can't answer there is no such page: "ready" might be a lie.
         ("/readyz", None) if window.phase.is_draining() => {
             page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }

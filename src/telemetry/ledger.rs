@@ -101,9 +101,8 @@ mod tests {
     }
 
     fn check(story: impl FnOnce(&mut Entry), reason: &str) {
-        let dir = std::env::temp_dir().join(format!("tidegate-ledger-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join(reason);
+        let name = format!("tidegate-ledger-{}-{reason}", std::process::id());
+        let path = std::env::temp_dir().join(name);
         let sink = AccessSink::File(path.clone());
         let (log, writer) = AccessLog::start(&sink, 8, |_| {}).unwrap();
         let meters = Arc::new(Meters::new(&[ListenerName::new("plain")], &[]));
