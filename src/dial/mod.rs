@@ -8,6 +8,7 @@ pub(crate) mod race;
 pub(crate) mod resolve;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::config::{self, Families, Keepalive};
-use crate::exchange::{Attempt, Host, PeerAddr, Reason};
+use crate::exchange::{Attempt, DestinationName, Host, PeerAddr, Reason};
 use crate::policy::{Cleared, ClearedAddr, Denial};
 use crate::telemetry::Meters;
 use connect::{ConnectError, connect};
@@ -36,14 +37,14 @@ pub(crate) struct Dialer {
     meters: Arc<Meters>,
 }
 
-/// What a dial came to, and what is worth telling about the way.
-#[derive(Debug)]
-pub(crate) struct Outcome {
+/// What is worth telling about the way to a connection. Filled as the dial goes on, so that one that is given up has
+/// its story too.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
     pub(crate) resolved: Vec<IpAddr>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) dns: Option<Duration>,
     pub(crate) connect: Option<Duration>,
-    pub(crate) result: Result<Dialed, DialError>,
 }
 
 #[derive(Debug)]
@@ -53,7 +54,7 @@ pub(crate) struct Dialed {
 }
 
 /// Why there is no connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DialError {
     Resolve(ResolveError),
     /// The name has addresses, and none of them may be dialled.
@@ -62,7 +63,7 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
-    pub(crate) fn reason(self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Resolve(error) => error.reason(),
             Self::Denied(denial) => denial.reason(),
@@ -76,7 +77,9 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve(error) => error.fmt(f),
-            Self::Denied(denial) => denial.fmt(f),
+            // Which range an address lies in would tell what it is.
+            Self::Denied(Denial::OwnAddress) => f.write_str("the target is this proxy"),
+            Self::Denied(_) => f.write_str("no address of the target may be reached"),
             Self::Connect(error) => f.write_str(match error {
                 ConnectError::Refused => "the destination refused the connection",
                 ConnectError::TimedOut => "the destination did not answer in time",
@@ -98,6 +101,33 @@ struct Resolution {
     took: Option<Duration>,
 }
 
+type Attempts = Vec<race::Attempt<ClearedAddr, ConnectError>>;
+
+/// Writes the story when the dial ends, also when it is dropped.
+struct Telling<'a> {
+    attempts: Attempts,
+    resolution: RefCell<Resolution>,
+    begun: Instant,
+    destination: &'a DestinationName,
+    meters: &'a Meters,
+    story: &'a mut Story,
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let resolution = std::mem::take(self.resolution.get_mut());
+        self.story.attempts = self.attempts.iter().map(told).collect();
+        for attempt in &self.story.attempts {
+            self.meters.connect(self.destination, attempt.error.unwrap_or("ok"), attempt.took);
+        }
+        self.story.resolved = resolution.resolved;
+        self.story.dns = resolution.took;
+        if !self.attempts.is_empty() {
+            self.story.connect = Some(self.begun.elapsed().saturating_sub(resolution.took.unwrap_or_default()));
+        }
+    }
+}
+
 impl Dialer {
     pub(crate) fn new(connect: config::Connect, keepalive: Keepalive, resolver: Resolver, meters: Arc<Meters>) -> Self {
         Self { connect, keepalive, resolver, meters }
@@ -105,60 +135,63 @@ impl Dialer {
 
     /// Connects to the target. `begun` is when its head was complete: the budget counts from there. Dropping the
     /// future gives every attempt up.
-    pub(crate) async fn dial(&self, cleared: &Cleared, begun: Instant) -> Outcome {
+    pub(crate) async fn dial(&self, cleared: &Cleared, begun: Instant, story: &mut Story) -> Result<Dialed, DialError> {
         let destination = cleared.destination();
-        let deadline = begun + destination.connect_budget.unwrap_or(self.connect.budget);
-        let resolution = RefCell::new(Resolution::default());
-        let (found, addresses) = mpsc::channel(ADDRESSES_MAX);
-        let connecting = Instant::now();
-        let race = {
-            let terms = race::Terms { deadline, attempt_delay: self.connect.attempt_delay };
-            let racing = race::race(addresses, terms, |addr: ClearedAddr| connect(addr, self.keepalive));
-            let resolving = self.resolve(cleared, found, &resolution);
+        let pace = race::Pace { deadline: begun + destination.connect_budget.unwrap_or(self.connect.budget), attempt_delay: self.connect.attempt_delay };
+        let mut telling = Telling {
+            attempts: Attempts::new(),
+            resolution: RefCell::default(),
+            begun: Instant::now(),
+            destination: &destination.name,
+            meters: &self.meters,
+            story,
+        };
+        // One batch for each family.
+        let (found, incoming) = mpsc::channel(2);
+        let won = {
+            let order = |waiting: VecDeque<ClearedAddr>, last: Option<&ClearedAddr>| order::interleave(waiting, last, |addr| addr.socket_addr().is_ipv6());
+            let racing = race::race(incoming, order, |addr| connect(*addr, self.keepalive), pace, &mut telling.attempts);
+            let resolving = self.resolve(cleared, found, &telling.resolution);
             tokio::pin!(racing, resolving);
             tokio::select! {
-                race = &mut racing => race,
+                biased;
                 () = &mut resolving => racing.await,
+                won = &mut racing => won,
             }
         };
-        let resolution = resolution.into_inner();
-        let attempts: Vec<Attempt> = race.attempts.iter().map(told).collect();
-        for attempt in &attempts {
-            self.meters.connect(&destination.name, attempt.error.unwrap_or("ok"), attempt.took);
-        }
-        let result = match race.winner {
-            Some((addr, stream)) => {
-                if race.attempts.first().is_some_and(|first| first.addr != addr) {
+        match won {
+            Ok((addr, stream)) => {
+                if telling.attempts.first().is_some_and(|first| first.addr != addr) {
                     self.meters.failover(&destination.name);
                 }
                 Ok(Dialed { stream, peer: PeerAddr(addr.socket_addr()) })
             }
-            None => Err(why(&race.attempts, &resolution)),
-        };
-        let connect = (!attempts.is_empty()).then(|| connecting.elapsed().saturating_sub(resolution.took.unwrap_or_default()));
-        Outcome { resolved: resolution.resolved, attempts, dns: resolution.took, connect, result }
+            Err(_) => Err(why(&telling.attempts, telling.resolution.get_mut())),
+        }
     }
 
-    /// Hands on the target's addresses as they come.
-    async fn resolve(&self, cleared: &Cleared, found: mpsc::Sender<ClearedAddr>, resolution: &RefCell<Resolution>) {
+    /// Hands on the target's addresses, family by family, as they come.
+    async fn resolve(&self, cleared: &Cleared, found: mpsc::Sender<Vec<ClearedAddr>>, resolution: &RefCell<Resolution>) {
         let target = cleared.target();
         let destination = cleared.destination();
         let offer = |ips: &[IpAddr]| {
             let mut resolution = resolution.borrow_mut();
-            for ip in ips {
+            let mut batch = Vec::new();
+            for ip in ips.iter().take(ADDRESSES_MAX) {
                 resolution.resolved.push(*ip);
                 match cleared.addr(SocketAddr::new(*ip, target.port)) {
-                    // More than the channel holds is more than can be tried inside a budget.
-                    Ok(addr) => drop(found.try_send(addr)),
+                    Ok(addr) => batch.push(addr),
                     Err(denial) => resolution.denial = Some(denial),
                 }
             }
+            // Two families, two places: never full. Closed: the race is over.
+            let _ = found.try_send(batch);
         };
         let name = match &target.host {
             Host::Addr(ip) => return offer(&[*ip]),
             Host::Name(_) if !destination.addresses.is_empty() => {
-                let (v6, v4) = destination.addresses.iter().filter(|ip| self.wants(**ip)).partition(|ip| ip.is_ipv6());
-                return offer(&order::interleave(v6, v4));
+                let wanted: Vec<_> = destination.addresses.iter().copied().filter(|ip| self.wants(*ip)).collect();
+                return offer(&wanted);
             }
             Host::Name(name) => name,
         };
@@ -166,38 +199,35 @@ impl Dialer {
         let ask = |family, wanted: bool| async move {
             if wanted { self.resolver.lookup(name, family, destination.max_ttl).await } else { Err(ResolveError::NoAddress) }
         };
-        let v4 = ask(Family::V4, self.connect.families != Families::Ipv6);
-        let v6 = ask(Family::V6, self.connect.families != Families::Ipv4);
-        tokio::pin!(v4, v6);
-        // Known answers are ready at once, and are then mixed; otherwise whichever family comes first is tried first.
-        let (first, second): (Answer, Option<Answer>) = tokio::select! {
-            biased;
-            first = &mut v6 => match poll_once(&mut v4).await {
-                Some(other) => {
-                    offer(&order::interleave(addrs(&first), addrs(&other)));
-                    (first, Some(other))
-                }
-                None => {
-                    offer(&addrs(&first));
-                    let other = v4.await;
-                    offer(&addrs(&other));
-                    (first, Some(other))
-                }
-            },
-            first = &mut v4 => {
-                offer(&addrs(&first));
-                resolution.borrow_mut().took = first.is_ok().then(|| begun.elapsed());
-                // A name that does not exist has no other family either.
-                let second = if first == Err(ResolveError::NotFound) { None } else { Some(v6.await) };
-                if let Some(second) = &second {
-                    offer(&addrs(second));
-                }
-                (first, second)
+        // Whichever family comes first is tried first, and nobody waits for the other.
+        let mut error = None;
+        let take = |answer: Answer, error: &mut Option<ResolveError>| match answer {
+            Ok(ips) => {
+                offer(&ips);
+                resolution.borrow_mut().took.get_or_insert_with(|| begun.elapsed());
             }
+            Err(failed) => *error = worst(*error, Some(failed)),
         };
+        let v6 = ask(Family::V6, self.connect.families != Families::Ipv4);
+        let v4 = ask(Family::V4, self.connect.families != Families::Ipv6);
+        tokio::pin!(v6, v4);
+        tokio::select! {
+            biased;
+            first = &mut v6 => {
+                take(first, &mut error);
+                take(v4.await, &mut error);
+            }
+            first = &mut v4 => {
+                take(first, &mut error);
+                // A name that does not exist has no other family either.
+                if error != Some(ResolveError::NotFound) {
+                    take(v6.await, &mut error);
+                }
+            }
+        }
         let mut resolution = resolution.borrow_mut();
         resolution.took.get_or_insert_with(|| begun.elapsed());
-        resolution.error = worst(first.err(), second.and_then(Result::err));
+        resolution.error = error;
     }
 
     fn wants(&self, ip: IpAddr) -> bool {
@@ -209,18 +239,6 @@ impl Dialer {
     }
 }
 
-fn addrs(answer: &Answer) -> Vec<IpAddr> {
-    answer.as_ref().map(|addrs| addrs.to_vec()).unwrap_or_default()
-}
-
-async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        output = future => Some(output),
-        () = std::future::ready(()) => None,
-    }
-}
-
 /// Of two families' failures, the one that tells an administrator more.
 fn worst(one: Option<ResolveError>, other: Option<ResolveError>) -> Option<ResolveError> {
     [ResolveError::TimedOut, ResolveError::Failed, ResolveError::NotFound, ResolveError::NoAddress].into_iter().find(|error| one == Some(*error) || other == Some(*error))
@@ -228,16 +246,18 @@ fn worst(one: Option<ResolveError>, other: Option<ResolveError>) -> Option<Resol
 
 fn told(attempt: &race::Attempt<ClearedAddr, ConnectError>) -> Attempt {
     let error = match &attempt.outcome {
-        race::AttemptOutcome::Connected => None,
-        race::AttemptOutcome::Failed(error) => Some(error.token()),
-        race::AttemptOutcome::Lost => Some("lost"),
-        race::AttemptOutcome::TimedOut => Some("timed_out"),
+        race::Outcome::Connected => None,
+        race::Outcome::Failed(error) => Some(error.token()),
+        race::Outcome::Lost => Some("lost"),
+        race::Outcome::TimedOut => Some("timed_out"),
+        race::Outcome::Abandoned => Some("abandoned"),
     };
     Attempt { peer: attempt.addr.socket_addr(), took: attempt.took, error }
 }
 
-/// The one cause of a dial that failed. Our own lack comes first, silence before refusals, names only where nothing was tried.
-fn why(attempts: &[race::Attempt<ClearedAddr, ConnectError>], resolution: &Resolution) -> DialError {
+/// The one cause of a dial that failed. Our own lack comes first, silence before refusals, names only where nothing
+/// was tried.
+fn why(attempts: &Attempts, resolution: &mut Resolution) -> DialError {
     const BY_WEIGHT: [ConnectError; 7] = [
         ConnectError::OutOfResources,
         ConnectError::TimedOut,
@@ -249,15 +269,15 @@ fn why(attempts: &[race::Attempt<ClearedAddr, ConnectError>], resolution: &Resol
     ];
     let failed = |wanted: ConnectError| {
         attempts.iter().any(|attempt| match &attempt.outcome {
-            race::AttemptOutcome::Failed(error) => *error == wanted,
-            race::AttemptOutcome::TimedOut => wanted == ConnectError::TimedOut,
-            race::AttemptOutcome::Connected | race::AttemptOutcome::Lost => false,
+            race::Outcome::Failed(error) => *error == wanted,
+            race::Outcome::TimedOut => wanted == ConnectError::TimedOut,
+            race::Outcome::Connected | race::Outcome::Lost | race::Outcome::Abandoned => false,
         })
     };
     if let Some(error) = BY_WEIGHT.into_iter().find(|error| failed(*error)) {
         return DialError::Connect(error);
     }
-    match (resolution.denial, resolution.error) {
+    match (resolution.denial.take(), resolution.error) {
         (Some(denial), _) => DialError::Denied(denial),
         (None, Some(error)) => DialError::Resolve(error),
         // The budget ended before the servers answered.

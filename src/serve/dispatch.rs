@@ -11,7 +11,7 @@ use super::head::Head;
 use super::http1::{refuse, send};
 use super::reply::{self, Refusal};
 use super::{Arrival, Service};
-use crate::dial::Dialed;
+use crate::dial::{Dialed, Story};
 use crate::exchange::{Kind, Reason, Side, Target};
 use crate::gate::{Asked, Login, TunnelPermit};
 use crate::policy::Cleared;
@@ -32,7 +32,7 @@ pub(crate) enum Next<Permit> {
 /// Takes one request through the house.
 pub(crate) async fn dispatch<Permit: 'static>(stream: ClientStream, arrival: Arrival<Permit>, service: &Rc<Service>, head: Head, rest: Box<[u8]>, mut entry: Entry) -> Next<Permit> {
     entry.method = Some(head.method().into());
-    if head.method() == "CONNECT" {
+    if head.is_connect() {
         entry.kind = Kind::Tunnel;
         return connect(stream, arrival, service, head, rest, entry).await;
     }
@@ -61,23 +61,22 @@ async fn connect<Permit: 'static>(mut stream: ClientStream, arrival: Arrival<Per
         Ok(admitted) => admitted,
         Err(refused) => return answer(stream, arrival, entry, &refused, keep).await,
     };
-    let outcome = tokio::select! {
-        outcome = service.dialer.dial(&cleared, Instant::from_std(entry.opened)) => outcome,
-        () = stream.gone() => {
+    let mut story = Story::default();
+    let dialed = tokio::select! {
+        dialed = service.dialer.dial(&cleared, Instant::from_std(entry.opened), &mut story) => Some(dialed),
+        () = stream.gone() => None,
+    };
+    note_story(&mut entry, story);
+    let Dialed { stream: upstream, peer } = match dialed {
+        Some(Ok(dialed)) => dialed,
+        Some(Err(error)) => {
+            let refused = Refused { reason: error.reason(), details: error.to_string(), challenges: Vec::new() };
+            return answer(stream, arrival, entry, &refused, keep).await;
+        }
+        None => {
             entry.closed_by = Some(Side::Client);
             entry.end(Reason::ClientGone);
             return Next::Taken;
-        }
-    };
-    entry.resolved = outcome.resolved;
-    entry.attempts = outcome.attempts;
-    entry.dns = outcome.dns;
-    entry.connect = outcome.connect;
-    let Dialed { stream: upstream, peer } = match outcome.result {
-        Ok(dialed) => dialed,
-        Err(error) => {
-            let refused = Refused { reason: error.reason(), details: String::new(), challenges: Vec::new() };
-            return answer(stream, arrival, entry, &refused, keep).await;
         }
     };
     entry.peer = Some(peer);
@@ -150,6 +149,13 @@ fn note_login(entry: &mut Entry, login: &Login) {
     entry.scheme = login.scheme;
     entry.algorithm = login.algorithm;
     entry.sender.clone_from(&login.sender);
+}
+
+fn note_story(entry: &mut Entry, story: Story) {
+    entry.resolved = story.resolved;
+    entry.attempts = story.attempts;
+    entry.dns = story.dns;
+    entry.connect = story.connect;
 }
 
 /// A dual-stack socket shows IPv4 clients as mapped addresses; rules speak of the IPv4 address.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dispatch::{self, Next};
-use super::head::{self, Head, HeadError, HeadLimits, Parsed};
+use super::head::{self, Head, HeadError, HeadLimits, Parsed, Scan};
 use super::reply::Refusal;
 use super::{Arrival, Service};
 use crate::exchange::Reason;
@@ -132,7 +132,8 @@ enum Wait {
 
 async fn read_head(stream: &mut ClientStream, service: &Service, watch: &mut DrainWatch, wait: Wait) -> Opening {
     let intake = &service.intake;
-    let mut reader = HeadReader { stream, scratch: &service.scratch, bytes: Vec::new(), limits: HeadLimits::new(intake.head_bytes), searched: 0 };
+    let limits = HeadLimits { head_bytes: usize::try_from(intake.head_bytes.0).unwrap_or(usize::MAX) };
+    let mut reader = HeadReader { stream, scratch: &service.scratch, bytes: Vec::new(), limits, scan: Scan::default() };
     let mut deadline = match wait {
         Wait::First(deadline) => deadline,
         Wait::Next | Wait::Challenged => {
@@ -153,7 +154,7 @@ async fn read_head(stream: &mut ClientStream, service: &Service, watch: &mut Dra
     loop {
         match reader.parse() {
             Ok(Some(head)) => {
-                let rest = reader.bytes[head.len..].into();
+                let rest = reader.bytes[head.len()..].into();
                 return Opening::Head { head, rest, complete: Instant::now() };
             }
             Ok(None) => {}
@@ -185,7 +186,7 @@ struct HeadReader<'a> {
     scratch: &'a Scratch,
     bytes: Vec<u8>,
     limits: HeadLimits,
-    searched: usize,
+    scan: Scan,
 }
 
 impl HeadReader<'_> {
@@ -201,8 +202,7 @@ impl HeadReader<'_> {
     }
 
     fn parse(&mut self) -> Result<Option<Head>, HeadError> {
-        let _ = &self.searched;
-        match head::parse(&self.bytes, &self.limits)? {
+        match head::parse(&self.bytes, &mut self.scan, &self.limits)? {
             Parsed::Complete(head) => Ok(Some(head)),
             Parsed::Partial => Ok(None),
         }

@@ -35,6 +35,7 @@ pub struct Plan {
     tls: bool,
     files: Vec<(&'static str, String)>,
     limit_descriptors: Option<u32>,
+    namespace: Option<String>,
 }
 
 /// A running house.
@@ -64,6 +65,7 @@ impl House {
             tls: false,
             files: Vec::new(),
             limit_descriptors: None,
+            namespace: None,
         }
     }
 
@@ -290,6 +292,12 @@ impl Plan {
         self
     }
 
+    /// The proxy runs in this network namespace; its admin endpoint and DNS cannot be reached from the test.
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
     fn write(&self, folder: &Folder, names: SocketAddr, ca: &mut Option<String>) -> PathBuf {
         let mut text = String::new();
         for listener in &self.listeners {
@@ -336,13 +344,19 @@ impl Plan {
         let folder = Folder::new();
         let mut ca = None;
         let config = self.write(&folder, names.addr(), &mut ca);
-        let mut command = match self.limit_descriptors {
-            None => Command::new(env!("CARGO_BIN_EXE_tidegate")),
-            Some(count) => {
+        let program = env!("CARGO_BIN_EXE_tidegate");
+        let mut command = match (self.limit_descriptors, &self.namespace) {
+            (Some(count), _) => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_tidegate"));
+                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
                 shell
             }
+            (None, Some(namespace)) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", namespace, program]);
+                inside
+            }
+            (None, None) => Command::new(program),
         };
         command.arg("run").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the proxy starts");
