@@ -1,1 +1,4 @@
 //! commands: skeleton
+
+pub(crate) mod passwd;
+mod prompt;
