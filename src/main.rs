@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     let code = match command.unwrap_or(Command::Run(run)) {
         Command::Run(Run { config }) => tidegate::run(config.as_deref(), &mut io::stderr()),
         Command::Check { file } => tidegate::commands::check::run(&file, &mut io::stdout()),
-        Command::Passwd(passwd) => passwd.run(&mut io::stdout()),
+        Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
     };
     ExitCode::from(code)
 }

@@ -1,1 +1,214 @@
-//! gate: skeleton
+//! Who are you, may you: every request passes here, and nothing but an `Admission` leads on.
+//!
+//! The gate opens no socket and writes no reply; it never learns how a request ends. `Gate` lives as long as the
+//! program; `Rules` is what a reload swaps, and one request sees one `Rules`.
+
+mod basic;
+mod credentials;
+mod digest;
+mod error;
+pub(crate) mod hash;
+mod login;
+mod nonce;
+mod params;
+mod senders;
+mod users;
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use error::GateError;
+pub(crate) use login::LONGEST_USER;
+
+use crate::config::{Authentication, Client, Config, Listener, noncekey};
+use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
+use crate::policy::{Cleared, Policy};
+use login::Terms;
+use nonce::NonceBook;
+use senders::Senders;
+
+/// What one configuration says about who may do what.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    policy: Arc<Policy>,
+    senders: Senders,
+    terms: Terms,
+}
+
+/// What outlives a reload.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    nonces: NonceBook,
+    tunnels: Arc<Semaphore>,
+}
+
+/// One request, as far as the gate looks at it.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) listener: &'a Listener,
+    pub(crate) client: IpAddr,
+    pub(crate) method: &'a str,
+    /// As it stood in the request line.
+    pub(crate) request_target: &'a [u8],
+    pub(crate) target: &'a Target,
+    /// Every `Proxy-Authorization` value, in order.
+    pub(crate) authorization: &'a [&'a [u8]],
+}
+
+/// Proof of having passed; dropping it frees the tunnel's place.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pub(crate) login: Login,
+    pub(crate) cleared: Cleared,
+    pub(crate) permit: TunnelPermit,
+}
+
+/// Who it is. In a refusal: who it said to be, as far as it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: Option<UserName>,
+    pub(crate) scheme: Option<Scheme>,
+    /// The one that was really checked, whatever the client called it.
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) sender: Option<ClientName>,
+}
+
+/// One place among the tunnels.
+#[derive(Debug)]
+pub(crate) struct TunnelPermit {
+    _place: OwnedSemaphorePermit,
+}
+
+/// The way back: why, and what would help.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) login: Login,
+    pub(crate) error: GateError,
+    /// One `Proxy-Authenticate` value each; empty unless the answer is 407.
+    pub(crate) challenges: Vec<String>,
+}
+
+/// The nonce key file is missing and can't be made.
+#[derive(Debug, thiserror::Error)]
+#[error("can't make the nonce key file {}", path.display())]
+pub(crate) struct GateOpenError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Rules {
+    pub(crate) fn new(config: &Config, policy: Arc<Policy>) -> Self {
+        Self::of(&config.authentication, &config.clients, policy)
+    }
+
+    fn of(authentication: &Authentication, clients: &[Client], policy: Arc<Policy>) -> Self {
+        Self {
+            policy,
+            senders: Senders::new(clients),
+            terms: Terms::new(authentication),
+        }
+    }
+}
+
+impl Gate {
+    /// Opens with room for so many tunnels. A nonce key file that is named and not there is made.
+    pub(crate) fn open(config: &Config, tunnels: usize) -> Result<Self, GateOpenError> {
+        Self::open_with(&config.authentication, tunnels)
+    }
+
+    fn open_with(authentication: &Authentication, tunnels: usize) -> Result<Self, GateOpenError> {
+        let nonces = match &authentication.nonce_key_file {
+            None => NonceBook::alone(),
+            Some(_) if !authentication.nonce_keys.is_empty() => {
+                NonceBook::new(&authentication.nonce_keys)
+            }
+            Some(path) => {
+                let keys = noncekey::create(path).map_err(|source| GateOpenError {
+                    path: path.clone(),
+                    source,
+                })?;
+                NonceBook::new(&keys)
+            }
+        };
+        Ok(Self {
+            nonces,
+            tunnels: Arc::new(Semaphore::new(tunnels.min(Semaphore::MAX_PERMITS))),
+        })
+    }
+
+    /// Asks everything that is asked before a connection is made: is the address served here, who is it, may they
+    /// go there, is there room.
+    pub(crate) fn admit(
+        &self,
+        rules: &Rules,
+        asked: &Asked<'_>,
+        now: SystemTime,
+    ) -> Result<Admission, Refusal> {
+        let mut login = Login::default();
+        match self.judge(rules, asked, &mut login, now) {
+            Ok((cleared, permit)) => Ok(Admission {
+                login,
+                cleared,
+                permit,
+            }),
+            Err(error) => {
+                let challenges = error.challenge().map(|stale| {
+                    rules
+                        .terms
+                        .challenges(asked.listener, &self.nonces, stale, now)
+                });
+                Err(Refusal {
+                    login,
+                    challenges: challenges.unwrap_or_default(),
+                    error,
+                })
+            }
+        }
+    }
+
+    fn judge(
+        &self,
+        rules: &Rules,
+        asked: &Asked<'_>,
+        login: &mut Login,
+        now: SystemTime,
+    ) -> Result<(Cleared, TunnelPermit), GateError> {
+        // On a dual-stack socket an IPv4 client comes as ::ffff:a.b.c.d, and is still that IPv4 client.
+        let client = asked.client.to_canonical();
+        if !is_served(asked.listener, client) {
+            return Err(GateError::ClientDenied);
+        }
+        let mut sender = rules.senders.of_address(client);
+        login.sender = sender.map(|sender| sender.name.clone());
+        // Some senders know no authentication, and what they may send along means nothing.
+        if !sender.is_some_and(|sender| sender.exempt) {
+            rules.terms.log_in(&self.nonces, asked, login, now)?;
+            let by_user = login.user.as_ref();
+            sender = by_user
+                .and_then(|user| rules.senders.of_user(user))
+                .or(sender);
+            login.sender = sender.map(|sender| sender.name.clone());
+        }
+        let allowed = sender.map_or(&[][..], |sender| &sender.destinations);
+        let cleared = rules
+            .policy
+            .clear(allowed, asked.target)
+            .map_err(GateError::Denied)?;
+        let place = Arc::clone(&self.tunnels).try_acquire_owned();
+        let place = place.map_err(|_| GateError::TunnelsFull)?;
+        Ok((cleared, TunnelPermit { _place: place }))
+    }
+}
+
+fn is_served(listener: &Listener, client: IpAddr) -> bool {
+    let networks = &listener.allow_from;
+    networks.is_empty() || networks.iter().any(|network| network.contains(&client))
+}
+
+#[cfg(test)]
+mod tests;

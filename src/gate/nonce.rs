@@ -1,0 +1,235 @@
+//! Nonces that cost nothing to give out: time, chance, and a seal that only our key can make.
+//!
+//! A nonce is tied to time and key alone, never to a connection, a client or an algorithm: clients answer on new
+//! connections, and any replica with the same key accepts what another gave out.
+//! Pure: `now` comes in as an argument, and nothing is remembered.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::{constant_time, hmac, rand};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::config::noncekey::NonceKey;
+
+/// The layout: version (1 byte), key id (1), Unix milliseconds (6), chance (8), and the seal over all of it.
+const VERSION: u8 = 1;
+const BODY: usize = 16;
+/// HMAC-SHA256, cut to 128 bits as RFC 2104 allows.
+const SEAL: usize = 16;
+const NONCE: usize = BODY + SEAL;
+/// How far ahead another replica's clock may be.
+const SKEW_MS: u64 = 60_000;
+
+/// What a nonce is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NonceState {
+    Fresh,
+    /// Ours, and too old, or from a clock too far ahead.
+    Stale,
+    /// Not sealed by a key of ours, or no nonce at all.
+    Foreign,
+}
+
+/// Gives nonces out and knows them again.
+pub(crate) struct NonceBook {
+    /// The first one seals; all are known.
+    keys: Vec<Key>,
+}
+
+struct Key {
+    id: u8,
+    hmac: hmac::Key,
+}
+
+impl NonceBook {
+    pub(crate) fn new(keys: &[NonceKey]) -> Self {
+        let keys = keys.iter().map(|key| Key {
+            id: key.id,
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, key.key.reveal()),
+        });
+        Self {
+            keys: keys.collect(),
+        }
+    }
+
+    /// A book whose key nobody else has, so its nonces end with this process.
+    pub(crate) fn alone() -> Self {
+        let mut key = [0; 32];
+        rand::fill(&mut key).expect("the system gives random bytes");
+        Self {
+            keys: vec![Key {
+                id: 0,
+                hmac: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            }],
+        }
+    }
+
+    /// A nonce of this moment: 43 characters that need no quoting anywhere.
+    pub(crate) fn mint(&self, now: SystemTime) -> String {
+        let key = self.keys.first().expect("a book has a key");
+        let mut nonce = [0; NONCE];
+        nonce[0] = VERSION;
+        nonce[1] = key.id;
+        nonce[2..8].copy_from_slice(&unix_ms(now).to_be_bytes()[2..]);
+        rand::fill(&mut nonce[8..BODY]).expect("the system gives random bytes");
+        let seal = hmac::sign(&key.hmac, &nonce[..BODY]);
+        nonce[BODY..].copy_from_slice(&seal.as_ref()[..SEAL]);
+        URL_SAFE_NO_PAD.encode(nonce)
+    }
+
+    /// What this nonce is, at this moment.
+    pub(crate) fn check(&self, nonce: &[u8], lifetime: Duration, now: SystemTime) -> NonceState {
+        let mut bytes = [0; NONCE];
+        // One text per nonce: the decoder takes no padding, no other alphabet and no stray bits at the end.
+        if !matches!(URL_SAFE_NO_PAD.decode_slice(nonce, &mut bytes), Ok(NONCE)) {
+            return NonceState::Foreign;
+        }
+        let (body, seal) = bytes.split_at(BODY);
+        if body[0] != VERSION || !self.sealed(body, seal) {
+            return NonceState::Foreign;
+        }
+        let minted = body[2..8]
+            .iter()
+            .fold(0, |ms: u64, byte| ms << 8 | u64::from(*byte));
+        let now = unix_ms(now);
+        let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        if minted > now.saturating_add(SKEW_MS) || now.saturating_sub(minted) > lifetime {
+            return NonceState::Stale;
+        }
+        NonceState::Fresh
+    }
+
+    fn sealed(&self, body: &[u8], seal: &[u8]) -> bool {
+        self.keys.iter().filter(|key| key.id == body[1]).any(|key| {
+            let ours = hmac::sign(&key.hmac, body);
+            constant_time::verify_slices_are_equal(&ours.as_ref()[..SEAL], seal).is_ok()
+        })
+    }
+}
+
+fn unix_ms(at: SystemTime) -> u64 {
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for NonceBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.keys.iter().map(|key| key.id))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::NonceState::{Foreign, Fresh, Stale};
+    use super::*;
+    use crate::config::Secret;
+
+    const LIFETIME: Duration = Duration::from_secs(3600);
+
+    fn key(id: u8, byte: u8) -> NonceKey {
+        NonceKey {
+            id,
+            key: Secret::new([byte; 32]),
+        }
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+    }
+
+    #[track_caller]
+    fn check(age: (u64, u64), want: NonceState) {
+        let book = NonceBook::new(&[key(1, 7)]);
+        let nonce = book.mint(at(age.0));
+        assert_eq!(book.check(nonce.as_bytes(), LIFETIME, at(age.1)), want);
+    }
+
+    #[test]
+    fn a_nonce_lives_its_lifetime_and_a_minute_of_skew() {
+        check((0, 0), Fresh);
+        check((0, 3600), Fresh);
+        check((0, 3601), Stale);
+        check((0, 1_000_000), Stale);
+        check((60, 0), Fresh);
+        check((61, 0), Stale);
+    }
+
+    #[test]
+    fn every_key_is_known_and_the_first_one_seals() {
+        let old = NonceBook::new(&[key(1, 7)]);
+        let both = NonceBook::new(&[key(2, 8), key(1, 7)]);
+        let new = NonceBook::new(&[key(2, 8)]);
+        let state =
+            |by: &NonceBook, of: &NonceBook| by.check(of.mint(at(0)).as_bytes(), LIFETIME, at(0));
+        assert_eq!(
+            [
+                state(&both, &old),
+                state(&both, &new),
+                state(&new, &both),
+                state(&old, &both)
+            ],
+            [Fresh, Fresh, Fresh, Foreign]
+        );
+        let same_id = NonceBook::new(&[key(1, 9)]);
+        assert_eq!(state(&same_id, &old), Foreign);
+        assert_eq!(state(&NonceBook::alone(), &NonceBook::alone()), Foreign);
+    }
+
+    #[test]
+    fn two_nonces_of_one_moment_differ() {
+        let book = NonceBook::alone();
+        assert_ne!(book.mint(at(0)), book.mint(at(0)));
+    }
+
+    #[test]
+    fn what_is_no_nonce_is_foreign() {
+        let book = NonceBook::new(&[key(1, 7)]);
+        let nonce = book.mint(at(0));
+        for other in [
+            "",
+            "AA",
+            "not base64!",
+            &nonce[1..],
+            &format!("{nonce}="),
+            &format!("{nonce}A"),
+        ] {
+            let state = book.check(other.as_bytes(), LIFETIME, at(0));
+            assert_eq!(state, Foreign, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_of_another_layout_is_foreign_even_under_our_seal() {
+        let book = NonceBook::new(&[key(1, 7)]);
+        let mut nonce = URL_SAFE_NO_PAD.decode(book.mint(at(0))).unwrap();
+        nonce[0] = VERSION + 1;
+        let seal = hmac::sign(&book.keys[0].hmac, &nonce[..BODY]);
+        nonce[BODY..].copy_from_slice(&seal.as_ref()[..SEAL]);
+        let nonce = URL_SAFE_NO_PAD.encode(nonce);
+        assert_eq!(book.check(nonce.as_bytes(), LIFETIME, at(0)), Foreign);
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_nonce_is_foreign(place in 0..43usize, byte: u8) {
+            let book = NonceBook::new(&[key(1, 7), key(0, 7)]);
+            let mut nonce = book.mint(at(0)).into_bytes();
+            prop_assume!(nonce[place] != byte);
+            nonce[place] = byte;
+            prop_assert_eq!(book.check(&nonce, LIFETIME, at(0)), Foreign);
+        }
+
+        #[test]
+        fn nothing_panics(nonce: Vec<u8>) {
+            NonceBook::alone().check(&nonce, LIFETIME, at(0));
+        }
+    }
+}

@@ -1,0 +1,547 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_auth::{PasswordClient, PasswordParams};
+
+use super::*;
+use crate::config::tests::Folder;
+use crate::config::userfile::HashKind;
+use crate::config::{
+    ClientUser, Destination, HostPattern, HostRule, Identity, ListenerTls, PortRange, Priority,
+    Rate, Repeat, Role, Secret, Sni, TlsVersion, UserLine,
+};
+use crate::exchange::{DestinationName, Host, ListenerName, Reason};
+use crate::policy::OwnAddresses;
+
+const PASSWORD: &str = "5ecret-pässword";
+
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+fn lines(user: &str, password: &[u8], kinds: &[HashKind]) -> Vec<UserLine> {
+    let line = |kind: &HashKind| UserLine {
+        user: UserName::new(user),
+        realm: "push".to_owned(),
+        kind: *kind,
+        ha1: Secret::new(hash::hash(*kind, &[user.as_bytes(), b"push", password]).as_bytes()),
+    };
+    kinds.iter().map(line).collect()
+}
+
+fn authentication() -> Authentication {
+    Authentication {
+        required: true,
+        realm: "push".to_owned(),
+        schemes: vec![Scheme::Digest, Scheme::Basic],
+        basic_requires_tls: true,
+        users_file: PathBuf::new(),
+        users: lines(
+            "ann",
+            PASSWORD.as_bytes(),
+            &[HashKind::Md5, HashKind::Sha256],
+        ),
+        digest_algorithms: vec![Algorithm::Md5, Algorithm::Sha256],
+        nonce_lifetime: Duration::from_secs(3600),
+        nonce_key_file: None,
+        nonce_keys: Vec::new(),
+        failure_rate: Rate { per_second: 1.0 },
+        failure_burst: 30,
+        next_nonce: false,
+    }
+}
+
+fn client(name: &str, networks: &[&str], destinations: &[&str]) -> Client {
+    Client {
+        name: ClientName::new(name),
+        users: Vec::new(),
+        networks: networks
+            .iter()
+            .map(|network| network.parse().expect("a network"))
+            .collect(),
+        destinations: destinations
+            .iter()
+            .map(|name| DestinationName::new(name))
+            .collect(),
+        component: None,
+        priority: Priority::Calls,
+        exempt: false,
+    }
+}
+
+fn destination(name: &str, host: &str) -> Destination {
+    Destination {
+        name: DestinationName::new(name),
+        preset: None,
+        hosts: vec![HostRule {
+            pattern: HostPattern::Name(Arc::from(host)),
+            role: Role::Push,
+        }],
+        ports: vec![PortRange {
+            first: 443,
+            last: 443,
+        }],
+        networks: Vec::new(),
+        published: Vec::new(),
+        sni: Sni::Off,
+        ca: None,
+        max_ttl: None,
+        addresses: Vec::new(),
+        connect_budget: None,
+        repeat: Repeat::Safe,
+        via: Vec::new(),
+        source: Vec::new(),
+        report_only: false,
+    }
+}
+
+fn plain() -> Listener {
+    Listener {
+        name: ListenerName::new("plain"),
+        address: SocketAddr::from(([127, 0, 0, 1], 3128)),
+        dual_stack: false,
+        allow_from: Vec::new(),
+        proxy_protocol_from: Vec::new(),
+        tls: None,
+    }
+}
+
+fn tls() -> Listener {
+    let made = rcgen::generate_simple_self_signed(["proxy.test".to_owned()]).unwrap();
+    let folder = Folder::new();
+    let certificate = folder.write("proxy.pem", made.cert.pem());
+    let key = folder.write("proxy.key", made.signing_key.serialize_pem());
+    Listener {
+        name: ListenerName::new("tls"),
+        tls: Some(ListenerTls {
+            identity: Arc::new(Identity::read(&certificate, &key).unwrap()),
+            client_ca: None,
+            client_user: ClientUser::Subject,
+            min_version: TlsVersion::V1_2,
+            ticket_key_file: None,
+            http2: false,
+        }),
+        ..plain()
+    }
+}
+
+/// A gate, its rules, and the two destinations `push.test` and `other.test`.
+struct Door {
+    gate: Gate,
+    rules: Rules,
+    listener: Listener,
+    client: &'static str,
+    target: Target,
+    now: SystemTime,
+}
+
+impl Door {
+    fn new(authentication: &Authentication, clients: &[Client]) -> Self {
+        let destinations = [
+            destination("push", "push.test"),
+            destination("other", "other.test"),
+        ];
+        let own = OwnAddresses { bound: Vec::new() };
+        let policy = Arc::new(Policy::new(&destinations, own));
+        Self {
+            gate: Gate::open_with(authentication, 2).expect("opens"),
+            rules: Rules::of(authentication, clients, policy),
+            listener: plain(),
+            client: "192.0.2.1",
+            target: Target {
+                host: Host::Name(Arc::from("push.test")),
+                port: 443,
+            },
+            now: now(),
+        }
+    }
+
+    fn on(mut self, listener: Listener) -> Self {
+        self.listener = listener;
+        self
+    }
+
+    fn from(mut self, client: &'static str) -> Self {
+        self.client = client;
+        self
+    }
+
+    fn to(mut self, host: &str) -> Self {
+        self.target.host = Host::Name(Arc::from(host));
+        self
+    }
+
+    fn ask(&self, authorization: &[&str]) -> Result<Admission, Refusal> {
+        let values: Vec<_> = authorization.iter().map(|value| value.as_bytes()).collect();
+        let request_target = self.target.to_string();
+        let asked = Asked {
+            listener: &self.listener,
+            client: self.client.parse().expect("an address"),
+            method: "CONNECT",
+            request_target: request_target.as_bytes(),
+            target: &self.target,
+            authorization: &values,
+        };
+        self.gate.admit(&self.rules, &asked, self.now)
+    }
+
+    /// `ok`, or the reason; then user, scheme, algorithm and client, as far as known.
+    #[track_caller]
+    fn check(&self, authorization: &[&str], want: &str) {
+        let (word, login) = match self.ask(authorization) {
+            Ok(admission) => ("ok", admission.login),
+            Err(refusal) => {
+                let challenged = !refusal.challenges.is_empty();
+                let reason = refusal.error.reason();
+                let is_407 = [
+                    Reason::NoCredentials,
+                    Reason::BadCredentials,
+                    Reason::StaleNonce,
+                ]
+                .contains(&reason);
+                assert_eq!(challenged, is_407, "{reason:?}");
+                (reason.token(), refusal.login)
+            }
+        };
+        let user = login.user.map(|user| user.to_string());
+        let sender = login.sender.map(|sender| format!("@{sender}"));
+        let known = [
+            Some(word),
+            user.as_deref(),
+            login.scheme.map(Scheme::token),
+            login.algorithm.map(Algorithm::token),
+            sender.as_deref(),
+        ];
+        let known: Vec<_> = known.into_iter().flatten().collect();
+        assert_eq!(known.join(" "), want, "{authorization:?}");
+    }
+
+    fn challenges(&self) -> Vec<String> {
+        self.ask(&[])
+            .expect_err("not without credentials")
+            .challenges
+    }
+
+    /// How an independent client answers one of our challenges.
+    fn answer(&self, challenge: &str, user: &str, password: &str) -> String {
+        let mut client = PasswordClient::try_from(challenge).expect("a challenge it understands");
+        let params = PasswordParams {
+            username: user,
+            password,
+            uri: &self.target.to_string(),
+            method: "CONNECT",
+            body: Some(&[]),
+        };
+        client.respond(&params).expect("an answer")
+    }
+}
+
+fn basic_value(user: &str, password: &[u8]) -> String {
+    let pair = [user.as_bytes(), b":", password].concat();
+    format!("Basic {}", STANDARD.encode(pair))
+}
+
+/// Challenges with the nonce taken out.
+fn shape(challenges: &[String]) -> Vec<String> {
+    let without = |challenge: &String| {
+        let Some((before, after)) = challenge.split_once("nonce=\"") else {
+            return challenge.clone();
+        };
+        let (nonce, after) = after.split_once('"').expect("the nonce ends");
+        assert_eq!(nonce.len(), 43, "{challenge}");
+        format!("{before}nonce=\"N\"{after}")
+    };
+    challenges.iter().map(without).collect()
+}
+
+#[test]
+fn challenges_come_one_by_one_in_the_order_configured() {
+    const MD5: &str = r#"Digest realm="push", nonce="N", algorithm=MD5, qop="auth""#;
+    const SHA256: &str = r#"Digest realm="push", nonce="N", algorithm=SHA-256, qop="auth""#;
+    const BASIC: &str = r#"Basic realm="push", charset="UTF-8""#;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Authentication), listener: Listener, want: &[&str]) {
+        let mut authentication = authentication();
+        change(&mut authentication);
+        let door = Door::new(&authentication, &[]).on(listener);
+        assert_eq!(shape(&door.challenges()), want);
+    }
+
+    check(|_| {}, plain(), &[MD5, SHA256]);
+    check(|_| {}, tls(), &[MD5, SHA256, BASIC]);
+    check(
+        |it| it.basic_requires_tls = false,
+        plain(),
+        &[MD5, SHA256, BASIC],
+    );
+    check(|it| it.digest_algorithms.reverse(), plain(), &[SHA256, MD5]);
+    check(|it| it.schemes.reverse(), tls(), &[BASIC, MD5, SHA256]);
+    check(|it| it.schemes = vec![Scheme::Basic], tls(), &[BASIC]);
+    check(
+        |it| it.schemes = vec![Scheme::Digest],
+        tls(),
+        &[MD5, SHA256],
+    );
+    // An algorithm that no user could answer would lock everybody out who takes it.
+    let only_md5 = |it: &mut Authentication| it.users.truncate(1);
+    check(only_md5, plain(), &[MD5]);
+    check(|it| it.users.clear(), plain(), &[MD5, SHA256]);
+}
+
+#[test]
+fn an_independent_client_gets_through_at_the_first_407() {
+    let door = Door::new(&authentication(), &[]).on(tls());
+    let challenges = door.challenges();
+    let wants = ["ok ann digest MD5", "ok ann digest SHA-256", "ok ann basic"];
+    for (challenge, want) in challenges.iter().zip(wants) {
+        door.check(&[&door.answer(challenge, "ann", PASSWORD)], want);
+        let wrong = want.replace("ok ", "bad_credentials ");
+        door.check(&[&door.answer(challenge, "ann", "other")], &wrong);
+        let unknown = wrong.replace("ann", "eve");
+        door.check(&[&door.answer(challenge, "eve", PASSWORD)], &unknown);
+        door.check(
+            &[&door.answer(challenge, "", "")],
+            &wrong.replace("ann ", ""),
+        );
+    }
+    assert_eq!(challenges.len(), wants.len());
+}
+
+#[test]
+fn a_client_goes_on_with_the_same_nonce_until_it_is_stale() {
+    let mut door = Door::new(&authentication(), &[]);
+    let challenge = door.challenges().swap_remove(0);
+    let answer = door.answer(&challenge, "ann", PASSWORD);
+    let wrong = door.answer(&challenge, "ann", "other");
+    door.now += Duration::from_secs(3600);
+    door.check(&[&answer], "ok ann digest MD5");
+    door.now += Duration::from_secs(1);
+    door.check(&[&answer], "stale_nonce ann digest MD5");
+    door.check(&[&wrong], "bad_credentials ann digest MD5");
+    let stale = door.ask(&[&answer]).expect_err("stale").challenges;
+    assert_eq!(
+        shape(&stale),
+        [
+            r#"Digest realm="push", nonce="N", algorithm=MD5, qop="auth", stale=true"#,
+            r#"Digest realm="push", nonce="N", algorithm=SHA-256, qop="auth", stale=true"#,
+        ]
+    );
+    let bad = door.ask(&[&wrong]).expect_err("wrong").challenges;
+    assert!(!bad[0].contains("stale"), "{bad:?}");
+    let answer = door.answer(&stale[0], "ann", PASSWORD);
+    door.check(&[&answer], "ok ann digest MD5");
+}
+
+#[test]
+fn after_a_restart_a_right_answer_is_stale_and_no_failed_login() {
+    let before = Door::new(&authentication(), &[]);
+    let after = Door::new(&authentication(), &[]);
+    let challenge = before.challenges().swap_remove(1);
+    let answer = before.answer(&challenge, "ann", PASSWORD);
+    after.check(&[&answer], "stale_nonce ann digest SHA-256");
+}
+
+#[test]
+fn two_replicas_with_one_key_file_accept_each_others_nonces() {
+    let folder = Folder::new();
+    let file = folder.path("nonce.key");
+    let mut authentication = authentication();
+    authentication.nonce_key_file = Some(file.clone());
+    authentication.nonce_keys = noncekey::create(&folder.path("other.key")).unwrap();
+    let one = Door::new(&authentication, &[]);
+    let other = Door::new(&authentication, &[]);
+    let answer = one.answer(&one.challenges()[0], "ann", PASSWORD);
+    other.check(&[&answer], "ok ann digest MD5");
+    assert!(!file.exists(), "keys that were read are not made again");
+
+    authentication.nonce_keys = Vec::new();
+    Door::new(&authentication, &[]);
+    assert!(file.exists(), "a missing key file is made");
+
+    authentication.nonce_key_file = Some(file.join("nowhere"));
+    let error = Gate::open_with(&authentication, 1).expect_err("no such directory");
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn credentials_that_cannot_be_right() {
+    let door = Door::new(&authentication(), &[]);
+    door.check(&[], "no_credentials");
+    door.check(&["Bearer abc"], "no_credentials");
+    door.check(&["Negotiate YII="], "no_credentials");
+    door.check(&[""], "bad_request");
+    door.check(&["Basic !"], "bad_request");
+    door.check(&["Digest username=ann"], "bad_request");
+    let challenge = &door.challenges()[0];
+    let answer = door.answer(challenge, "ann", PASSWORD);
+    door.check(&[&answer, &answer], "bad_request");
+    door.check(&[&format!("{answer}, nc=00000002")], "bad_request");
+    let changed = |from: &str, to: &str| {
+        assert!(answer.contains(from), "{answer}");
+        answer.replace(from, to)
+    };
+    let bad = "bad_credentials ann digest";
+    door.check(
+        &[&changed("qop=auth", "qop=auth-int")],
+        &format!("{bad} MD5"),
+    );
+    door.check(
+        &[&changed("algorithm=MD5", "algorithm=MD5-sess")],
+        &format!("{bad} MD5-sess"),
+    );
+    door.check(&[&changed("algorithm=MD5", "algorithm=SHA-512-256")], bad);
+    door.check(
+        &[&changed("realm=\"push\"", "realm=\"gate\"")],
+        &format!("{bad} MD5"),
+    );
+    door.check(
+        &[&changed("push.test:443", "other.test:443")],
+        "bad_request ann digest MD5",
+    );
+    door.check(
+        &[&changed("algorithm=MD5", "algorithm=SHA-256")],
+        "ok ann digest MD5",
+    );
+}
+
+#[test]
+fn what_is_not_offered_is_named() {
+    let door = Door::new(&authentication(), &[]);
+    let answer = door.answer(&door.challenges()[0], "ann", PASSWORD);
+    for (from, to, want) in [
+        ("qop=auth", "qop=auth-int", "this digest qop is not offered"),
+        ("=MD5", "=MD5-sess", "this digest algorithm is not offered"),
+        (
+            "realm=\"push",
+            "realm=\"gate",
+            "credentials for another realm",
+        ),
+    ] {
+        let refusal = door.ask(&[&answer.replace(from, to)]).unwrap_err();
+        assert_eq!(refusal.error.to_string(), want);
+    }
+}
+
+#[test]
+fn basic_is_kept_off_plain_listeners() {
+    let value = basic_value("ann", PASSWORD.as_bytes());
+    let door = Door::new(&authentication(), &[]);
+    door.check(&[&value], "bad_credentials ann basic");
+    let refusal = door.ask(&[&value]).expect_err("in clear");
+    assert_eq!(
+        refusal.error.to_string(),
+        "basic is accepted on TLS listeners only"
+    );
+    door.on(tls()).check(&[&value], "ok ann basic");
+    let mut authentication = authentication();
+    authentication.basic_requires_tls = false;
+    let latin_1 = basic_value("ann", b"5ecret-p\xE4ssword");
+    Door::new(&authentication, &[]).check(&[&latin_1], "ok ann basic");
+    authentication.schemes = vec![Scheme::Digest];
+    Door::new(&authentication, &[]).check(&[&value], "bad_credentials basic");
+}
+
+#[test]
+fn where_nobody_must_log_in_wrong_credentials_are_refused_all_the_same() {
+    let mut authentication = authentication();
+    authentication.required = false;
+    let door = Door::new(&authentication, &[]).on(tls());
+    door.check(&[], "ok");
+    let value = basic_value("ann", PASSWORD.as_bytes());
+    door.check(&[&value], "ok ann basic");
+    door.check(&[&basic_value("ann", b"x")], "bad_credentials ann basic");
+    door.check(&["Basic !"], "bad_request");
+}
+
+#[test]
+fn an_exempt_network_needs_no_credentials_and_what_it_sends_means_nothing() {
+    let exempt = Client {
+        exempt: true,
+        ..client("apns", &["10.0.0.0/8"], &["push"])
+    };
+    let clients = [exempt, client("strict", &["10.9.0.0/16"], &[])];
+    let door = || Door::new(&authentication(), &clients);
+    let ten = door().from("10.1.2.3");
+    ten.check(&[], "ok @apns");
+    ten.check(&["Basic !", "x"], "ok @apns");
+    door().from("::ffff:10.1.2.3").check(&[], "ok @apns");
+    door().from("10.9.0.1").check(&[], "no_credentials @strict");
+    door().from("192.0.2.1").check(&[], "no_credentials");
+    door()
+        .from("10.1.2.3")
+        .to("other.test")
+        .check(&[], "client_denied @apns");
+}
+
+#[test]
+fn a_user_says_more_than_an_address() {
+    let mut by_user = client("cluster", &[], &["other"]);
+    by_user.users = vec![UserName::new("ann")];
+    let clients = [client("site", &["192.0.2.0/24"], &["push"]), by_user];
+    let mut authentication = authentication();
+    authentication.required = false;
+    let door = |host| Door::new(&authentication, &clients).on(tls()).to(host);
+    let value = basic_value("ann", PASSWORD.as_bytes());
+    door("push.test").check(&[], "ok @site");
+    door("other.test").check(&[], "client_denied @site");
+    door("other.test").check(&[&value], "ok ann basic @cluster");
+    door("push.test").check(&[&value], "client_denied ann basic @cluster");
+    // A name that was only claimed makes nobody a member.
+    let wrong = basic_value("ann", b"x");
+    door("other.test").check(&[&wrong], "bad_credentials ann basic @site");
+}
+
+#[test]
+fn the_questions_come_in_order() {
+    let mut listener = plain();
+    listener.allow_from = vec!["192.0.2.0/24".parse().expect("a network")];
+    let door = |client, host| {
+        let door = Door::new(&authentication(), &[]);
+        door.on(listener.clone()).from(client).to(host)
+    };
+    door("198.51.100.1", "nowhere.test").check(&[], "client_denied");
+    door("::ffff:192.0.2.1", "nowhere.test").check(&[], "no_credentials");
+    let unlisted = door("192.0.2.1", "nowhere.test");
+    let answer = unlisted.answer(&unlisted.challenges()[0], "ann", PASSWORD);
+    unlisted.check(&[&answer], "target_denied ann digest MD5");
+}
+
+#[test]
+fn a_place_is_free_again_when_its_permit_is_dropped() {
+    let mut authentication = authentication();
+    authentication.required = false;
+    let door = Door::new(&authentication, &[]);
+    let first = door.ask(&[]).expect("room");
+    let _second = door.ask(&[]).expect("room");
+    door.check(&[], "tunnels_full");
+    drop(first);
+    door.check(&[], "ok");
+    Gate::open_with(&authentication, usize::MAX).expect("as many as can be");
+}
+
+#[test]
+fn nothing_printed_tells_a_secret() {
+    let door = Door::new(&authentication(), &[]).on(tls());
+    let answer = door.answer(&door.challenges()[0], "ann", "wr0ng");
+    let response = answer.split("response=\"").nth(1).expect("a response");
+    let response = response.split('"').next().expect("ends");
+    let basic = basic_value("ann", b"wr0ng");
+    let ha1 = &authentication().users[0];
+    let stored = String::from_utf8_lossy(ha1.ha1.reveal()).into_owned();
+    for value in [&answer, &basic] {
+        let refusal = door.ask(&[value]).expect_err("wrong");
+        let shown = format!(
+            "{refusal:?} {} {:?} {:?} {:?}",
+            refusal.error,
+            door.gate,
+            door.rules,
+            credentials::parse(value.as_bytes())
+        );
+        for secret in ["wr0ng", response, &basic[6..], &stored] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}
