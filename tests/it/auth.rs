@@ -93,7 +93,8 @@ async fn credentials_are_for_one_method_and_one_target() {
     let challenge = client.connect("push.test:443").await.fields("proxy-authenticate")[0].to_owned();
     let credentials = respond(&challenge, "other.test:443", "ann", "secret");
     let reply = client.connect_with("push.test:443", &format!("Proxy-Authorization: {credentials}")).await;
-    assert_eq!((reply.status, reply.reason()), (407, "bad_credentials"));
+    // RFC 7616 §3.4.6: a uri that is not the request's own is a bad request.
+    assert_eq!((reply.status, reply.reason()), (400, "bad_request"));
     house.close().await;
 }
 

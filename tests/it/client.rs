@@ -13,51 +13,51 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::house::PATIENCE;
 
-pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
-pub struct Client {
+pub(crate) struct Client {
     wire: Box<dyn Wire>,
     /// Bytes behind the last reply.
     pending: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Reply {
     /// Every value of a field, in order.
-    pub fn fields(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn fields(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields(name).first().copied()
     }
 
     /// The reason's word: the body's first.
-    pub fn reason(&self) -> &str {
+    pub(crate) fn reason(&self) -> &str {
         self.body.split(' ').next().unwrap_or_default()
     }
 }
 
 impl Client {
-    pub async fn plain(address: SocketAddr) -> Self {
+    pub(crate) async fn plain(address: SocketAddr) -> Self {
         let tcp = TcpStream::connect(address).await.expect("the listener accepts");
         Self { wire: Box::new(tcp), pending: Vec::new() }
     }
 
     /// From a socket that the test made by itself.
-    pub fn from_tcp(tcp: TcpStream) -> Self {
+    pub(crate) fn from_tcp(tcp: TcpStream) -> Self {
         Self { wire: Box::new(tcp), pending: Vec::new() }
     }
 
-    pub async fn tls(address: SocketAddr, ca: &str) -> Self {
+    pub(crate) async fn tls(address: SocketAddr, ca: &str) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -67,35 +67,35 @@ impl Client {
         Self { wire: Box::new(tls), pending: Vec::new() }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.wire.write_all(bytes.as_ref()).await.expect("the proxy takes bytes");
         self.wire.flush().await.expect("the proxy takes bytes");
     }
 
     /// Closes the sending side.
-    pub async fn finish(&mut self) {
+    pub(crate) async fn finish(&mut self) {
         self.wire.shutdown().await.expect("can be closed");
     }
 
     /// `CONNECT target`, and the reply.
-    pub async fn connect(&mut self, target: impl std::fmt::Display) -> Reply {
+    pub(crate) async fn connect(&mut self, target: impl std::fmt::Display) -> Reply {
         self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")).await;
         self.reply().await
     }
 
     /// `CONNECT target` with one more header line.
-    pub async fn connect_with(&mut self, target: impl std::fmt::Display, field: &str) -> Reply {
+    pub(crate) async fn connect_with(&mut self, target: impl std::fmt::Display, field: &str) -> Reply {
         self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{field}\r\n\r\n")).await;
         self.reply().await
     }
 
     /// A tunnel that must come about.
-    pub async fn tunnel(&mut self, target: impl std::fmt::Display) {
+    pub(crate) async fn tunnel(&mut self, target: impl std::fmt::Display) {
         let reply = self.connect(target).await;
         assert_eq!(reply.status, 200, "{reply:?}");
     }
 
-    pub async fn reply(&mut self) -> Reply {
+    pub(crate) async fn reply(&mut self) -> Reply {
         timeout(PATIENCE, self.read_reply()).await.expect("a reply in time")
     }
 
@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// Exactly so many bytes.
-    pub async fn read(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) async fn read(&mut self, len: usize) -> Vec<u8> {
         let read = async {
             while self.pending.len() < len {
                 assert_ne!(self.more().await, 0, "closed after {:?}", String::from_utf8_lossy(&self.pending));
@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// Everything until the other side closes; the error if it was a reset.
-    pub async fn read_to_end(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(crate) async fn read_to_end(&mut self) -> std::io::Result<Vec<u8>> {
         let mut bytes = std::mem::take(&mut self.pending);
         timeout(PATIENCE, self.wire.read_to_end(&mut bytes)).await.expect("the end comes")?;
         Ok(bytes)
@@ -144,17 +144,17 @@ impl Client {
 }
 
 /// The lines of a users file for one user, MD5 and SHA-256, as `htdigest` would hash them.
-pub fn user_lines(user: &str, realm: &str, password: &str) -> String {
+pub(crate) fn user_lines(user: &str, realm: &str, password: &str) -> String {
     let text = format!("{user}:{realm}:{password}");
     format!("{user}:{realm}:{}\n{user}:{realm}:{}\n", md5(&text), sha256(&text))
 }
 
-pub fn md5(text: &str) -> String {
+pub(crate) fn md5(text: &str) -> String {
     use md5::Digest;
     hex(&md5::Md5::digest(text.as_bytes()))
 }
 
-pub fn sha256(text: &str) -> String {
+pub(crate) fn sha256(text: &str) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }
 

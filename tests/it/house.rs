@@ -21,11 +21,11 @@ use tokio::time::timeout;
 use crate::client::Client;
 
 /// Long enough for a busy machine; nothing waits so long unless it fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the house is to be like.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     sections: BTreeMap<&'static str, String>,
     listeners: Vec<String>,
     destinations: Vec<String>,
@@ -40,9 +40,9 @@ pub struct Plan {
 
 /// A running house.
 #[derive(Debug)]
-pub struct House {
-    pub names: names::Running,
-    pub folder: Folder,
+pub(crate) struct House {
+    pub(crate) names: names::Running,
+    pub(crate) folder: Folder,
     child: Child,
     access: Lines,
     journal: Lines,
@@ -54,7 +54,7 @@ pub struct House {
 impl House {
     /// One plain listener on loopback, a destination `lab` that may reach loopback on any port, nobody asked for
     /// credentials.
-    pub fn new() -> Plan {
+    pub(crate) fn new() -> Plan {
         Plan {
             sections: BTreeMap::new(),
             listeners: vec!["name = \"plain\"\naddress = \"127.0.0.1:0\"".into()],
@@ -69,78 +69,78 @@ impl House {
         }
     }
 
-    pub fn address(&self, listener: &str) -> SocketAddr {
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         *self.listeners.get(listener).unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.listeners))
     }
 
-    pub fn admin_address(&self) -> SocketAddr {
+    pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin
     }
 
     /// The certificate authority of the TLS listener, PEM.
-    pub fn ca(&self) -> &str {
+    pub(crate) fn ca(&self) -> &str {
         self.ca.as_deref().expect("a house with a TLS listener")
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         self.client_of("plain").await
     }
 
-    pub async fn client_of(&self, listener: &str) -> Client {
+    pub(crate) async fn client_of(&self, listener: &str) -> Client {
         Client::plain(self.address(listener)).await
     }
 
-    pub async fn tls_client(&self) -> Client {
+    pub(crate) async fn tls_client(&self) -> Client {
         Client::tls(self.address("tls"), self.ca()).await
     }
 
     /// The next access line that was not taken yet.
-    pub async fn line(&self) -> Value {
+    pub(crate) async fn line(&self) -> Value {
         let line = self.access.take(|_| true).await;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
     /// The next access line with this reason; others stay.
-    pub async fn line_with_reason(&self, reason: &str) -> Value {
+    pub(crate) async fn line_with_reason(&self, reason: &str) -> Value {
         let word = format!("\"reason\":\"{reason}\"");
         let line = self.access.take(|line| line.contains(&word)).await;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
     /// Waits until the journal says this.
-    pub async fn journal_says(&self, words: &str) -> String {
+    pub(crate) async fn journal_says(&self, words: &str) -> String {
         self.journal.find(|line| line.contains(words)).await
     }
 
     /// Access lines that nobody has taken.
-    pub fn lines_left(&self) -> Vec<String> {
+    pub(crate) fn lines_left(&self) -> Vec<String> {
         self.access.all()
     }
 
     /// Both logs, as they are now.
-    pub fn everything_said(&self) -> String {
+    pub(crate) fn everything_said(&self) -> String {
         [self.access.all(), self.journal.all()].concat().join("\n")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("runs")
     }
 
     /// CPU time that the process has used, in ticks of 10 ms.
-    pub fn cpu_ticks(&self) -> u64 {
+    pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("runs");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         // Behind the name: utime and stime are the 12th and 13th.
         fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let done = std::process::Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
         assert!(done.success());
     }
 
     /// One page of the admin endpoint: status and body.
-    pub async fn admin(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let ask = async {
             let mut tcp = TcpStream::connect(self.admin).await.expect("the admin endpoint listens");
             tcp.write_all(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
@@ -155,14 +155,14 @@ impl House {
     }
 
     /// A sample of `/metrics` by its exact series, or 0 where it does not stand there.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await;
         let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().expect("a number"))
     }
 
     /// Waits until a series has a value.
-    pub async fn metric_becomes(&self, series: &str, wanted: f64) {
+    pub(crate) async fn metric_becomes(&self, series: &str, wanted: f64) {
         let poll = async {
             while (self.metric(series).await - wanted).abs() > f64::EPSILON {
                 tokio::task::yield_now().await;
@@ -174,7 +174,7 @@ impl House {
     }
 
     /// Line `place` of a file in the house's folder, once it is there.
-    pub async fn line_of_file(&self, name: &str, place: usize) -> String {
+    pub(crate) async fn line_of_file(&self, name: &str, place: usize) -> String {
         let path = self.folder.path().join(name);
         let line = async {
             loop {
@@ -189,20 +189,20 @@ impl House {
     }
 
     /// Waits until nobody accepts at a listener any more.
-    pub async fn listener_is_closed(&self, listener: &str) {
+    pub(crate) async fn listener_is_closed(&self, listener: &str) {
         let closed = async { while TcpStream::connect(self.address(listener)).await.is_ok() {} };
         timeout(PATIENCE, closed).await.expect("the listener closes");
     }
 
     /// Ends a house whose tunnels are still open: the second signal cuts them.
-    pub async fn close_with_tunnels(self) {
+    pub(crate) async fn close_with_tunnels(self) {
         self.signal("TERM");
         self.journal_says("draining").await;
         self.close().await;
     }
 
     /// Ends the proxy as an administrator would, and expects a clean end: exit code 0, nothing broken in the journal.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.signal("TERM");
         let status = self.ended().await;
         assert_eq!(status.code(), Some(0), "journal:\n{}", self.journal.all().join("\n"));
@@ -215,14 +215,14 @@ impl House {
     }
 
     /// Waits until the process has ended by itself.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("the proxy ends").expect("can be waited for")
     }
 }
 
 impl Plan {
     /// Other words in a section's lines.
-    pub fn replace(mut self, section: &'static str, from: &str, to: &str) -> Self {
+    pub(crate) fn replace(mut self, section: &'static str, from: &str, to: &str) -> Self {
         let lines = self.sections.get_mut(section).expect("a section that was set");
         assert!(lines.contains(from), "{lines}");
         *lines = lines.replace(from, to);
@@ -230,49 +230,49 @@ impl Plan {
     }
 
     /// A file beside the configuration.
-    pub fn file(mut self, name: &'static str, text: &str) -> Self {
+    pub(crate) fn file(mut self, name: &'static str, text: &str) -> Self {
         self.files.push((name, text.into()));
         self
     }
 
     /// Lines of a section, e.g. `.set("tunnel", "idle_timeout = \"1s\"")`.
-    pub fn set(mut self, section: &'static str, line: &str) -> Self {
+    pub(crate) fn set(mut self, section: &'static str, line: &str) -> Self {
         let _ = writeln!(self.sections.entry(section).or_default(), "{line}");
         self
     }
 
     /// A further listener, by its lines.
-    pub fn listener(mut self, lines: &str) -> Self {
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
         self.listeners.push(lines.into());
         self
     }
 
     /// Another first listener.
-    pub fn plain_listener(mut self, lines: &str) -> Self {
+    pub(crate) fn plain_listener(mut self, lines: &str) -> Self {
         self.listeners[0] = lines.into();
         self
     }
 
     /// A TLS listener called `tls`, with a certificate for 127.0.0.1, ::1 and localhost.
-    pub fn tls(mut self) -> Self {
+    pub(crate) fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
     /// Destinations of its own instead of `lab`, by their lines.
-    pub fn destination(mut self, lines: &str) -> Self {
+    pub(crate) fn destination(mut self, lines: &str) -> Self {
         self.destinations.push(lines.into());
         self
     }
 
     /// Anything else, whole tables.
-    pub fn also(mut self, text: &str) -> Self {
+    pub(crate) fn also(mut self, text: &str) -> Self {
         let _ = writeln!(self.extra, "{text}");
         self
     }
 
     /// A user; from then on everybody is asked for credentials.
-    pub fn user(mut self, user: &str, password: &str) -> Self {
+    pub(crate) fn user(mut self, user: &str, password: &str) -> Self {
         if self.users.is_empty() {
             self = self.set("authentication", "required = true");
         }
@@ -281,19 +281,19 @@ impl Plan {
     }
 
     /// A name that the DNS server knows.
-    pub fn name(mut self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+    pub(crate) fn name(mut self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.names.push((name.into(), addresses.into_iter().collect()));
         self
     }
 
     /// So many file descriptors at most for the proxy.
-    pub fn descriptors(mut self, count: u32) -> Self {
+    pub(crate) fn descriptors(mut self, count: u32) -> Self {
         self.limit_descriptors = Some(count);
         self
     }
 
     /// The proxy runs in this network namespace; its admin endpoint and DNS cannot be reached from the test.
-    pub fn in_namespace(mut self, namespace: &str) -> Self {
+    pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
@@ -336,7 +336,7 @@ impl Plan {
         folder.file("tidegate.toml", &text)
     }
 
-    pub async fn open(self) -> House {
+    pub(crate) async fn open(self) -> House {
         let names = Names::start().await.expect("a DNS server on loopback");
         for (name, addresses) in &self.names {
             names.set(name, addresses.iter().copied());
@@ -402,7 +402,7 @@ fn certificate() -> (String, String, String) {
 
 /// The lines that a process has written so far.
 #[derive(Debug, Clone)]
-pub struct Lines(Arc<(Mutex<Vec<String>>, Notify)>);
+pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Notify)>);
 
 impl Lines {
     fn of(stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
@@ -449,10 +449,10 @@ impl Lines {
 
 /// A folder of this test's own, removed at its end.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tidegate-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -460,11 +460,11 @@ impl Folder {
         Self(folder)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, text).expect("a file in the test's folder");
         path

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tidegate_load::names::Kind;
+
 use crate::house::House;
 use crate::upstream;
 
@@ -48,7 +50,7 @@ async fn a_client_that_leaves_while_it_waits_frees_its_place() {
     let dead = upstream::hanging("127.0.0.60:0".parse().unwrap());
     let target = upstream::echo().await;
     let house = House::new()
-        .destination("name = \"lab\"\nhosts = [\"127.0.0.60\", \"127.0.0.1\"]\nports = [\"1-65535\"]")
+        .name("dead.test", [dead.address.ip()])
         .set("connect", "budget = \"20s\"")
         .set("intake", "tunnels = 1")
         .open()
@@ -56,12 +58,13 @@ async fn a_client_that_leaves_while_it_waits_frees_its_place() {
     let tcp = tokio::net::TcpStream::connect(house.address("plain")).await.unwrap();
     tcp.set_zero_linger().unwrap();
     let mut leaving = crate::client::Client::from_tcp(tcp);
-    leaving.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", dead.address)).await;
-    let mut waiting = house.client().await;
-    // The place is taken as long as the first one waits for its dead target.
-    while waiting.connect(target).await.status != 503 {
-        waiting = house.client().await;
+    leaving.send(format!("CONNECT dead.test:{0} HTTP/1.1\r\nHost: dead.test:{0}\r\n\r\n", dead.address.port())).await;
+    // Once its name is asked for, it has the only place, and waits for a target that never answers.
+    while house.names.queries("dead.test", Kind::A) == 0 {
+        tokio::task::yield_now().await;
     }
+    let mut waiting = house.client().await;
+    assert_eq!(waiting.connect(target).await.status, 503);
     let begun = Instant::now();
     drop(leaving);
     let line = house.line_with_reason("client_gone").await;

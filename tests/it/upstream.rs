@@ -5,25 +5,25 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-pub const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// A listener on loopback: the test accepts by itself.
-pub async fn listener() -> (TcpListener, SocketAddr) {
+pub(crate) async fn listener() -> (TcpListener, SocketAddr) {
     listener_on(LOCALHOST).await
 }
 
-pub async fn listener_on(ip: IpAddr) -> (TcpListener, SocketAddr) {
+pub(crate) async fn listener_on(ip: IpAddr) -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((ip, 0)).await.expect("a loopback address");
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
 /// Sends back what it gets, and closes when its client does.
-pub async fn echo() -> SocketAddr {
+pub(crate) async fn echo() -> SocketAddr {
     echo_on(LOCALHOST).await
 }
 
-pub async fn echo_on(ip: IpAddr) -> SocketAddr {
+pub(crate) async fn echo_on(ip: IpAddr) -> SocketAddr {
     let (listener, address) = listener_on(ip).await;
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
@@ -40,7 +40,7 @@ async fn send_back(mut tcp: TcpStream) {
 }
 
 /// A port on which nobody listens.
-pub async fn refusing() -> SocketAddr {
+pub(crate) async fn refusing() -> SocketAddr {
     let (listener, address) = listener().await;
     drop(listener);
     address
@@ -48,13 +48,13 @@ pub async fn refusing() -> SocketAddr {
 
 /// An address that leaves a connect unanswered, as a dead machine does: its queue is full, and nobody accepts.
 #[derive(Debug)]
-pub struct Hanging {
+pub(crate) struct Hanging {
     _listener: socket2::Socket,
     _queued: Vec<socket2::Socket>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
-pub fn hanging(address: SocketAddr) -> Hanging {
+pub(crate) fn hanging(address: SocketAddr) -> Hanging {
     use socket2::{Domain, Socket, Type};
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     listener.bind(&address.into()).unwrap();
@@ -73,7 +73,7 @@ pub fn hanging(address: SocketAddr) -> Hanging {
 }
 
 /// Reads exactly so many bytes.
-pub async fn read(tcp: &mut TcpStream, len: usize) -> Vec<u8> {
+pub(crate) async fn read(tcp: &mut TcpStream, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     tokio::time::timeout(crate::house::PATIENCE, tcp.read_exact(&mut bytes)).await.expect("bytes arrive").expect("the connection lives");
     bytes
