@@ -1,1 +1,4 @@
 //! dial: skeleton
+
+pub(crate) mod order;
+pub(crate) mod race;

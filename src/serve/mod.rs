@@ -1,3 +1,4 @@
 //! serve: skeleton
 
 pub(crate) mod head;
+pub(crate) mod scan;
