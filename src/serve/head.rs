@@ -3,15 +3,12 @@
 //! Pure: bytes in, verdict out. What is wrong is found at its first byte, so that nobody waits for the rest of it,
 //! and a head that comes byte by byte is looked at once. It decides nothing about targets, credentials or bodies.
 
-mod scan;
-
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::scan::Scan;
 use crate::exchange::Reason;
-
-pub(crate) use scan::Scan;
 
 /// Two hundred are promised to clients; thousands are an attack.
 pub(super) const FIELDS_MAX: usize = 256;

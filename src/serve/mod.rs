@@ -6,6 +6,7 @@ pub(crate) mod dispatch;
 pub(crate) mod head;
 pub(crate) mod http1;
 pub(crate) mod reply;
+pub(crate) mod scan;
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -40,16 +40,16 @@ impl Drop for Alive {
 }
 
 async fn dial(peer: Peer, alive: Alive) -> Result<(), &'static str> {
-    let answer = match peer {
+    match peer {
         Good(ms) => sleep(Duration::from_millis(ms)).await,
         Bad(ms) => {
             sleep(Duration::from_millis(ms)).await;
             return Err("refused");
         }
         Silent => pending().await,
-    };
+    }
     drop(alive);
-    Ok(answer)
+    Ok(())
 }
 
 /// Runs a race to which each batch comes at its time; behind the last, no more can come.
@@ -301,4 +301,20 @@ async fn order_sees_all_that_wait_and_the_last_one_tried() {
     .await;
     assert_eq!(ended.unwrap().unwrap_err(), RaceError::AllFailed);
     assert_eq!(seen[..3], [(3, None), (2, Some(Bad(3))), (1, Some(Bad(1)))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_the_deadline_nothing_starts() {
+    let (addresses, incoming) = mpsc::channel(1);
+    addresses.send(vec![Good(0)]).await.unwrap();
+    let mut attempts: Vec<Attempt<Peer, &str>> = Vec::new();
+    let pace = Pace {
+        deadline: Instant::now(),
+        attempt_delay: Duration::from_millis(250),
+    };
+    let connect = |peer: &Peer| dial(*peer, Alive(Rc::default()));
+    let race = race(incoming, |waiting, _| waiting, connect, pace, &mut attempts);
+    let ended = timeout(Duration::from_secs(60), race).await.unwrap();
+    assert_eq!(ended.unwrap_err(), RaceError::TimedOut);
+    assert!(attempts.is_empty());
 }

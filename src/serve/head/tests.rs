@@ -116,6 +116,10 @@ fn lines_end_in_crlf_and_in_nothing_else() {
     check_fields("X: a\nY: b\r\n", "LF without CR");
     check_fields("X: a\rY: b\r\n", "CR without LF");
     check_fields("X: a\r\r\n", "CR without LF");
+    check_fields("X: a\rY: b\n", "CR without LF");
+    check("GET / HTTP/1.1\r\nHost\rx", "CR without LF");
+    check("GET / HTTP/1.1\r\nHost: h\rx", "CR without LF");
+    check("GET /\rx", "CR without LF");
     check_fields("X: a\0\r\n", "NUL byte");
     check_fields("X\0: a\r\n", "NUL byte");
     check_fields("\0", "NUL byte");

@@ -2,7 +2,7 @@
 //!
 //! The verdict depends on the bytes alone, never on how they were cut into reads.
 
-use super::{FIELDS_MAX, HeadError, HeadLimits};
+use super::head::{FIELDS_MAX, HeadError, HeadLimits};
 
 const METHOD_MAX: usize = 64;
 
@@ -68,16 +68,14 @@ impl Scan {
 
     /// How many of the next bytes just continue what they are in: the bulk of a head, passed over quickly.
     fn plain_run(&self, rest: &[u8]) -> usize {
-        let plain: fn(&u8) -> bool = match self.place {
-            _ if self.cr => return 0,
-            Place::Target => u8::is_ascii_graphic,
-            Place::Name => is_token_byte,
-            Place::Value => is_value_byte,
-            Place::Start | Place::Method | Place::Version | Place::Line => return 0,
-        };
-        rest.iter()
-            .position(|byte| !plain(byte))
-            .unwrap_or(rest.len())
+        match self.place {
+            // Whatever follows a CR has to be looked at.
+            _ if self.cr => 0,
+            Place::Target => run_of(rest, u8::is_ascii_graphic),
+            Place::Name => run_of(rest, is_token_byte),
+            Place::Value => run_of(rest, is_value_byte),
+            Place::Start | Place::Method | Place::Version | Place::Line => 0,
+        }
     }
 
     fn check_length(&self, limits: &HeadLimits) -> Result<(), HeadError> {
@@ -177,8 +175,20 @@ impl Scan {
     }
 }
 
+fn run_of(rest: &[u8], plain: impl Fn(&u8) -> bool) -> usize {
+    rest.iter()
+        .position(|byte| !plain(byte))
+        .unwrap_or(rest.len())
+}
+
+/// RFC 9110 §5.6.2.
+#[rustfmt::skip]
 fn is_token_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-'
+            | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    )
 }
 
 /// Bytes beyond ASCII are opaque (RFC 9110 §5.5): some clients send names in Latin-1 or UTF-8.
