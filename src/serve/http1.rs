@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dispatch::{self, Next};
-use super::head::{self, Head, HeadError, HeadLimits, Parsed, Scan};
+use super::head::{self, Head, HeadError, HeadLimits, Parsed};
+use super::scan::Scan;
 use super::reply::Refusal;
 use super::{Arrival, Service};
 use crate::exchange::Reason;

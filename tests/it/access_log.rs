@@ -37,7 +37,7 @@ async fn a_rotated_file_is_reopened_on_sigusr1() {
     std::fs::rename(&path, path.with_extension("old")).unwrap();
     house.signal("USR1");
     house.journal_says("reopened").await;
-    house.client().await.connect("[").await;
+    house.client().await.connect("second.bad").await;
     assert!(house.line_of_file("access.log", 0).await.contains("bad_target"));
     house.close().await;
 }

@@ -111,6 +111,7 @@ async fn an_expired_nonce_is_stale_and_the_next_one_works() {
     let fresh = reply.fields("proxy-authenticate")[0].to_owned();
     assert!(fresh.contains("stale=true"), "{fresh}");
     assert_eq!(connect_as(&mut client, &target, &fresh, "ann", "secret").await.status, 200);
+    drop(client);
     house.close().await;
 }
 

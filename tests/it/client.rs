@@ -79,13 +79,13 @@ impl Client {
 
     /// `CONNECT target`, and the reply.
     pub(crate) async fn connect(&mut self, target: impl std::fmt::Display) -> Reply {
-        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")).await;
+        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: house.test\r\n\r\n")).await;
         self.reply().await
     }
 
     /// `CONNECT target` with one more header line.
     pub(crate) async fn connect_with(&mut self, target: impl std::fmt::Display, field: &str) -> Reply {
-        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{field}\r\n\r\n")).await;
+        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: house.test\r\n{field}\r\n\r\n")).await;
         self.reply().await
     }
 

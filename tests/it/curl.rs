@@ -44,10 +44,13 @@ async fn curl_gets_through_with_every_scheme_on_every_listener_in_both_families(
     let ca = house.folder.file("ca.pem", house.ca());
     for listener in ["plain", "plain6", "tls", "tls6"] {
         let tls = listener.starts_with("tls");
-        let proxy = format!("{}://{}", if tls { "https" } else { "http" }, house.address(listener));
+        // By name: this curl does not find an IPv6 address among a proxy certificate's names.
+        let address = house.address(listener);
+        let proxy = format!("{}://localhost:{}", if tls { "https" } else { "http" }, address.port());
+        let resolve = format!("localhost:{}:{}", address.port(), address.ip());
         for scheme in ["--proxy-digest", "--proxy-anyauth", "--proxy-basic"] {
             for url in [format!("http://{four}/"), format!("http://{six}/"), format!("http://push.test:{}/", four.port())] {
-                let arguments = ["-x", &proxy, "--proxy-cacert", ca.to_str().unwrap(), "-U", "ann:secret", scheme, &url].map(String::from).to_vec();
+                let arguments = ["-x", &proxy, "--resolve", &resolve, "--proxy-cacert", ca.to_str().unwrap(), "-U", "ann:secret", scheme, &url].map(String::from).to_vec();
                 let (said, code) = curl(arguments).await;
                 let expected = if scheme == "--proxy-basic" && !tls { (" 407", 56) } else { ("hello 200", 0) };
                 assert_eq!((said.as_str(), code), expected, "{listener} {scheme} {url}");

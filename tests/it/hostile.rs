@@ -47,7 +47,7 @@ async fn malformed_heads_are_refused_and_the_connection_is_closed() {
 
 #[tokio::test]
 async fn a_violation_is_answered_at_once_not_after_the_deadline() {
-    let house = House::new().set("intake", "head_timeout = \"15m\"").open().await;
+    let house = House::new().set("intake", "head_timeout = \"5m\"").open().await;
     for start in [&b"\x16\x03\x01"[..], b"CONNECT push.test:443 HTTP/1.1\n", b"CONNECT push.test:443 HTTP/1.1\r\nHost: push.test\r\n x"] {
         refused(&house, start, 400, "bad_request").await;
     }

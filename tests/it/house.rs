@@ -143,7 +143,7 @@ impl House {
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let ask = async {
             let mut tcp = TcpStream::connect(self.admin).await.expect("the admin endpoint listens");
-            tcp.write_all(format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            tcp.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
             let mut reply = String::new();
             tcp.read_to_string(&mut reply).await.unwrap();
             reply
