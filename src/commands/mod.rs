@@ -1,1 +1,3 @@
 //! commands: skeleton
+
+pub(crate) mod check;
