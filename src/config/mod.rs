@@ -1,14 +1,33 @@
 //! What the operator wrote, checked: whoever holds a `Config` holds a valid one.
 //!
-//! `file.rs` takes the TOML apart, `check.rs` makes a `Config` of it or a list of complaints.
+//! `check.rs` makes a `Config` of a file's text, or a list of complaints; `sheet.rs`, `file.rs` and `item.rs` take the
+//! TOML apart, `sections.rs` and its neighbours know the keys, `agree.rs` what they mean together.
 //! One struct per section of the file, so that rooms import their section and config imports no room.
 
+mod accounts;
+mod agree;
 pub(crate) mod check;
-pub(crate) mod file;
+mod client;
+mod complaint;
+mod destination;
+mod disk;
+mod endpoint;
+mod file;
+mod host;
 pub(crate) mod identity;
+mod item;
+mod listener;
+pub(crate) mod noncekey;
 pub(crate) mod secret;
+mod sections;
+mod sheet;
+mod shown;
+mod unbuilt;
 pub(crate) mod units;
 pub(crate) mod userfile;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,12 +37,14 @@ use std::time::Duration;
 use crate::exchange::{Algorithm, ClientName, DestinationName, ListenerName, Scheme, UserName};
 
 pub(crate) use identity::Identity;
+pub(crate) use noncekey::NonceKey;
 pub(crate) use secret::Secret;
 pub(crate) use units::{Bytes, Network, PortRange, Rate};
 pub(crate) use userfile::UserLine;
 
 pub use check::load;
-pub use file::{Complaint, Complaints};
+pub(crate) use check::parse;
+pub use complaint::{Complaint, Complaints};
 
 /// A whole, valid configuration.
 #[derive(Debug)]
@@ -112,6 +133,8 @@ pub(crate) struct Authentication {
     pub(crate) nonce_lifetime: Duration,
     /// Made at start when missing.
     pub(crate) nonce_key_file: Option<PathBuf>,
+    /// The key file's keys, the one in use first; empty where there is no file (yet).
+    pub(crate) nonce_keys: Vec<NonceKey>,
     pub(crate) failure_rate: Rate,
     pub(crate) failure_burst: u32,
     pub(crate) next_nonce: bool,

@@ -1,0 +1,140 @@
+//! `tidegate check FILE`: everything that is wrong with a configuration, at once.
+//!
+//! Reads what the configuration names (users, certificates, keys); binds nothing, connects to nothing.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::config::{self, Config};
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const BAD_CONFIGURATION: u8 = 78;
+
+/// A certificate that ends sooner is pointed out with more than its date.
+const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Prints the complaints, or that there are none; the result is the exit code.
+pub fn run(file: &Path, out: &mut dyn Write) -> u8 {
+    let (text, code) = match config::load(Some(file)) {
+        Ok(config) => (report(file, &config, SystemTime::now()), DONE),
+        Err(complaints) => (format!("{complaints}\n"), BAD_CONFIGURATION),
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        // Whoever closed the pipe has read enough; the verdict stands.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(_) => FAILED,
+    }
+}
+
+fn report(file: &Path, config: &Config, now: SystemTime) -> String {
+    let file = file.display();
+    let listeners = config.listeners.iter().map(|listener| {
+        let kind = if listener.tls.is_some() {
+            "TLS"
+        } else {
+            "plain"
+        };
+        format!("{} {} ({kind})", listener.name, listener.address)
+    });
+    let destinations = config.destinations.iter().map(|one| one.name.to_string());
+    let mut users: Vec<&str> = config
+        .authentication
+        .users
+        .iter()
+        .map(|line| line.user.as_str())
+        .collect();
+    users.sort_unstable();
+    users.dedup();
+    let mut report = format!(
+        "{file}: ok: listeners {}; destinations {}; {} users{}\n",
+        listeners.collect::<Vec<_>>().join(", "),
+        destinations.collect::<Vec<_>>().join(", "),
+        users.len(),
+        if config.authentication.required {
+            ""
+        } else {
+            ", no password required"
+        },
+    );
+    for listener in &config.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        let left = tls.identity.expires.duration_since(now).unwrap_or_default();
+        let days = left.as_secs() / (24 * 60 * 60);
+        let remedy = if left < SOON { ": renew it now" } else { "" };
+        report.push_str(&format!(
+            "{file}: note: the certificates of listener {} are good for {days} more days{remedy}\n",
+            listener.name
+        ));
+    }
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{Folder, certificate};
+
+    fn check(file: &Path) -> (u8, String) {
+        let mut out = Vec::new();
+        let code = run(file, &mut out);
+        let folder = format!("{}/", file.parent().unwrap().display());
+        (code, String::from_utf8(out).unwrap().replace(&folder, ""))
+    }
+
+    #[test]
+    fn a_good_file_is_summed_up_with_its_certificates() {
+        let folder = Folder::new();
+        let (chain, key) = certificate();
+        folder.write("proxy.pem", chain);
+        folder.write("proxy.key", key);
+        let md5 = "0".repeat(32);
+        folder.write("users", format!("ann:tidegate:{md5}\nann:tidegate:{md5}\n"));
+        let file = folder.write(
+            "a.toml",
+            "[[listener]]\nname = \"tls\"\naddress = \"0.0.0.0:3129\"\n[listener.tls]\n\
+             certificate = \"proxy.pem\"\nprivate_key = \"proxy.key\"\n\
+             [authentication]\nrequired = true\nusers = \"users\"\n[[destination]]\npreset = \"fcm\"\n",
+        );
+        let (code, out) = check(&file);
+        assert_eq!(code, 0, "{out}");
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(
+            lines[0],
+            "a.toml: ok: listeners tls 0.0.0.0:3129 (TLS); destinations fcm; 1 users"
+        );
+        assert!(
+            lines[1].starts_with("a.toml: note: the certificates of listener tls are good for ")
+        );
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn a_bad_file_is_78_and_every_complaint_a_line() {
+        let folder = Folder::new();
+        let file = folder.write(
+            "b.toml",
+            "[tunnel]\nidel_timeout = \"1h\"\n[dns]\ntimeout = 1\n",
+        );
+        let (code, out) = check(&file);
+        assert_eq!(code, 78);
+        assert_eq!(
+            out,
+            "b.toml:2: tunnel.idel_timeout: unknown key (did you mean idle_timeout?)\n\
+             b.toml:4: dns.timeout: must be a duration, and is the number 1 (in double quotes, with its unit, from \"50ms\" to \"30s\"; the default is \"1s\")\n"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_78() {
+        let folder = Folder::new();
+        let (code, out) = check(&folder.path("no.toml"));
+        assert_eq!(code, 78);
+        assert!(
+            out.starts_with("no.toml:0: file: there is no such file ("),
+            "{out}"
+        );
+    }
+}

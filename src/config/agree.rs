@@ -1,0 +1,341 @@
+//! Whether the sections agree with one another, and with the rules of push services.
+//!
+//! Everything here needs two keys to see. Complaints stand where the operator would change something.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::complaint::{Wrong, either, nearest, quoted};
+use super::file::{Marks, Written};
+use super::listener::Draft;
+use super::sheet::Sheet;
+use super::units::show_duration;
+use super::{
+    Admin, Authentication, Client, Connect, Destination, Dns, Limit, Network, Role, Tunnel,
+};
+use crate::exchange::Scheme;
+
+/// The whole file, section by section.
+#[derive(Debug)]
+pub(super) struct Sections {
+    pub(super) listeners: Vec<Written<Draft>>,
+    pub(super) admin: Written<Admin>,
+    pub(super) authentication: Written<Authentication>,
+    pub(super) clients: Vec<Written<Client>>,
+    pub(super) destinations: Vec<Written<Destination>>,
+    pub(super) dns: Written<Dns>,
+    pub(super) connect: Written<Connect>,
+    pub(super) tunnel: Written<Tunnel>,
+    pub(super) limits: Vec<Written<Limit>>,
+}
+
+pub(super) fn check(sheet: &Sheet, all: &Sections) {
+    names(sheet, all);
+    addresses(sheet, all);
+    open_proxy(sheet, all);
+    basic_without_tls(sheet, all);
+    client_destinations(sheet, all);
+    idle_push(sheet, all);
+    pairs(sheet, all);
+}
+
+/// Two of a kind cannot have one name.
+fn names(sheet: &Sheet, all: &Sections) {
+    once(
+        sheet,
+        "listener",
+        all.listeners
+            .iter()
+            .map(|one| (one.value.listener.name.as_str(), &one.marks)),
+    );
+    once(
+        sheet,
+        "client",
+        all.clients
+            .iter()
+            .map(|one| (one.value.name.as_str(), &one.marks)),
+    );
+    once(
+        sheet,
+        "destination",
+        all.destinations
+            .iter()
+            .map(|one| (one.value.name.as_str(), &one.marks)),
+    );
+    once(
+        sheet,
+        "limit",
+        all.limits
+            .iter()
+            .map(|one| (one.value.name.as_str(), &one.marks)),
+    );
+}
+
+fn once<'a>(sheet: &Sheet, kind: &str, names: impl Iterator<Item = (&'a str, &'a Marks)>) {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (name, marks) in names {
+        // Nameless ones have had their complaint.
+        if name.is_empty() {
+            continue;
+        }
+        // A destination may have its name from its preset.
+        let spot = marks.spot(if marks.has("name") || !marks.has("preset") {
+            "name"
+        } else {
+            "preset"
+        });
+        match seen.get(name) {
+            Some(first) => sheet.complain(
+                &spot,
+                Wrong::new(
+                    format!(
+                        "{} is the name of another {kind} already (line {first})",
+                        quoted(name)
+                    ),
+                    r#"each needs a name of its own: name = "…""#,
+                ),
+            ),
+            None => {
+                seen.insert(name, spot.line);
+            }
+        }
+    }
+}
+
+/// Two sockets cannot have one address.
+fn addresses(sheet: &Sheet, all: &Sections) {
+    let mut taken: Vec<(SocketAddr, bool, String)> = Vec::new();
+    let listeners = all
+        .listeners
+        .iter()
+        .filter(|one| one.value.has_address)
+        .map(|one| {
+            let listener = &one.value.listener;
+            let what = format!("listener {}", quoted(listener.name.as_str()));
+            (
+                listener.address,
+                listener.dual_stack,
+                what,
+                one.marks.spot("address"),
+            )
+        });
+    let admin = &all.admin;
+    let admin = (
+        admin.value.address,
+        false,
+        String::from("the admin endpoint"),
+        admin.marks.spot("address"),
+    );
+    for (address, dual_stack, what, spot) in listeners.chain([admin]) {
+        let clash = taken
+            .iter()
+            .find(|(other, other_dual, _)| clash((address, dual_stack), (*other, *other_dual)));
+        if let Some((other, _, holder)) = clash {
+            sheet.complain(
+                &spot,
+                Wrong::new(
+                    format!("{address} is taken by {holder} ({other})"),
+                    "give each an address or a port of its own",
+                ),
+            );
+        }
+        taken.push((address, dual_stack, what));
+    }
+}
+
+/// Whether the kernel would refuse the second. Port 0 is another one each time.
+fn clash((a, a_dual): (SocketAddr, bool), (b, b_dual): (SocketAddr, bool)) -> bool {
+    if a.port() != b.port() || a.port() == 0 {
+        return false;
+    }
+    let covers = |wide: IpAddr, dual: bool, other: IpAddr| {
+        wide.is_unspecified() && (wide.is_ipv4() == other.is_ipv4() || dual)
+    };
+    a.ip() == b.ip() || covers(a.ip(), a_dual, b.ip()) || covers(b.ip(), b_dual, a.ip())
+}
+
+/// A proxy that anybody on the network may use will be found and used.
+fn open_proxy(sheet: &Sheet, all: &Sections) {
+    let required = all.authentication.value.required;
+    let exposed: Vec<&Written<Draft>> = all
+        .listeners
+        .iter()
+        .filter(|one| {
+            let listener = &one.value.listener;
+            let allow = &listener.allow_from;
+            !listener.address.ip().is_loopback() && (allow.is_empty() || covers_everybody(allow))
+        })
+        .collect();
+    for one in &exposed {
+        if required || !one.value.has_address {
+            continue;
+        }
+        let key = if one.marks.has("allow_from") {
+            "allow_from"
+        } else {
+            "address"
+        };
+        sheet.complain(
+            &one.marks.spot(key),
+            Wrong::new(
+                format!("would be an open proxy: {} is reached from beyond this machine, and anybody may use it", one.value.listener.address),
+                r#"allow_from = ["10.0.0.0/8"] says who may connect; [authentication] required = true asks for a password; 127.0.0.1 keeps it local"#,
+            ),
+        );
+    }
+    for client in &all.clients {
+        if required
+            && client.value.exempt
+            && covers_everybody(&client.value.networks)
+            && !exposed.is_empty()
+        {
+            sheet.complain(
+                &client.marks.spot("networks"),
+                Wrong::new(
+                    "would make an open proxy: these networks are everybody, and authentication = \"none\" asks nobody",
+                    "name the senders' own networks, or give every listener beyond loopback an allow_from",
+                ),
+            );
+        }
+    }
+}
+
+/// Whether all of IPv4 or all of IPv6 is in it, in one piece or in several.
+fn covers_everybody(networks: &[Network]) -> bool {
+    Network::aggregate(&networks.to_vec())
+        .iter()
+        .any(|network| network.prefix_len() == 0)
+}
+
+/// A challenge needs a scheme to offer.
+fn basic_without_tls(sheet: &Sheet, all: &Sections) {
+    let authentication = &all.authentication.value;
+    let basic_alone = !authentication.schemes.is_empty()
+        && authentication
+            .schemes
+            .iter()
+            .all(|scheme| *scheme == Scheme::Basic);
+    if !(authentication.required && authentication.basic_requires_tls && basic_alone) {
+        return;
+    }
+    let plain: Vec<String> = all
+        .listeners
+        .iter()
+        .filter(|one| !one.value.has_tls)
+        .map(|one| quoted(one.value.listener.name.as_str()))
+        .collect();
+    if !plain.is_empty() {
+        sheet.complain(
+            &all.authentication.marks.spot("schemes"),
+            Wrong::new(
+                format!("nobody could log in through {}: there is no TLS there, and basic needs it", plain.join(", ")),
+                r#"add "digest", or give the listener [listener.tls]; basic_requires_tls = false sends passwords in clear"#,
+            ),
+        );
+    }
+}
+
+fn client_destinations(sheet: &Sheet, all: &Sections) {
+    let names: Vec<&str> = all
+        .destinations
+        .iter()
+        .map(|one| one.value.name.as_str())
+        .collect();
+    for client in &all.clients {
+        for wanted in &client.value.destinations {
+            if names.contains(&wanted.as_str()) {
+                continue;
+            }
+            let hint = match nearest(wanted.as_str(), names.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => format!("there are {}", either(&names)),
+            };
+            sheet.complain(
+                &client.marks.spot("destinations"),
+                Wrong::new(
+                    format!("there is no destination {}", quoted(wanted.as_str())),
+                    hint,
+                ),
+            );
+        }
+    }
+}
+
+/// Push services keep idle connections for half an hour and more, and count on it.
+fn idle_push(sheet: &Sheet, all: &Sections) {
+    const LEAST: Duration = Duration::from_secs(30 * 60);
+    let idle = all.tunnel.value.idle_timeout;
+    let push: Vec<&str> = all
+        .destinations
+        .iter()
+        .filter(|one| one.value.hosts.iter().any(|rule| rule.role == Role::Push))
+        .map(|one| one.value.name.as_str())
+        .collect();
+    if idle < LEAST && !push.is_empty() {
+        sheet.complain(
+            &all.tunnel.marks.spot("idle_timeout"),
+            Wrong::new(
+                format!(
+                    "{} cuts idle tunnels too early for {}: the deployment guide wants idle connections to a push service kept open for 30 minutes at least, since a push that fails on a cut connection is not sent again on a new one",
+                    show_duration(idle),
+                    push.join(", ")
+                ),
+                r#"at least "30m", or no destination with role "push""#,
+            ),
+        );
+    }
+}
+
+/// Values of one section that bound each other.
+fn pairs(sheet: &Sheet, all: &Sections) {
+    let Dns {
+        min_ttl, max_ttl, ..
+    } = all.dns.value;
+    if min_ttl > max_ttl {
+        let key = if all.dns.marks.has("min_ttl") {
+            "min_ttl"
+        } else {
+            "max_ttl"
+        };
+        sheet.complain(
+            &all.dns.marks.spot(key),
+            Wrong::new(
+                format!(
+                    "min_ttl {} is more than max_ttl {}",
+                    show_duration(min_ttl),
+                    show_duration(max_ttl)
+                ),
+                "min_ttl is at most max_ttl",
+            ),
+        );
+    }
+    let connect = &all.connect.value;
+    if connect.attempt_delay >= connect.budget {
+        let key = if all.connect.marks.has("attempt_delay") {
+            "attempt_delay"
+        } else {
+            "budget"
+        };
+        sheet.complain(
+            &all.connect.marks.spot(key),
+            Wrong::new(
+                format!(
+                    "attempt_delay {} leaves no room in the budget of {} for a second address",
+                    show_duration(connect.attempt_delay),
+                    show_duration(connect.budget)
+                ),
+                "attempt_delay is less than budget",
+            ),
+        );
+    }
+    if connect.quarantine > connect.quarantine_max {
+        sheet.complain(
+            &all.connect.marks.spot("quarantine"),
+            Wrong::new(
+                "is more than quarantine_max",
+                "quarantine is at most quarantine_max",
+            ),
+        );
+    }
+}

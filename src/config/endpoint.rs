@@ -1,0 +1,210 @@
+//! Addresses that the operator writes: of our listeners, of name servers, and URLs of other programs.
+//!
+//! Only their form is looked at; nothing here resolves a name or opens a socket.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::DnsServer;
+use super::complaint::{Wrong, either, quoted};
+use super::host;
+
+/// Where we listen: `127.0.0.1:3128`, `[::]:3129`.
+pub(super) fn listening(text: &str) -> Result<SocketAddr, Wrong> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        if let SocketAddr::V6(v6) = address
+            && let Some(v4) = v6.ip().to_ipv4_mapped()
+        {
+            return Err(Wrong::new(
+                format!("{} is an IPv4 address in IPv6 spelling", quoted(text)),
+                format!(r#"write "{v4}:{}""#, v6.port()),
+            ));
+        }
+        return Ok(address);
+    }
+    let hint = match (text.parse::<IpAddr>(), text.strip_prefix(':')) {
+        (Ok(IpAddr::V4(v4)), _) => format!(r#"add the port: "{v4}:3128""#),
+        (Ok(IpAddr::V6(v6)), _) => format!(r#"brackets and a port: "[{v6}]:3128""#),
+        (_, Some(port)) => {
+            format!(r#"say which addresses: "127.0.0.1:{port}", or "0.0.0.0:{port}" for all"#)
+        }
+        _ => String::from(r#"an address, not a name, and a port: "127.0.0.1:3128", "[::1]:3128""#),
+    };
+    Err(Wrong::new(
+        format!("{} is not an address with a port", quoted(text)),
+        hint,
+    ))
+}
+
+/// `127.0.0.1:5353`, `[::1]:53`, an address alone (port 53), `tls://…`, `https://…`.
+pub(super) fn name_server(text: &str) -> Result<DnsServer, Wrong> {
+    if text.starts_with("tls://") {
+        return url(text, &["tls"]).map(DnsServer::Tls);
+    }
+    if text.starts_with("https://") {
+        return url(text, &["https"]).map(DnsServer::Https);
+    }
+    let plain = text
+        .parse::<SocketAddr>()
+        .or_else(|_| text.parse::<IpAddr>().map(|addr| SocketAddr::new(addr, 53)));
+    match plain {
+        Ok(address) if address.port() == 0 => Err(Wrong::new(
+            format!("{} has port 0", quoted(text)),
+            "name servers listen on port 53, as a rule",
+        )),
+        Ok(address) => Ok(DnsServer::Plain(address)),
+        Err(_) => Err(Wrong::new(
+            format!("{} is not a name server", quoted(text)),
+            r#"an address, not a name: "10.0.0.53", "127.0.0.1:5353", "[::1]:53""#,
+        )),
+    }
+}
+
+/// `scheme://host[:port][/path]`. A password inside would be shown wherever the URL is, so there may be none.
+pub(super) fn url(text: &str, schemes: &[&str]) -> Result<String, Wrong> {
+    let beginnings: Vec<String> = schemes
+        .iter()
+        .map(|scheme| format!("{scheme}://"))
+        .collect();
+    let Some(rest) = beginnings
+        .iter()
+        .find_map(|beginning| text.strip_prefix(beginning.as_str()))
+    else {
+        return Err(Wrong::new(
+            format!("{} is no URL that goes here", quoted(&hide(text))),
+            format!("it begins with {}", either(&beginnings)),
+        ));
+    };
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) || text.len() > 2_048 {
+        return Err(Wrong::new(
+            "is no URL: it has spaces in it, or is very long",
+            "spell odd characters as %20",
+        ));
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (user, place) = match authority.rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, authority),
+    };
+    if user.is_some_and(|user| user.contains(':')) {
+        return Err(Wrong::new(
+            "has a password in it, and URLs are shown",
+            "put the password into a file of its own",
+        ));
+    }
+    let (name, port) = match place.rsplit_once(':') {
+        // `[::1]` without a port has its colons inside.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (place, None),
+    };
+    if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
+        return Err(Wrong::new(
+            format!("{} has no good port", quoted(&hide(text))),
+            "a number from 1 to 65535 behind the host",
+        ));
+    }
+    match host::pattern(name) {
+        Ok(super::HostPattern::Name(_) | super::HostPattern::Addr(_)) => Ok(text.to_owned()),
+        Ok(super::HostPattern::Suffix(_)) | Err(_) => Err(Wrong::new(
+            format!("{} has no good host", quoted(&hide(text))),
+            "a name or an address behind the ://",
+        )),
+    }
+}
+
+/// A URL as it may be shown: without password and query.
+pub(super) fn hide(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return if url.contains('@') {
+            String::from("***")
+        } else {
+            url.to_owned()
+        };
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let authority = match authority.rsplit_once('@') {
+        Some((user, place)) => {
+            let user = user.split(':').next().unwrap_or_default();
+            format!("{user}:***@{place}")
+        }
+        None => authority.to_owned(),
+    };
+    match path.split_once('?') {
+        Some((path, _)) => format!("{scheme}://{authority}{path}?***"),
+        None => format!("{scheme}://{authority}{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: std::fmt::Debug>(found: Result<T, Wrong>, expected: Result<&str, &str>) {
+        match (found, expected) {
+            (Ok(value), Ok(shown)) => assert_eq!(format!("{value:?}"), shown),
+            (Err(wrong), Err(part)) => assert!(
+                wrong.problem.contains(part) || wrong.hint.contains(part),
+                "{wrong:?} lacks {part}"
+            ),
+            (found, _) => panic!("{expected:?}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn listening_addresses() {
+        check(listening("127.0.0.1:3128"), Ok("127.0.0.1:3128"));
+        check(listening("[::]:0"), Ok("[::]:0"));
+        check(listening("127.0.0.1"), Err(r#""127.0.0.1:3128""#));
+        check(listening("::1"), Err(r#""[::1]:3128""#));
+        check(listening(":3128"), Err(r#""0.0.0.0:3128" for all"#));
+        check(listening("localhost:3128"), Err("not a name"));
+        check(listening("*:3128"), Err("not a name"));
+        check(listening("127.0.0.1:65536"), Err("not an address"));
+        check(listening("[::ffff:10.0.0.1]:80"), Err(r#""10.0.0.1:80""#));
+    }
+
+    #[test]
+    fn name_servers() {
+        check(name_server("10.0.0.53"), Ok("Plain(10.0.0.53:53)"));
+        check(name_server("::1"), Ok("Plain([::1]:53)"));
+        check(name_server("127.0.0.1:5353"), Ok("Plain(127.0.0.1:5353)"));
+        check(
+            name_server("tls://10.0.0.53:853"),
+            Ok(r#"Tls("tls://10.0.0.53:853")"#),
+        );
+        check(
+            name_server("https://dns.test/q"),
+            Ok(r#"Https("https://dns.test/q")"#),
+        );
+        check(name_server("dns.test"), Err("not a name"));
+        check(name_server("127.0.0.1:0"), Err("port 0"));
+        check(name_server("tls://"), Err("no good host"));
+    }
+
+    #[test]
+    fn urls() {
+        let http = |text| url(text, &["http", "https"]);
+        check(
+            http("http://user@parent:3128"),
+            Ok(r#""http://user@parent:3128""#),
+        );
+        check(http("https://[::1]/x"), Ok(r#""https://[::1]/x""#));
+        check(http("parent:3128"), Err("begins with http:// or https://"));
+        check(
+            http("ftp://user:sesame@parent"),
+            Err(r#""ftp://user:***@parent""#),
+        );
+        check(http("http://user:sesame@parent"), Err("has a password"));
+        check(http("http://parent:0"), Err("no good port"));
+        check(http("http://:80"), Err("no good host"));
+        check(http("http://a b/"), Err("spaces"));
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let check = |url, shown| assert_eq!(hide(url), shown);
+        check("https://u:pw@h:1/p?token=x", "https://u:***@h:1/p?***");
+        check("https://h/p", "https://h/p");
+        check("u:pw@h", "***");
+    }
+}

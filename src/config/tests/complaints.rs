@@ -1,0 +1,706 @@
+//! Each kind of complaint once, with its line, its key and what it says.
+
+use super::*;
+use crate::config::parse;
+
+/// Every complaint that `text` must get, in order: line, key, and words of the problem or the hint.
+fn check(text: &str, expected: &[(usize, &str, &str)]) {
+    let folder = Folder::new();
+    let file = folder.path("t.toml");
+    let found = match parse(text, &file) {
+        Ok(_) => Vec::new(),
+        Err(complaints) => complaints.0,
+    };
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), expected.len(), "{text}\n{}", shown.join("\n"));
+    for (complaint, (line, key, words)) in found.iter().zip(expected) {
+        let said = complaint.to_string();
+        assert_eq!(
+            (complaint.line, complaint.key.as_str()),
+            (*line, *key),
+            "{said}"
+        );
+        assert!(said.contains(words), "{said}\nlacks: {words}");
+        assert!(!complaint.hint.is_empty() && !said.contains('\n'), "{said}");
+        assert_eq!(complaint.file, file, "{said}");
+    }
+}
+
+#[test]
+fn nothing_is_wrong_with_nothing() {
+    check("", &[]);
+    check("# only a comment\r\n", &[]);
+    check("\u{feff}[dns]\ntimeout = \"2s\"\n", &[]);
+}
+
+#[test]
+fn everything_at_once_in_the_order_of_the_lines() {
+    check(
+        "bogus = 1\n[tunnel]\nidle_timeout = \"5m\"\nidel = 1\n[dns]\nmax_ttl = \"1 hour\"\n[limits]\n[[listener]]\nname = \"a\"\naddress = \"0.0.0.0:1\"\n",
+        &[
+            (1, "bogus", "unknown key (the sections are listener, admin"),
+            (3, "tunnel.idle_timeout", "30 minutes"),
+            (4, "tunnel.idel", "unknown key"),
+            (6, "dns.max_ttl", "is not a duration"),
+            (7, "limits", "did you mean limit?"),
+            (10, "listener[a].address", "open proxy"),
+        ],
+    );
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    check("[dns\ntimeout = \"2s\"", &[(1, "syntax", "is not TOML")]);
+    check(
+        "[dns]\ntimeout = 2s\nmax_ttl = \"1x\"\n[log]\nlevel = info\n",
+        &[
+            (2, "syntax", "is not TOML"),
+            (3, "dns.max_ttl", "is not a duration"),
+            (5, "syntax", "double quotes"),
+        ],
+    );
+    check(
+        "[dns]\ntimeout = \"2s\"\ntimeout = \"3s\"\n[log]\n[dns]\n",
+        &[(3, "syntax", "stands once"), (5, "syntax", "stands once")],
+    );
+    // What is missing may be in the broken line.
+    check(
+        "[[client]]\nname = \"a\"\nusers = [\"x\n",
+        &[(3, "syntax", "is not TOML")],
+    );
+}
+
+#[test]
+fn wrong_types() {
+    check(
+        "[authentication]\nrequired = \"yes\"\nschemes = \"basic\"\nrealm = 1\nfailure_burst = \"30\"\nnonce_lifetime = 4\n[dns]\nservers = [1]\n",
+        &[
+            (
+                2,
+                "authentication.required",
+                "must be true or false, and is the text \"yes\"",
+            ),
+            (3, "authentication.schemes", "must be a list"),
+            (
+                4,
+                "authentication.realm",
+                "must be a text, and is the number 1",
+            ),
+            (5, "authentication.failure_burst", "must be a whole number"),
+            (6, "authentication.nonce_lifetime", "with its unit"),
+            (8, "dns.servers", "must be a text"),
+        ],
+    );
+    check(
+        "listener = 3\n",
+        &[(1, "listener", "write [[listener]], with two brackets")],
+    );
+    check(
+        "[listener]\nname = \"a\"\n",
+        &[(1, "listener", "write [[listener]], with two brackets")],
+    );
+    check("[[admin]]\n", &[(1, "admin", "write [admin]")]);
+    check(
+        "dns = true\n",
+        &[(1, "dns", "must be a section, and is true")],
+    );
+    check(
+        "[tunnel]\nkeepalive = \"60s\"\n",
+        &[(2, "tunnel.keepalive", "must be a section")],
+    );
+    check("listener = [1]\n", &[(1, "listener", "must be a section")]);
+    check(
+        "destination = []\n",
+        &[(1, "destination", "is an empty list")],
+    );
+}
+
+#[test]
+fn unknown_keys_in_every_section() {
+    for section in [
+        "admin",
+        "authentication",
+        "policy",
+        "dns",
+        "connect",
+        "tunnel",
+        "tunnel.keepalive",
+        "forward",
+        "intake",
+        "log",
+        "drain",
+        "runtime",
+        "alarms",
+    ] {
+        let key = format!("{section}.bogus_key_of_mine");
+        check(
+            &format!("[{section}]\nbogus_key_of_mine = 1\n"),
+            &[(2, &key, "unknown key (the keys here are ")],
+        );
+    }
+    check(
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nadress = \"x\"\n\"odd \\n key\" = 1\n",
+        &[
+            (4, "listener[a].adress", "did you mean address?"),
+            (5, "listener[a].\"odd \\n key\"", "unknown key"),
+        ],
+    );
+}
+
+#[test]
+fn bounds_are_told_with_the_default() {
+    let check_key = |section: &str, key: &str, bad: &[&str]| {
+        for value in bad {
+            let path = format!("{section}.{key}");
+            check(
+                &format!("[{section}]\n{key} = {value}\n"),
+                &[(2, &path, "rom ")],
+            );
+        }
+    };
+    check_key(
+        "authentication",
+        "nonce_lifetime",
+        &[r#""999ms""#, r#""25h""#],
+    );
+    check_key(
+        "authentication",
+        "failure_rate",
+        &[r#""0/s""#, r#""10001/s""#],
+    );
+    check_key(
+        "authentication",
+        "failure_burst",
+        &["0", "-1", "100001", "99999999999999999999"],
+    );
+    check_key("dns", "min_ttl", &[r#""2h""#]);
+    check_key("dns", "max_ttl", &[r#""25h""#]);
+    check_key("dns", "negative_ttl", &[r#""2h""#]);
+    check_key("dns", "serve_stale", &[r#""8d""#]);
+    check_key("dns", "timeout", &[r#""49ms""#, r#""31s""#]);
+    check_key("connect", "budget", &[r#""99ms""#, r#""61s""#]);
+    check_key("connect", "attempt_delay", &[r#""9ms""#, r#""11s""#]);
+    check_key("connect", "quarantine", &[r#""0s""#, r#""2h""#]);
+    check_key("connect", "quarantine_max", &[r#""25h""#]);
+    check_key("tunnel", "idle_timeout", &[r#""31d""#]);
+    check_key("tunnel", "unacknowledged_timeout", &[r#""0s""#, r#""11m""#]);
+    check_key("tunnel", "confirmation_timeout", &[r#""61s""#]);
+    check_key("tunnel.keepalive", "idle", &[r#""0s""#, r#""3h""#]);
+    check_key("tunnel.keepalive", "interval", &[r#""11m""#]);
+    check_key("tunnel.keepalive", "probes", &["0", "21"]);
+    check_key("forward", "second_address_after", &[r#""61s""#]);
+    check_key("forward", "response_timeout", &[r#""2h""#]);
+    check_key("forward", "body_timeout", &[r#""2h""#]);
+    check_key("forward", "body_max", &[r#""2TiB""#]);
+    check_key("forward", "inspect_max", &[r#""2MiB""#]);
+    check_key("intake", "connections", &["10000001", "-1"]);
+    check_key("intake", "tunnels", &["10000001"]);
+    check_key("intake", "head_timeout", &[r#""0s""#, r#""6m""#]);
+    check_key("intake", "handshake_timeout", &[r#""6m""#]);
+    check_key("intake", "head_bytes", &[r#""1B""#, r#""2MiB""#]);
+    check_key("intake", "client_idle_timeout", &[r#""31d""#]);
+    check_key("log", "queue_lines", &["0", "1000001"]);
+    check_key("drain", "tunnel_grace", &[r#""31d""#]);
+    check_key("runtime", "workers", &["1025"]);
+    check(
+        "[dns]\ntimeout = \"2m\"\n",
+        &[(
+            2,
+            "dns.timeout",
+            r#""2m" is too long (from "50ms" to "30s"; the default is "1s")"#,
+        )],
+    );
+    check(
+        "[tunnel.keepalive]\nidle = \"1500ms\"\n",
+        &[(2, "tunnel.keepalive.idle", "whole number of seconds")],
+    );
+}
+
+#[test]
+fn words_of_a_closed_list() {
+    check(
+        "[log]\nlevel = \"warning\"\naccess = \"stdot\"\ntunnel_lines = [\"closed\"]\n[connect]\nfamilies = \"v4\"\n",
+        &[
+            (2, "log.level", r#"did you mean "warn"?"#),
+            (
+                3,
+                "log.access",
+                r#"write "./stdot" for a file of that name"#,
+            ),
+            (4, "log.tunnel_lines", r#"did you mean "close"?"#),
+            (6, "connect.families", r#"it is "both", "ipv4" or "ipv6""#),
+        ],
+    );
+    check(
+        "[log]\naccess = \"no/a.log\"\n",
+        &[(2, "log.access", "folder of \"no/a.log\" does not exist")],
+    );
+    check(
+        "[log]\naccess = \"./\"\n",
+        &[(2, "log.access", "is a folder")],
+    );
+    check(
+        "[log]\naccess = \"http://a/\"\n",
+        &[(2, "log.access", "begins with syslog://")],
+    );
+}
+
+#[test]
+fn listeners() {
+    check(
+        "[[listener]]\n",
+        &[
+            (1, "listener[#1].name", "is missing"),
+            (1, "listener[#1].address", "is missing"),
+        ],
+    );
+    check(
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\n[[listener]]\nname = \"a\"\naddress = \"localhost:81\"\ndual_stack = true\n",
+        &[
+            (
+                5,
+                "listener[a].name",
+                "is the name of another listener already (line 2)",
+            ),
+            (6, "listener[a].address", "not a name"),
+        ],
+    );
+    check(
+        "[[listener]]\nname = \"a b\"\naddress = \"127.0.0.1:80\"\ndual_stack = true\nallow_from = [\"10.0.0.1/8\", \"x\"]\n",
+        &[
+            (2, "listener[#1].name", "cannot be a name"),
+            (
+                4,
+                "listener[#1].dual_stack",
+                "means nothing for this address",
+            ),
+            (
+                5,
+                "listener[#1].allow_from",
+                r#""10.0.0.0/8" for the network"#,
+            ),
+            (5, "listener[#1].allow_from", "is not a network"),
+        ],
+    );
+    check(
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\n[listener.tls]\nmin_version = \"1.1\"\n",
+        &[
+            (4, "listener[a].tls.certificate", "is missing"),
+            (4, "listener[a].tls.private_key", "is missing"),
+            (5, "listener[a].tls.min_version", r#"it is "1.2" or "1.3""#),
+        ],
+    );
+}
+
+#[test]
+fn two_sockets_with_one_address() {
+    let two = |first: &str, second: &str, clash: bool| {
+        let text = format!(
+            "[authentication]\nrequired = true\nusers = \"/no\"\n[[listener]]\nname = \"a\"\n{first}\n[[listener]]\nname = \"b\"\n{second}\n"
+        );
+        let mut expected = vec![(3, "authentication.users", "there is no file")];
+        if clash {
+            expected.push((9, "listener[b].address", "is taken by listener \"a\""));
+        }
+        check(&text, &expected);
+    };
+    let at = |address: &str| format!("address = \"{address}\"");
+    two(&at("127.0.0.1:80"), &at("127.0.0.1:80"), true);
+    two(&at("127.0.0.1:80"), &at("127.0.0.1:81"), false);
+    two(&at("127.0.0.1:80"), &at("127.0.0.2:80"), false);
+    two(&at("127.0.0.1:0"), &at("127.0.0.1:0"), false);
+    two(&at("0.0.0.0:80"), &at("127.0.0.1:80"), true);
+    two(&at("127.0.0.1:80"), &at("0.0.0.0:80"), true);
+    two(&at("[::]:80"), &at("0.0.0.0:80"), false);
+    two(&at("[::]:80"), &at("[::1]:80"), true);
+    two(
+        "address = \"[::]:80\" # both\ndual_stack = true",
+        "address = \"0.0.0.0:81\"",
+        false,
+    );
+    check(
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:9128\"\n",
+        &[(1, "admin.address", "is taken by listener \"a\"")],
+    );
+    check(
+        "[admin]\naddress = \"127.0.0.1:3128\"\n",
+        &[(2, "admin.address", "is taken by listener \"plain\"")],
+    );
+    check(
+        "[[listener]]\nname = \"a\"\naddress = \"[::]:9128\"\ndual_stack = true\nallow_from = [\"10.0.0.0/8\"]\n",
+        &[(1, "admin.address", "is taken by listener \"a\"")],
+    );
+}
+
+#[test]
+fn an_open_proxy_is_refused() {
+    let listener = |address: &str, more: &str| {
+        format!("[[listener]]\nname = \"a\"\naddress = \"{address}\"\n{more}\n")
+    };
+    let open = (3, "listener[a].address", "would be an open proxy");
+    check(&listener("0.0.0.0:80", ""), &[open]);
+    check(&listener("[::]:80", ""), &[open]);
+    check(&listener("10.1.2.3:80", ""), &[open]);
+    check(&listener("127.9.9.9:80", ""), &[]);
+    check(&listener("[::1]:80", ""), &[]);
+    check(
+        &listener("0.0.0.0:80", "allow_from = [\"10.0.0.0/8\"]"),
+        &[],
+    );
+    let everybody = (4, "listener[a].allow_from", "would be an open proxy");
+    check(
+        &listener("0.0.0.0:80", "allow_from = [\"0.0.0.0/0\"]"),
+        &[everybody],
+    );
+    check(
+        &listener("0.0.0.0:80", "allow_from = [\"::/0\"]"),
+        &[everybody],
+    );
+    check(
+        &listener(
+            "0.0.0.0:80",
+            "allow_from = [\"0.0.0.0/1\", \"128.0.0.0/1\"]",
+        ),
+        &[everybody],
+    );
+    // The admin endpoint reads only.
+    check("[admin]\naddress = \"0.0.0.0:9128\"\n", &[]);
+}
+
+#[test]
+fn an_exemption_for_everybody_is_an_open_proxy_too() {
+    let folder = Folder::new();
+    folder.write("users", format!("ann:tidegate:{}\n", "0".repeat(32)));
+    let check = |more: &str, expected: Option<&str>| {
+        let text = format!(
+            "[authentication]\nrequired = true\nusers = \"users\"\n[[client]]\nname = \"c\"\nauthentication = \"none\"\nnetworks = [\"0.0.0.0/0\"]\n[[listener]]\nname = \"a\"\n{more}\n"
+        );
+        let found = parse(&text, &folder.path("t.toml"))
+            .err()
+            .map(|all| all.to_string());
+        match (&found, expected) {
+            (None, None) => {}
+            (Some(found), Some(words)) => assert!(found.contains(words), "{found}"),
+            _ => panic!("{more}: {found:?}"),
+        }
+    };
+    check(
+        "address = \"0.0.0.0:80\"",
+        Some("t.toml:7: client[c].networks: would make an open proxy"),
+    );
+    check(
+        "address = \"0.0.0.0:80\"\nallow_from = [\"10.0.0.0/8\"]",
+        None,
+    );
+    check("address = \"127.0.0.1:80\"", None);
+}
+
+#[test]
+fn authentication() {
+    check(
+        "[authentication]\nrealm = \"\"\nschemes = []\ndigest_algorithms = [\"MD5\", \"sha512_256\", \"SHA256\", \"MD5\"]\n",
+        &[
+            (2, "authentication.realm", "is empty"),
+            (3, "authentication.schemes", "offer at least one"),
+            (
+                4,
+                "authentication.digest_algorithms",
+                "SHA-512-256 would shut clients out",
+            ),
+            (
+                4,
+                "authentication.digest_algorithms",
+                r#"did you mean "SHA-256"?"#,
+            ),
+            (
+                4,
+                "authentication.digest_algorithms",
+                r#"lists "MD5" twice"#,
+            ),
+        ],
+    );
+    for spelling in [
+        "SHA-512-256",
+        "SHA-512/256",
+        "sha-512-256-sess",
+        "SHA512256",
+    ] {
+        check(
+            &format!("[authentication]\ndigest_algorithms = [\"{spelling}\"]\n"),
+            &[(2, "authentication.digest_algorithms", "shut clients out")],
+        );
+    }
+    for (realm, words) in [
+        (r#"a\"b"#, "quote"),
+        (r"a\\b", "backslash"),
+        ("a:b", "colon"),
+        ("büro", "ASCII"),
+        (r"a\tb", "ASCII"),
+    ] {
+        check(
+            &format!("[authentication]\nrealm = \"{realm}\"\n"),
+            &[(2, "authentication.realm", words)],
+        );
+    }
+    check(
+        "[authentication]\nschemes = [\"basic\", \"ntlm\"]\nusers = \"\"\n",
+        &[
+            (2, "authentication.schemes", r#"it is "digest" or "basic""#),
+            (3, "authentication.users", "is empty"),
+        ],
+    );
+    check(
+        "[authentication]\nrequired = true\nschemes = [\"basic\"]\n",
+        &[
+            (1, "authentication.users", "required = true needs it"),
+            (
+                3,
+                "authentication.schemes",
+                r#"nobody could log in through "plain""#,
+            ),
+        ],
+    );
+    check(
+        "[authentication]\nnonce_key_file = \"no/n.key\"\n",
+        &[(2, "authentication.nonce_key_file", "folder of")],
+    );
+}
+
+#[test]
+fn clients() {
+    check(
+        "[[client]]\nname = \"a\"\n[[client]]\nnetworks = []\n[[client]]\nname = \"a\"\nnetworks = [\"10.0.0.0/8\"]\ndestinations = [\"cisko\", \"x\"]\nauthentication = \"off\"\n",
+        &[
+            (1, "client[a].users", "say how it is known"),
+            (3, "client[#2].name", "is missing"),
+            (4, "client[#2].networks", "is an empty list"),
+            (6, "client[a].name", "another client already (line 2)"),
+            (
+                8,
+                "client[a].destinations",
+                r#"there is no destination "cisko" (did you mean "cisco"?)"#,
+            ),
+            (
+                8,
+                "client[a].destinations",
+                "there are cisco, apns, fcm or webpush",
+            ),
+            (9, "client[a].authentication", r#"it is "none""#),
+        ],
+    );
+    check(
+        "[[client]]\nname = \"a\"\nusers = [\"x\"]\nauthentication = \"none\"\n",
+        &[
+            (
+                1,
+                "authentication.users",
+                "a [[client]] with users needs it",
+            ),
+            (
+                4,
+                "client[a].authentication",
+                "without networks lets nobody in",
+            ),
+        ],
+    );
+    check(
+        "[[client]]\nname = \"a\"\nnetworks = [\"::1\"]\ndestinations = []\n",
+        &[(
+            4,
+            "client[a].destinations",
+            "leave the key out to allow all",
+        )],
+    );
+}
+
+#[test]
+fn destinations() {
+    check(
+        "[[destination]]\n[[destination]]\nname = \"x\"\nhosts = []\nports = []\n[[destination]]\npreset = \"cisko\"\n[[destination]]\npreset = \"fcm\"\n[[destination]]\nname = \"fcm\"\nhosts = [\"a.test\"]\n",
+        &[
+            (1, "destination[#1].name", "is missing"),
+            (1, "destination[#1].hosts", "is missing"),
+            (4, "destination[x].hosts", "nothing could be reached"),
+            (5, "destination[x].ports", "nothing could be reached"),
+            (7, "destination[cisko].preset", r#"did you mean "cisco"?"#),
+            (
+                11,
+                "destination[fcm].name",
+                "another destination already (line 9)",
+            ),
+        ],
+    );
+    check(
+        "[[destination]]\npreset = \"fcm\"\n[[destination]]\npreset = \"fcm\"\n",
+        &[(4, "destination[fcm].preset", "another destination already")],
+    );
+    check(
+        "[[destination]]\nname = \"x\"\nhosts = [\n  \"ok.test\",\n  \"127.1\",\n  \"b\u{fc}ro.test\",\n]\nports = [0, 65536, \"9-1\", \"x\", true]\nrole = \"pull\"\nnetworks = [\"10.1.0.0/8\"]\nmax_ttl = \"0s\"\naddresses = [\"a.test\"]\nconnect_budget = \"2m\"\nsni = \"on\"\n",
+        &[
+            (5, "destination[x].hosts", "another spelling"),
+            (6, "destination[x].hosts", "xn--"),
+            (8, "destination[x].ports", "0 is no port (from 1 to 65535)"),
+            (8, "destination[x].ports", "65536 is no port"),
+            (8, "destination[x].ports", r#"write "1-9""#),
+            (8, "destination[x].ports", "is not a range of ports"),
+            (8, "destination[x].ports", "must be a text"),
+            (
+                9,
+                "destination[x].role",
+                r#"it is "push", "token", "onboarding" or "other""#,
+            ),
+            (10, "destination[x].networks", "bits behind its prefix"),
+            (11, "destination[x].max_ttl", "too short"),
+            (12, "destination[x].addresses", "is not an address"),
+            (13, "destination[x].connect_budget", "too long"),
+            (14, "destination[x].sni", r#""off", "match" or "require""#),
+        ],
+    );
+}
+
+#[test]
+fn idle_push_tunnels_live_for_half_an_hour() {
+    let cited = (
+        2,
+        "tunnel.idle_timeout",
+        "the deployment guide wants idle connections to a push service kept open for 30 minutes",
+    );
+    check("[tunnel]\nidle_timeout = \"1799s\"\n", &[cited]);
+    check("[tunnel]\nidle_timeout = \"30m\"\n", &[]);
+    let lab = |role: &str| {
+        format!(
+            "[tunnel]\nidle_timeout = \"5s\"\n[[destination]]\nname = \"lab\"\nhosts = [\"a.test\"]\n{role}\n"
+        )
+    };
+    check(&lab("role = \"push\""), &[cited]);
+    check(&lab(""), &[cited]);
+    check(&lab("role = \"other\""), &[]);
+}
+
+#[test]
+fn values_that_bound_each_other() {
+    check(
+        "[dns]\nmin_ttl = \"1m\"\nmax_ttl = \"30s\"\n[connect]\nbudget = \"200ms\"\nquarantine = \"30m\"\n",
+        &[
+            (2, "dns.min_ttl", "min_ttl 1m is more than max_ttl 30s"),
+            (5, "connect.budget", "leaves no room in the budget of 200ms"),
+            (6, "connect.quarantine", "not available yet"),
+            (6, "connect.quarantine", "at most quarantine_max"),
+        ],
+    );
+    check(
+        "[dns]\nmax_ttl = \"1s\"\n",
+        &[(2, "dns.max_ttl", "min_ttl 5s is more")],
+    );
+    check(
+        "[connect]\nattempt_delay = \"1500ms\"\n",
+        &[(2, "connect.attempt_delay", "leaves no room")],
+    );
+}
+
+#[test]
+fn limits_are_checked_before_they_are_refused() {
+    check(
+        "[[limit]]\nper = \"cluster\"\nburst = 1\n[[limit]]\nname = \"a\"\nper = \"all\"\nrate = \"50/m\"\nbytes = \"1/s\"\nkeys = 0\n",
+        &[
+            (1, "limit", "not available yet"),
+            (1, "limit[#1].name", "is missing"),
+            (1, "limit[#1].rate", "is missing"),
+            (
+                2,
+                "limit[#1].per",
+                r#"it is "client", "user", "address", "destination" or "all""#,
+            ),
+            (3, "limit[#1].burst", "without a rate"),
+            (7, "limit[a].rate", "is not a rate"),
+            (8, "limit[a].bytes", "is not a byte rate"),
+            (9, "limit[a].keys", "out of bounds"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused() {
+    let check_key = |section: &str, key: &str, value: &str| {
+        let path = format!("{section}.{key}");
+        check(
+            &format!("[{section}]\n{key} = {value}\n"),
+            &[(2, &path, "not available yet (leave it out")],
+        );
+    };
+    check_key("admin", "control_socket", r#""c.sock""#);
+    check_key("authentication", "failure_rate", r#""2/s""#);
+    check_key("authentication", "failure_burst", "31");
+    check_key("authentication", "next_nonce", "true");
+    check_key("policy", "unlisted", r#""report""#);
+    check_key("dns", "serve_stale", r#""1h""#);
+    check_key("connect", "quarantine", r#""31s""#);
+    check_key("connect", "quarantine_max", r#""11m""#);
+    check_key("tunnel", "unacknowledged_timeout", r#""16s""#);
+    check_key("tunnel", "confirmation_timeout", r#""6s""#);
+    check_key("forward", "second_address_after", r#""3s""#);
+    check_key("forward", "response_timeout", r#""31s""#);
+    check_key("forward", "body_timeout", r#""61s""#);
+    check_key("forward", "body_max", r#""1MiB""#);
+    check_key("forward", "inspect_max", r#""0""#);
+    check_key("log", "tunnel_lines", r#"["open", "close"]"#);
+    check_key("drain", "upgrade_grace", r#""1h""#);
+    check_key("drain", "release_idle_first", "true");
+    check_key("alarms", "syslog", r#""syslog://10.0.0.9""#);
+    check_key("alarms", "alertmanager", r#""http://127.0.0.1:9093""#);
+    check_key("alarms", "webhook", r#""https://ops.example/hook""#);
+    check(
+        "[log]\naccess = \"syslog://10.0.0.9\"\n",
+        &[(2, "log.access", "not available yet")],
+    );
+    check(
+        "[dns]\nservers = [\"10.0.0.53\", \"tls://10.0.0.53\", \"https://dns.test/q\"]\n",
+        &[
+            (2, "dns.servers", "begins with tls://"),
+            (2, "dns.servers", "begins with https://"),
+        ],
+    );
+    check(
+        "[alarms.upload]\nurl = \"https://ops.example\"\npersonal_data = \"encrypt\"\nperiod = \"1m\"\n",
+        &[
+            (1, "alarms.upload", "not available yet"),
+            (1, "alarms.upload.key_file", "is missing"),
+            (4, "alarms.upload.period", r#"from "5m" to "90m""#),
+        ],
+    );
+    check(
+        "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nrepeat = \"never\"\nvia = [\"http://p:1\"]\npassword_file = \"p\"\nsource = [\"10.0.0.1\"]\nreport_only = true\nca = \"no.pem\"\n",
+        &[
+            (3, "destination[fcm].sni", r#"or at its default, "match""#),
+            (4, "destination[fcm].repeat", "not available yet"),
+            (5, "destination[fcm].via", "not available yet"),
+            (6, "destination[fcm].password_file", "not available yet"),
+            (7, "destination[fcm].source", "not available yet"),
+            (8, "destination[fcm].report_only", "not available yet"),
+            (9, "destination[fcm].ca", "not available yet"),
+            (9, "destination[fcm].ca", "there is no such file"),
+        ],
+    );
+    check(
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nproxy_protocol_from = [\"10.0.0.0/8\"]\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\npriority = \"calls\"\n",
+        &[
+            (4, "listener[a].proxy_protocol_from", "not available yet"),
+            (8, "client[c].component", "not available yet"),
+            (9, "client[c].priority", r#"or at its default, "messages""#),
+        ],
+    );
+}
+
+#[test]
+fn a_password_in_a_url_is_not_repeated() {
+    let folder = Folder::new();
+    for text in [
+        "[[destination]]\npreset = \"fcm\"\nvia = [\"http://u:sesame@p:1\"]\n",
+        "[[destination]]\npreset = \"fcm\"\nvia = \"http://u:sesame@p:1\"\n",
+        "[alarms]\nwebhook = \"ftp://u:sesame@p:1\"\n",
+        "[alarms]\nwebhook = \"https://u:sesame@p:0\"\n",
+    ] {
+        let said = parse(text, &folder.path("t.toml")).unwrap_err().to_string();
+        assert!(!said.contains("sesame"), "{said}");
+    }
+}

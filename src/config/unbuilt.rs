@@ -1,0 +1,59 @@
+//! What the configuration knows and the program does not do yet.
+//!
+//! Such a key is read and checked like any other; set to more than its default it is refused, so that it never
+//! silently does nothing. Whoever builds one deletes its row.
+
+/// How much of a key is still to be built.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unbuilt {
+    /// Every value but the default.
+    Whole,
+    /// Values (or items of a list) that begin so.
+    Beginning(&'static str),
+}
+
+use Unbuilt::{Beginning, Whole};
+
+/// Keys without the number or name of their table.
+pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
+    ("listener.proxy_protocol_from", Whole),
+    ("listener.tls.client_ca", Whole),
+    ("listener.tls.client_user", Whole),
+    ("listener.tls.ticket_key_file", Whole),
+    ("listener.tls.http2", Whole),
+    ("admin.control_socket", Whole),
+    ("authentication.failure_rate", Whole),
+    ("authentication.failure_burst", Whole),
+    ("authentication.next_nonce", Whole),
+    ("client.component", Whole),
+    ("client.priority", Whole),
+    ("destination.sni", Whole),
+    ("destination.ca", Whole),
+    ("destination.repeat", Whole),
+    ("destination.via", Whole),
+    ("destination.password_file", Whole),
+    ("destination.source", Whole),
+    ("destination.report_only", Whole),
+    ("policy.unlisted", Whole),
+    ("dns.servers", Beginning("tls://")),
+    ("dns.servers", Beginning("https://")),
+    ("dns.serve_stale", Whole),
+    ("connect.quarantine", Whole),
+    ("connect.quarantine_max", Whole),
+    ("tunnel.unacknowledged_timeout", Whole),
+    ("tunnel.confirmation_timeout", Whole),
+    ("forward.second_address_after", Whole),
+    ("forward.response_timeout", Whole),
+    ("forward.body_timeout", Whole),
+    ("forward.body_max", Whole),
+    ("forward.inspect_max", Whole),
+    ("limit", Whole),
+    ("log.access", Beginning("syslog")),
+    ("log.tunnel_lines", Whole),
+    ("drain.upgrade_grace", Whole),
+    ("drain.release_idle_first", Whole),
+    ("alarms.syslog", Whole),
+    ("alarms.alertmanager", Whole),
+    ("alarms.webhook", Whole),
+    ("alarms.upload", Whole),
+];
