@@ -49,10 +49,13 @@ fn report(file: &Path, config: &Config, now: SystemTime) -> String {
     users.sort_unstable();
     users.dedup();
     let mut report = format!(
-        "{file}: ok: listeners {}; destinations {}; {} users{}\n",
+        "{file}: ok: listeners {}; destinations {}; {}{}\n",
         listeners.collect::<Vec<_>>().join(", "),
         destinations.collect::<Vec<_>>().join(", "),
-        users.len(),
+        match users.len() {
+            1 => String::from("1 user"),
+            count => format!("{count} users"),
+        },
         if config.authentication.required {
             ""
         } else {
@@ -103,7 +106,7 @@ mod tests {
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!(
             lines[0],
-            "a.toml: ok: listeners tls 0.0.0.0:3129 (TLS); destinations fcm; 1 users"
+            "a.toml: ok: listeners tls 0.0.0.0:3129 (TLS); destinations fcm; 1 user"
         );
         assert!(
             lines[1].starts_with("a.toml: note: the certificates of listener tls are good for ")

@@ -30,13 +30,18 @@ pub(super) struct Sections {
     pub(super) limits: Vec<Written<Limit>>,
 }
 
+/// What is wrong whatever else the file says.
 pub(super) fn check(sheet: &Sheet, all: &Sections) {
     names(sheet, all);
     addresses(sheet, all);
+    idle_push(sheet, all);
+}
+
+/// What is wrong because a key is not there, or has its default: not to be said of a file that is broken somewhere.
+pub(super) fn whole(sheet: &Sheet, all: &Sections) {
     open_proxy(sheet, all);
     basic_without_tls(sheet, all);
     client_destinations(sheet, all);
-    idle_push(sheet, all);
     pairs(sheet, all);
 }
 

@@ -106,8 +106,9 @@ pub(super) fn read(sheet: &Sheet, mut root: Section<'_, '_>) -> Config {
     if sheet.is_whole() {
         accounts::users(sheet, &mut all.authentication, &all.clients);
         accounts::nonce_keys(sheet, &mut all.authentication);
-        agree::check(sheet, &all);
+        agree::whole(sheet, &all);
     }
+    agree::check(sheet, &all);
     Config {
         source: Source {
             path: None,

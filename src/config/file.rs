@@ -298,10 +298,11 @@ impl<'s, 'i> Section<'s, 'i> {
         };
         let item = Item(&value);
         let Some(array) = value.as_array() else {
-            self.complain(
-                key,
-                item.mistyped("a list", r#"in square brackets: ["one", "two"]"#),
-            );
+            let hint = match item.text("") {
+                Ok(one) if one.len() <= 60 && !one.contains('@') => format!("write [{one:?}]"),
+                _ => String::from(r#"in square brackets: ["one", "two"]"#),
+            };
+            self.complain(key, item.mistyped("a list", &hint));
             return default;
         };
         if let (true, Some(hint)) = (array.is_empty(), if_empty) {

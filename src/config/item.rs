@@ -108,7 +108,7 @@ impl<'v> Item<'v, '_> {
         let quoted_words: Vec<String> = all.iter().map(|word| format!("{word:?}")).collect();
         let hint = format!("it is {}", either(&quoted_words));
         let DeValue::String(text) = self.0 else {
-            return Err(self.mistyped("a word", &hint));
+            return Err(self.mistyped("a word", &format!("in double quotes; {hint}")));
         };
         match words.iter().find(|(word, _)| word == text) {
             Some((_, value)) => Ok(*value),

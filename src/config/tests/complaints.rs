@@ -52,11 +52,12 @@ fn everything_at_once_in_the_order_of_the_lines() {
 fn text_that_is_not_toml() {
     check("[dns\ntimeout = \"2s\"", &[(1, "syntax", "is not TOML")]);
     check(
-        "[dns]\ntimeout = 2s\nmax_ttl = \"1x\"\n[log]\nlevel = info\n",
+        "[dns]\ntimeout = 2s\nmax_ttl = \"1x\"\n[log]\nlevel = info\n[tunnel]\nidle_timeout = \"1s\"\n",
         &[
             (2, "syntax", "is not TOML"),
             (3, "dns.max_ttl", "is not a duration"),
             (5, "syntax", "double quotes"),
+            (7, "tunnel.idle_timeout", "30 minutes"),
         ],
     );
     check(
@@ -80,7 +81,7 @@ fn wrong_types() {
                 "authentication.required",
                 "must be true or false, and is the text \"yes\"",
             ),
-            (3, "authentication.schemes", "must be a list"),
+            (3, "authentication.schemes", r#"write ["basic"]"#),
             (
                 4,
                 "authentication.realm",

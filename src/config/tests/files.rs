@@ -227,6 +227,27 @@ fn every_usual_kind_of_key_is_taken() {
 }
 
 #[test]
+fn the_older_forms_of_a_key_are_taken() {
+    use base64::Engine;
+    let folder = Folder::new();
+    // Inside PKCS#8, behind a head of fixed length, stands the older form.
+    for (algorithm, head, label) in [
+        (&rcgen::PKCS_RSA_SHA256, 26, "RSA"),
+        (&rcgen::PKCS_ECDSA_P256_SHA256, 29, "EC"),
+    ] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let params = rcgen::CertificateParams::new([String::from("a.test")]).unwrap();
+        folder.write("a.pem", params.self_signed(&key).unwrap().pem());
+        let inside = base64::engine::general_purpose::STANDARD.encode(&key.serialize_der()[head..]);
+        let pem = format!(
+            "-----BEGIN {label} PRIVATE KEY-----\n{inside}\n-----END {label} PRIVATE KEY-----\n"
+        );
+        folder.write("a.key", pem);
+        check(&folder, &tls("a.pem", "a.key"), &[]);
+    }
+}
+
+#[test]
 fn users_files() {
     let folder = Folder::new();
     let required = "[authentication]\nrequired = true\nusers = \"u\"\n";
