@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{interval, sleep_until, timeout};
 
 use crate::admin::{self, Loaded, Window};
 use crate::config::{self, Config, Grace};

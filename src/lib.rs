@@ -42,4 +42,4 @@ mod app;
 pub mod commands;
 
 pub use app::{App, StartError, run};
-pub use config::{Complaint, Complaints, Config};
+pub use config::{Complaint, Complaints, Config, load};

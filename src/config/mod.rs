@@ -43,7 +43,6 @@ pub(crate) use units::{Bytes, Network, PortRange, Rate};
 pub(crate) use userfile::UserLine;
 
 pub use check::load;
-pub(crate) use check::parse;
 pub use complaint::{Complaint, Complaints};
 
 /// A whole, valid configuration.

@@ -10,7 +10,7 @@ use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::path;
 use super::{
-    AccessSink, Admin, Alarms, Authentication, Bytes, Connect, Dns, Drain, Families, Forward,
+    AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward,
     Grace, Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel,
     TunnelLines, Unlisted, Upload, endpoint, units,
 };

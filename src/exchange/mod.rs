@@ -13,7 +13,7 @@ pub(crate) use names::{
     ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
 };
 pub(crate) use reason::{Fault, Reason};
-pub(crate) use target::{Host, Target, TargetError};
+pub(crate) use target::{Host, Target};
 
 /// What an exchange is: a tunnel (CONNECT), a forward (absolute-form), or nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

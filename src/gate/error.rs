@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::credentials::CredentialsError;
-use crate::exchange::Reason;
+use crate::exchange::{DestinationName, Reason};
 use crate::policy;
 
 #[derive(Debug)]
@@ -52,6 +52,14 @@ impl GateError {
             Self::StaleNonce => Reason::StaleNonce,
             Self::Denied(denial) => denial.reason(),
             Self::TunnelsFull => Reason::TunnelsFull,
+        }
+    }
+
+    /// The destination whose rules said no.
+    pub(crate) fn destination(&self) -> Option<&DestinationName> {
+        match self {
+            Self::Denied(denial) => denial.destination(),
+            _ => None,
         }
     }
 

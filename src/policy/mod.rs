@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{self, HostPattern, Role};
+use crate::config::{self, HostPattern};
 use crate::exchange::{DestinationName, Reason, Target};
 
 pub(crate) use own::OwnAddresses;
@@ -74,7 +74,6 @@ impl Policy {
                 return Ok(Cleared {
                     policy: self.clone(),
                     destination: found.destination,
-                    role: found.role,
                     target: target.clone(),
                 });
             }
@@ -88,7 +87,6 @@ impl Policy {
 pub(crate) struct Cleared {
     policy: Arc<Policy>,
     destination: usize,
-    role: Role,
     target: Target,
 }
 
@@ -99,11 +97,6 @@ impl Cleared {
 
     pub(crate) fn destination(&self) -> &config::Destination {
         &self.policy.destinations[self.destination]
-    }
-
-    /// What the host is for, in its destination.
-    pub(crate) fn role(&self) -> Role {
-        self.role
     }
 
     /// Whether an address that the target resolved to may be dialled.
@@ -157,14 +150,6 @@ pub(crate) struct ClearedAddr {
 }
 
 impl ClearedAddr {
-    /// An endpoint that the operator wrote into the configuration, cleared by that.
-    pub(crate) fn operator(addr: SocketAddr) -> Self {
-        Self {
-            addr,
-            refuse_if_local: false,
-        }
-    }
-
     /// Canonical: an IPv4 address is never an IPv4-mapped one.
     pub(crate) fn socket_addr(self) -> SocketAddr {
         self.addr

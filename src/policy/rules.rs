@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::config::{self, HostPattern, Role};
+use crate::config::{self, HostPattern};
 use crate::exchange::Host;
 
-/// A host rule that matched: the destination's place in the file, and the role the host has there.
+/// A host rule that matched: the destination's place in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Match {
     pub(super) destination: usize,
-    pub(super) role: Role,
 }
 
 /// Every host rule of every destination, ready to be asked.
@@ -31,7 +30,6 @@ impl Hosts {
         let mut hosts = Self::default();
         for (destination, section) in destinations.iter().enumerate() {
             for rule in &section.hosts {
-                let role = rule.role;
                 let matches = match &rule.pattern {
                     HostPattern::Name(name) => {
                         hosts.exact.entry(Host::Name(name.clone())).or_default()
@@ -44,7 +42,7 @@ impl Hosts {
                         hosts.suffixes.entry(suffix.clone()).or_default()
                     }
                 };
-                matches.push(Match { destination, role });
+                matches.push(Match { destination });
             }
         }
         hosts

@@ -162,45 +162,6 @@ fn a_client_reaches_its_own_destinations_alone() {
 }
 
 #[test]
-fn a_host_has_the_role_of_the_rule_that_matched() {
-    let policy = policy(&[destination(
-        "cisco",
-        &["push.test", "token.test"],
-        &[(443, 443)],
-    )]);
-    let role = |target: &str| {
-        let target = Target::from_connect(target.as_bytes()).unwrap();
-        policy.clear(&[], &target).unwrap().role()
-    };
-    assert_eq!(role("push.test:443"), Role::Push);
-    assert_eq!(role("token.test:443"), Role::Token);
-}
-
-/// The clearance of `push.test:443` in a destination that lists all this.
-fn cleared(networks: &[&str], hosts: &[&str], addresses: &[&str], bound: &[&str]) -> Cleared {
-    let mut section = destination("lab", hosts, &[(443, 443)]);
-    section.networks = networks.iter().map(|text| text.parse().unwrap()).collect();
-    section.addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    let own = OwnAddresses {
-        bound: bound.iter().map(|text| text.parse().unwrap()).collect(),
-    };
-    let target = Target::from_connect(b"push.test:443").unwrap();
-    Arc::new(Policy::new(&[section], own))
-        .clear(&[], &target)
-        .unwrap()
-}
-
-/// `verdict` is the address dialled (with a `?` where the kernel must be asked), or the word of the denial.
-fn check_addr(cleared: &Cleared, addr: &str, verdict: &str) {
-    let answer = match cleared.addr(addr.parse().unwrap()) {
-        Ok(addr) if addr.refuse_if_local() => format!("{}?", addr.socket_addr()),
-        Ok(addr) => addr.socket_addr().to_string(),
-        Err(denial) => denial.reason().token().to_owned(),
-    };
-    assert_eq!(answer, verdict, "{addr}");
-}
-
-#[test]
 fn special_addresses_are_refused_unless_listed() {
     let strict = cleared(&[], &["push.test"], &[], &[]);
     check_addr(&strict, "8.8.8.8:443", "8.8.8.8:443");
@@ -280,14 +241,6 @@ fn our_own_listeners_are_never_dialled() {
     check_addr(&strict, "127.0.0.1:443", "address_denied");
 }
 
-#[test]
-fn an_endpoint_of_the_operator_is_cleared_as_it_is() {
-    let addr = ClearedAddr::operator("127.0.0.1:53".parse().unwrap());
-    assert_eq!(
-        (addr.socket_addr().port(), addr.refuse_if_local()),
-        (53, false)
-    );
-}
 
 /// Addresses from everywhere, most of them in or near special ranges.
 fn addresses() -> impl Strategy<Value = IpAddr> {

@@ -36,9 +36,10 @@ pub(crate) async fn dispatch<Permit: 'static>(stream: ClientStream, arrival: Arr
         entry.kind = Kind::Tunnel;
         return connect(stream, arrival, service, head, rest, entry).await;
     }
-    let details = if head.request_target().starts_with(b"/") {
+    let details = if head.request_target().starts_with(b"/") || head.request_target() == b"*" {
         "this is a proxy: ask with CONNECT host:port"
     } else {
+        entry.kind = Kind::Forward;
         "forwarding of absolute-form requests is not available yet: ask with CONNECT host:port"
     };
     let refused = Refused { reason: Reason::BadRequest, details: details.into(), challenges: Vec::new() };
@@ -135,6 +136,7 @@ fn admit<Permit>(service: &Service, arrival: &Arrival<Permit>, head: &Head, entr
         }
         Err(refusal) => {
             note_login(entry, &refusal.login);
+            entry.destination = refusal.error.destination().cloned();
             let reason = refusal.error.reason();
             if let Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce = reason {
                 service.meters.authentication(refusal.login.scheme, refusal.login.algorithm, reason.token());

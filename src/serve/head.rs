@@ -145,11 +145,6 @@ impl Head {
     pub(crate) fn request_target(&self) -> &[u8] {
         &self.bytes[self.request_target.clone()]
     }
-
-    pub(crate) fn version(&self) -> Version {
-        self.version
-    }
-
     /// How many bytes of the buffer were the head; what follows is body, tunnel or the next request.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

@@ -14,8 +14,8 @@ mod sink;
 pub(crate) mod timestamp;
 
 pub(crate) use access_log::{AccessLog, AccessLogError};
-pub(crate) use journal::{Chain, Journal, JournalError};
+pub(crate) use journal::{Chain, Journal};
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use lines::LineWriter;
-pub(crate) use meters::{ConnectionCount, Meters, TunnelCount};
+pub(crate) use meters::Meters;
 pub(crate) use timestamp::Timestamp;

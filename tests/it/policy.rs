@@ -31,7 +31,7 @@ async fn only_listed_names_and_ports_are_reached() {
     for listed in ["push.test:443", "PUSH.test:8099", "push.test.:443", "a.cloud.test:8000", "a.b.cloud.test:443"] {
         check(&house, listed, 502, "name_not_found").await;
     }
-    house.metric_becomes("tidegate_exchanges_total{listener=\"plain\",destination=\"none\",kind=\"tunnel\",reason=\"port_denied\"}", 2.0).await;
+    house.metric_becomes("tidegate_exchanges_total{listener=\"plain\",destination=\"shop\",kind=\"tunnel\",reason=\"port_denied\"}", 2.0).await;
     house.close().await;
 }
 
