@@ -1,1 +1,164 @@
-fn main() {}
+//! Arguments, then one call into the library, then what a person reads. It decides nothing.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks to its user"
+)]
+
+mod arguments;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use tidegate_load::cloud::Cloud;
+use tidegate_load::demo::{self, chain};
+use tidegate_load::display::Frame;
+use tidegate_load::drive::{Pace, drive};
+use tidegate_load::measure::Summary;
+use tidegate_load::measure::summary::CONFIRMED;
+use tidegate_load::names::Names;
+use tidegate_load::onprem::{Counts, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use self::arguments::{Command, CommandLine};
+
+const FAILED: u8 = 1;
+
+type Failure = Box<dyn Error>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    // Dropping a command's future drops what it owns: processes, folders, sockets.
+    let done = tokio::select! {
+        done = run(command) => done,
+        () = interrupted() => Err("interrupted".into()),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("tidegate-load: {}", chain(&*error));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Cloud(arguments) => cloud(arguments).await,
+        Command::Names(arguments) => names(arguments).await,
+        Command::Onprem(arguments) => onprem(arguments).await,
+        Command::Demo(arguments) => play(arguments).await,
+    }
+}
+
+async fn cloud(arguments: arguments::Cloud) -> Result<ExitCode, Failure> {
+    let cloud = Cloud::start(arguments.plan()).await?;
+    std::fs::write(&arguments.ca, cloud.ca_pem())?;
+    for (index, behavior) in &arguments.behaviors {
+        if *index >= cloud.addrs().len() {
+            return Err(format!("there is no address with index {index}").into());
+        }
+        cloud.set(*index, *behavior).await?;
+    }
+    for (index, addr) in cloud.addrs().iter().enumerate() {
+        println!("{index} {addr}");
+    }
+    println!("trust {}", arguments.ca.display());
+    forever().await
+}
+
+async fn names(arguments: arguments::Names) -> Result<ExitCode, Failure> {
+    let names = Names::start_at(arguments.listen, arguments.ttl).await?;
+    for (name, addresses) in arguments.names {
+        names.set(&name, addresses);
+    }
+    println!("{} (UDP and TCP)", names.addr());
+    forever().await
+}
+
+async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
+    let counts = Arc::new(Counts::default());
+    let mut servers = Vec::new();
+    for number in 1..=arguments.servers.get() {
+        let (plan, client) = arguments.server(number, counts.clone())?;
+        servers.push(Arc::new(Server::start(plan, client).await?));
+    }
+    let pace = Pace::new(arguments.rate, arguments.duration);
+    let ends = drive(pace, interrupted(), |n, due| {
+        let server = servers[usize::try_from(n).unwrap_or(0) % servers.len()].clone();
+        async move {
+            let tracking_id = format!("{}-{n:06}", server.name());
+            let outcome = server.push("phone", &tracking_id, "incoming call").await;
+            (
+                outcome.word(),
+                Instant::now().saturating_duration_since(due),
+            )
+        }
+    })
+    .await;
+    for server in &servers {
+        server.close().await;
+    }
+
+    let summary = Summary::of(ends);
+    let seen = counts.now();
+    let mut frame = Frame::new().value("pushes", summary.pushes);
+    for (outcome, count) in summary.outcomes.iter() {
+        frame = frame.value(outcome, count);
+    }
+    frame = frame
+        .value("confirmation, from when it was due", summary.times())
+        .value("CONNECTs answered 200", seen.established)
+        .value("407 answers", seen.challenged)
+        .value("CONNECTs refused", seen.refused);
+    show(arguments.json, &summary, &frame)?;
+    Ok(if summary.outcomes.of(CONFIRMED) == summary.pushes {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+async fn play(arguments: arguments::Demo) -> Result<ExitCode, Failure> {
+    let report = demo::run(&arguments.plan(), |line| eprintln!("{line}")).await?;
+    show(arguments.json, &report, &report.frame())?;
+    if report.is_good() {
+        eprintln!("good: no push was lost that should not have been, and the books agree");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for fault in report.faults() {
+        eprintln!("FAILED: {fault}");
+    }
+    Ok(ExitCode::from(FAILED))
+}
+
+fn show(as_json: bool, numbers: &impl serde::Serialize, frame: &Frame) -> Result<(), Failure> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(numbers)?);
+    } else {
+        for line in frame.lines() {
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+/// Until we are interrupted, which ends us from outside.
+async fn forever() -> Result<ExitCode, Failure> {
+    std::future::pending().await
+}
+
+/// Ctrl-C or SIGTERM.
+async fn interrupted() {
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

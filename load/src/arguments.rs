@@ -1,0 +1,341 @@
+//! The command line, and what its words mean.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_load::cloud::{Behavior, CloudPlan, Hosts};
+use tidegate_load::demo::DemoPlan;
+use tidegate_load::onprem::{Counts, ProxyClient, ServerPlan, Taste, tls};
+
+/// Simulated push cloud, call servers and names around a tidegate proxy.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate-load", version)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a simulated push cloud until interrupted
+    Cloud(Cloud),
+    /// Run a DNS server with a small zone until interrupted
+    Names(Names),
+    /// Run call servers that push through a proxy, and print what became of it
+    Onprem(Onprem),
+    /// Run everything around a real tidegate process for a few seconds, and judge it
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cloud {
+    /// How many loopback addresses, from 127.0.0.11 on
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=200))]
+    addresses: u8,
+    /// These addresses instead, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "IP")]
+    listen: Vec<IpAddr>,
+    /// The port on all of them; 0: any free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Where the CA certificate to trust is written
+    #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
+    pub(crate) ca: PathBuf,
+    /// The names of Push REST, tokens and onboarding
+    #[arg(long, num_args = 3, value_names = ["PUSH", "TOKEN", "ONBOARD"])]
+    hosts: Vec<String>,
+    /// How long it thinks before it answers, in milliseconds
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    answer_after: u64,
+    /// What an address does: INDEX=ok, silent, refuse, reset, hang or slow:MS; may be repeated
+    #[arg(long = "behavior", value_parser = behavior, value_name = "INDEX=WHAT")]
+    pub(crate) behaviors: Vec<(usize, Behavior)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// Where to listen, UDP and TCP
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "IP:PORT")]
+    pub(crate) listen: SocketAddr,
+    /// A name and its addresses: push.test=127.0.0.11,127.0.0.12; may be repeated
+    #[arg(long = "name", value_parser = name, value_name = "NAME=IP,…")]
+    pub(crate) names: Vec<(String, Vec<IpAddr>)>,
+    /// How long answers may be kept, in seconds
+    #[arg(long, default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) ttl: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Onprem {
+    /// The proxy: http://IP:PORT or https://IP:PORT
+    #[arg(long, value_name = "URL")]
+    proxy: String,
+    /// The certificates an https proxy is checked against, PEM
+    #[arg(long, value_name = "FILE")]
+    proxy_ca: Option<PathBuf>,
+    /// The name in an https proxy's certificate, if it is not its address
+    #[arg(long, value_name = "NAME")]
+    proxy_name: Option<String>,
+    /// The name to log in with
+    #[arg(long, requires = "password_file", value_name = "NAME")]
+    user: Option<String>,
+    /// A file whose first line is the password
+    #[arg(long, requires = "user", value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Which challenge is answered
+    #[arg(long, value_enum, default_value_t = Scheme::Any)]
+    scheme: Scheme,
+    /// Push REST: https://HOST:PORT
+    #[arg(long, default_value = "https://push.test", value_name = "URL")]
+    push_url: String,
+    /// Tokens: https://HOST:PORT
+    #[arg(long, default_value = "https://token.test", value_name = "URL")]
+    token_url: String,
+    /// Onboarding: https://HOST:PORT
+    #[arg(long, default_value = "https://onboard.test", value_name = "URL")]
+    onboard_url: String,
+    /// The certificates the cloud is checked against, PEM
+    #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
+    ca: PathBuf,
+    /// How many call servers
+    #[arg(long, default_value = "8")]
+    pub(crate) servers: NonZeroU16,
+    /// Pushes a second, of all servers together
+    #[arg(long, default_value_t = 50.0)]
+    pub(crate) rate: f64,
+    /// How long, in seconds
+    #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
+    pub(crate) duration: Duration,
+    /// JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The tidegate program; without it, the one next to this program
+    #[arg(long, value_name = "PATH")]
+    proxy: Option<PathBuf>,
+    /// How long pushes are sent
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    seconds: Duration,
+    /// The cloud swallows one push: the demo must notice, and fail
+    #[arg(long = "break")]
+    breaks: bool,
+    /// JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Scheme {
+    /// The first Digest that is offered, else Basic
+    Any,
+    /// Digest with MD5
+    Md5,
+    /// Digest with SHA-256
+    Sha256,
+    /// Basic, when asked
+    Basic,
+    /// Basic, unasked
+    BasicAtOnce,
+}
+
+impl Cloud {
+    pub(crate) fn plan(&self) -> CloudPlan {
+        let plan = CloudPlan::new()
+            .addresses(self.addresses)
+            .port(self.port)
+            .answer_after(Duration::from_millis(self.answer_after));
+        let plan = match self.hosts.as_slice() {
+            [push, token, onboard] => plan.hosts(Hosts {
+                push: push.clone(),
+                token: token.clone(),
+                onboard: onboard.clone(),
+            }),
+            _ => plan,
+        };
+        if self.listen.is_empty() {
+            plan
+        } else {
+            plan.listen_on(self.listen.iter().copied())
+        }
+    }
+}
+
+impl Onprem {
+    /// The call server with this number, and its client of the proxy.
+    pub(crate) fn server(
+        &self,
+        number: u16,
+        counts: Arc<Counts>,
+    ) -> io::Result<(ServerPlan, ProxyClient)> {
+        let roots_pem = read(&self.ca)?;
+        let plan = ServerPlan {
+            push: authority(&self.push_url)?,
+            token: authority(&self.token_url)?,
+            onboard: authority(&self.onboard_url)?,
+            ..ServerPlan::new(&format!("cucm{number}"), 443, &roots_pem)
+        };
+        let mut client = self.client()?.counted_in(counts).taste(match self.scheme {
+            Scheme::Any => Taste::First,
+            Scheme::Md5 => Taste::Md5,
+            Scheme::Sha256 => Taste::Sha256,
+            Scheme::Basic => Taste::Basic,
+            Scheme::BasicAtOnce => Taste::BasicAtOnce,
+        });
+        if let (Some(user), Some(file)) = (&self.user, &self.password_file) {
+            let text = read(file)?;
+            client = client.login(user, text.lines().next().unwrap_or_default());
+        }
+        Ok((plan, client))
+    }
+
+    fn client(&self) -> io::Result<ProxyClient> {
+        let address = |text: &str| {
+            let parsed = text.trim_end_matches('/').parse::<SocketAddr>();
+            parsed.map_err(|_| invalid(format!("{text:?} is not IP:PORT")))
+        };
+        if let Some(rest) = self.proxy.strip_prefix("http://") {
+            return Ok(ProxyClient::plain(address(rest)?));
+        }
+        let Some(rest) = self.proxy.strip_prefix("https://") else {
+            return Err(invalid(format!(
+                "{:?} is neither http:// nor https://",
+                self.proxy
+            )));
+        };
+        let Some(ca) = &self.proxy_ca else {
+            return Err(invalid("an https proxy needs --proxy-ca".into()));
+        };
+        let address = address(rest)?;
+        let name = self
+            .proxy_name
+            .clone()
+            .unwrap_or_else(|| address.ip().to_string());
+        let connector = tls::trusting(&read(ca)?)?;
+        Ok(ProxyClient::tls(
+            address,
+            tls::server_name(&name)?,
+            connector,
+        ))
+    }
+}
+
+impl Demo {
+    pub(crate) fn plan(&self) -> DemoPlan {
+        DemoPlan {
+            proxy: self.proxy.clone(),
+            length: self.seconds,
+            breaks: self.breaks,
+        }
+    }
+}
+
+/// `host:port` of an https URL; 443 where it names none.
+fn authority(url: &str) -> io::Result<String> {
+    let rest = url
+        .strip_prefix("https://")
+        .map(|rest| rest.trim_end_matches('/'))
+        .filter(|rest| !rest.is_empty() && !rest.contains('/'))
+        .ok_or_else(|| invalid(format!("{url:?} is not https://HOST:PORT")))?;
+    let has_port = rest
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Ok(if has_port {
+        rest.to_owned()
+    } else {
+        format!("{rest}:443")
+    })
+}
+
+fn read(file: &PathBuf) -> io::Result<String> {
+    fs::read_to_string(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+}
+
+fn invalid(problem: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, problem)
+}
+
+fn behavior(text: &str) -> Result<(usize, Behavior), String> {
+    let (index, what) = text.split_once('=').ok_or("INDEX=WHAT is expected")?;
+    let index = index
+        .parse()
+        .map_err(|_| format!("{index:?} is no index"))?;
+    let behavior = match what.split_once(':') {
+        None => match what {
+            "ok" => Behavior::Ok,
+            "silent" => Behavior::Silent,
+            "refuse" => Behavior::Refuse,
+            "reset" => Behavior::Reset,
+            "hang" => Behavior::Hang,
+            _ => {
+                return Err(format!(
+                    "{what:?} is none of ok, silent, refuse, reset, hang, slow:MS"
+                ));
+            }
+        },
+        Some(("slow", ms)) => {
+            let ms = ms.parse().map_err(|_| format!("{ms:?} is no number"))?;
+            Behavior::Slow(Duration::from_millis(ms))
+        }
+        Some(_) => return Err(format!("{what:?}: only slow takes a number")),
+    };
+    Ok((index, behavior))
+}
+
+fn name(text: &str) -> Result<(String, Vec<IpAddr>), String> {
+    let (name, addresses) = text.split_once('=').ok_or("NAME=IP,… is expected")?;
+    let addresses: Result<Vec<IpAddr>, _> = addresses.split(',').map(str::parse).collect();
+    let addresses = addresses.map_err(|_| format!("{text:?}: addresses are expected behind ="))?;
+    Ok((name.to_owned(), addresses))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|length| (1..=86_400).contains(&length.as_secs()))
+        .ok_or_else(|| "a number of seconds is expected, 1 to 86400".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn behaviors_are_read() {
+        let check = |text, expected| assert_eq!(behavior(text).ok(), expected, "{text}");
+        check("0=hang", Some((0, Behavior::Hang)));
+        check(
+            "2=slow:150",
+            Some((2, Behavior::Slow(Duration::from_millis(150)))),
+        );
+        check("hang", None);
+        check("0=slow", None);
+        check("0=hang:3", None);
+    }
+
+    #[test]
+    fn urls_become_authorities() {
+        let check = |text, expected: Option<&str>| {
+            assert_eq!(authority(text).ok().as_deref(), expected, "{text}");
+        };
+        check("https://push.test:8443", Some("push.test:8443"));
+        check("https://push.test/", Some("push.test:443"));
+        check("http://push.test", None);
+        check("https://push.test/v1", None);
+    }
+}

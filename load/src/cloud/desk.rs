@@ -1,0 +1,402 @@
+//! What the cloud answers, and what it remembers: accounts, tokens, targets, confirmations.
+//!
+//! No sockets and no waiting here; `now` comes in as an argument.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Hosts;
+
+/// Where a machine account is asked for.
+pub const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
+/// Where a refresh token becomes an access token.
+pub const TOKEN_PATH: &str = "/token/v1/access-tokens";
+/// Where pushes go.
+pub const PUSH_PATH: &str = "/push/v1/messages";
+
+/// A bound on everything that is remembered by key.
+const ENTRIES_MAX: usize = 1_000_000;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+
+/// One request, as far as it matters here.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    /// The Host field, as it came.
+    pub(super) host: &'a str,
+    pub(super) path: &'a str,
+    pub(super) authorization: Option<&'a str>,
+    pub(super) body: &'a [u8],
+}
+
+/// What is said to it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Answer {
+    Reply(StatusCode, Value),
+    /// Nothing, ever.
+    Never,
+}
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    hosts: Hosts,
+    token_lifetime: Duration,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    refresh_tokens: HashSet<String>,
+    access_tokens: HashMap<String, Instant>,
+    confirmed: HashMap<String, u32>,
+    gone: HashSet<String>,
+    to_swallow: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OnboardBody {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenBody {
+    refresh_token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PushBody {
+    target: String,
+    tracking_id: String,
+    payload: String,
+}
+
+impl Desk {
+    pub(super) fn new(hosts: Hosts, token_lifetime: Duration) -> Self {
+        Self {
+            hosts,
+            token_lifetime,
+            book: Mutex::default(),
+        }
+    }
+
+    pub(super) fn confirmed(&self) -> HashMap<String, u32> {
+        self.book().confirmed.clone()
+    }
+
+    pub(super) fn swallow_next_push(&self) {
+        self.book().to_swallow += 1;
+    }
+
+    pub(super) fn forget_target(&self, target: &str) {
+        self.book().gone.insert(target.to_owned());
+    }
+
+    pub(super) fn expire_tokens(&self) {
+        self.book().access_tokens.clear();
+    }
+
+    /// Answers a request. A push that is answered 200 is counted here.
+    pub(super) fn answer(&self, asked: &Asked<'_>, now: Instant) -> Answer {
+        let served_at = match asked.path {
+            ONBOARD_PATH => &self.hosts.onboard,
+            TOKEN_PATH => &self.hosts.token,
+            PUSH_PATH => &self.hosts.push,
+            _ => return refusal(StatusCode::NOT_FOUND, "no such resource"),
+        };
+        if self.is_other_host(asked.host, served_at) {
+            return refusal(StatusCode::MISDIRECTED_REQUEST, "not served at this name");
+        }
+        if asked.method != Method::POST {
+            return refusal(StatusCode::METHOD_NOT_ALLOWED, "POST only");
+        }
+        match asked.path {
+            ONBOARD_PATH => self.onboard(asked.body),
+            TOKEN_PATH => self.token(asked.body, now),
+            _ => self.push(asked, now),
+        }
+    }
+
+    /// Each of our names serves one thing; a bare address serves everything.
+    fn is_other_host(&self, host: &str, wanted: &str) -> bool {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let ours = [&self.hosts.push, &self.hosts.token, &self.hosts.onboard];
+        !name.eq_ignore_ascii_case(wanted) && ours.iter().any(|our| name.eq_ignore_ascii_case(our))
+    }
+
+    fn onboard(&self, body: &[u8]) -> Answer {
+        let Ok(OnboardBody { name }) = serde_json::from_slice(body) else {
+            return refusal(StatusCode::BAD_REQUEST, "name missing");
+        };
+        let refresh = random_token();
+        let mut book = self.book();
+        if book.refresh_tokens.len() >= ENTRIES_MAX {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "full");
+        }
+        book.refresh_tokens.insert(refresh.clone());
+        let account = format!("machine-{}-{name}", book.refresh_tokens.len());
+        Answer::Reply(
+            StatusCode::CREATED,
+            json!({ "machineAccount": account, "refreshToken": refresh }),
+        )
+    }
+
+    fn token(&self, body: &[u8], now: Instant) -> Answer {
+        let mut book = self.book();
+        let known = serde_json::from_slice(body)
+            .is_ok_and(|TokenBody { refresh_token }| book.refresh_tokens.contains(&refresh_token));
+        if !known {
+            return refusal(
+                StatusCode::BAD_REQUEST,
+                "refresh token expired or not valid",
+            );
+        }
+        if book.access_tokens.len() >= ENTRIES_MAX {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "full");
+        }
+        let access = random_token();
+        book.access_tokens
+            .insert(access.clone(), now + self.token_lifetime);
+        let lifetime = self.token_lifetime.as_secs_f64();
+        Answer::Reply(
+            StatusCode::OK,
+            json!({ "accessToken": access, "expiresIn": lifetime }),
+        )
+    }
+
+    fn push(&self, asked: &Asked<'_>, now: Instant) -> Answer {
+        let mut book = self.book();
+        let valid = asked
+            .authorization
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .and_then(|token| book.access_tokens.get(token))
+            .is_some_and(|expiry| now < *expiry);
+        if !valid {
+            return refusal(StatusCode::UNAUTHORIZED, "access token not valid");
+        }
+        let Ok(push) = serde_json::from_slice::<PushBody>(asked.body) else {
+            return refusal(
+                StatusCode::BAD_REQUEST,
+                "target, trackingId or payload missing",
+            );
+        };
+        if !is_encrypted(&push.payload) {
+            return refusal(StatusCode::BAD_REQUEST, "payload is not encrypted");
+        }
+        if book.gone.contains(&push.target) {
+            return refusal(StatusCode::GONE, "unknown target");
+        }
+        if book.to_swallow > 0 {
+            book.to_swallow -= 1;
+            return Answer::Never;
+        }
+        if book.confirmed.len() >= ENTRIES_MAX && !book.confirmed.contains_key(&push.tracking_id) {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "full");
+        }
+        *book.confirmed.entry(push.tracking_id.clone()).or_default() += 1;
+        Answer::Reply(
+            StatusCode::OK,
+            json!({ "status": "confirmed", "trackingId": push.tracking_id }),
+        )
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refusal(status: StatusCode, why: &str) -> Answer {
+    Answer::Reply(status, json!({ "error": why }))
+}
+
+/// `A256GCM.<nonce>.<ciphertext and tag>`, base64url: what it hides is nobody's business here.
+fn is_encrypted(payload: &str) -> bool {
+    let mut parts = payload.split('.');
+    let algorithm = parts.next();
+    let bytes = |part: Option<&str>| {
+        part.and_then(|part| URL_SAFE_NO_PAD.decode(part).ok())
+            .map_or(0, |bytes| bytes.len())
+    };
+    let (nonce, sealed) = (bytes(parts.next()), bytes(parts.next()));
+    algorithm == Some("A256GCM")
+        && nonce == NONCE_BYTES
+        && sealed > TAG_BYTES
+        && parts.next().is_none()
+}
+
+fn random_token() -> String {
+    let mut bytes = [0_u8; 24];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEALED: &str = "A256GCM.AAAAAAAAAAAAAAAA.AAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn desk() -> (Desk, String) {
+        let desk = Desk::new(Hosts::default(), Duration::from_secs(60));
+        let refresh = field(
+            &ask(
+                &desk,
+                "onboard.test",
+                ONBOARD_PATH,
+                None,
+                json!({"name": "cucm1"}),
+            ),
+            "refreshToken",
+        );
+        (desk, refresh)
+    }
+
+    fn ask(desk: &Desk, host: &str, path: &str, bearer: Option<&str>, body: Value) -> Answer {
+        ask_at(desk, host, path, bearer, body, Instant::now())
+    }
+
+    fn ask_at(
+        desk: &Desk,
+        host: &str,
+        path: &str,
+        bearer: Option<&str>,
+        body: Value,
+        now: Instant,
+    ) -> Answer {
+        let authorization = bearer.map(|token| format!("Bearer {token}"));
+        desk.answer(
+            &Asked {
+                method: &Method::POST,
+                host,
+                path,
+                authorization: authorization.as_deref(),
+                body: body.to_string().as_bytes(),
+            },
+            now,
+        )
+    }
+
+    fn field(answer: &Answer, name: &str) -> String {
+        let Answer::Reply(_, body) = answer else {
+            panic!("no reply")
+        };
+        body[name].as_str().unwrap().to_owned()
+    }
+
+    fn status(answer: &Answer) -> u16 {
+        match answer {
+            Answer::Reply(status, _) => status.as_u16(),
+            Answer::Never => 0,
+        }
+    }
+
+    fn access(desk: &Desk, refresh: &str) -> String {
+        let body = json!({ "refreshToken": refresh });
+        field(
+            &ask(desk, "token.test", TOKEN_PATH, None, body),
+            "accessToken",
+        )
+    }
+
+    fn a_push(target: &str, tracking_id: &str, payload: &str) -> Value {
+        json!({ "target": target, "trackingId": tracking_id, "payload": payload })
+    }
+
+    #[test]
+    fn a_push_with_a_good_token_is_confirmed_and_counted_each_time() {
+        let (desk, refresh) = desk();
+        let token = access(&desk, &refresh);
+        for _ in 0..2 {
+            let answer = ask(
+                &desk,
+                "push.test:443",
+                PUSH_PATH,
+                Some(&token),
+                a_push("t", "id-1", SEALED),
+            );
+            assert_eq!(status(&answer), 200);
+        }
+        assert_eq!(desk.confirmed().get("id-1"), Some(&2));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_push_has_its_status_and_is_not_counted() {
+        let (desk, refresh) = desk();
+        let token = access(&desk, &refresh);
+        desk.forget_target("old");
+        let check = |bearer: Option<&str>, body: Value, expected: u16| {
+            let answer = ask(&desk, "push.test", PUSH_PATH, bearer, body.clone());
+            assert_eq!(status(&answer), expected, "{body}");
+        };
+        check(None, a_push("t", "1", SEALED), 401);
+        check(Some("nonsense"), a_push("t", "1", SEALED), 401);
+        check(Some(&token), a_push("t", "1", "call from 0123"), 400);
+        check(Some(&token), a_push("t", "1", "A256GCM.AAAA.AAAA"), 400);
+        check(Some(&token), json!({"target": "t"}), 400);
+        check(Some(&token), a_push("old", "1", SEALED), 410);
+        desk.swallow_next_push();
+        check(Some(&token), a_push("t", "1", SEALED), 0);
+        assert_eq!(desk.confirmed().len(), 0);
+        check(Some(&token), a_push("t", "1", SEALED), 200);
+        desk.expire_tokens();
+        check(Some(&token), a_push("t", "1", SEALED), 401);
+    }
+
+    #[test]
+    fn an_access_token_ends() {
+        let (desk, refresh) = desk();
+        let token = access(&desk, &refresh);
+        let later = Instant::now() + Duration::from_secs(61);
+        let body = a_push("t", "1", SEALED);
+        assert_eq!(
+            status(&ask_at(
+                &desk,
+                "push.test",
+                PUSH_PATH,
+                Some(&token),
+                body,
+                later
+            )),
+            401
+        );
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_not_valid_is_400() {
+        let (desk, _) = desk();
+        let body = json!({ "refreshToken": "made up" });
+        assert_eq!(
+            status(&ask(&desk, "token.test", TOKEN_PATH, None, body)),
+            400
+        );
+        assert_eq!(
+            status(&ask(&desk, "token.test", TOKEN_PATH, None, json!({}))),
+            400
+        );
+    }
+
+    #[test]
+    fn each_name_serves_one_thing() {
+        let (desk, _) = desk();
+        let body = || json!({"name": "cucm1"});
+        assert_eq!(
+            status(&ask(&desk, "push.test:8443", ONBOARD_PATH, None, body())),
+            421
+        );
+        assert_eq!(
+            status(&ask(&desk, "127.0.0.11:8443", ONBOARD_PATH, None, body())),
+            201
+        );
+        assert_eq!(status(&ask(&desk, "push.test", "/", None, body())), 404);
+    }
+}

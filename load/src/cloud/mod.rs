@@ -1,0 +1,322 @@
+//! A simulated push cloud: onboarding, tokens and Push REST over TLS, on several addresses at once.
+//!
+//! Each address can be made slow, silent, refusing, resetting or hanging while it runs. It passes nothing on
+//! and keeps nothing but counts: which push was confirmed, and how often.
+//!
+//! ```no_run
+//! # async fn story() -> std::io::Result<()> {
+//! use tidegate_load::cloud::{Behavior, Cloud, CloudPlan};
+//!
+//! let cloud = Cloud::start(CloudPlan::new().addresses(4)).await?;
+//! println!("push.test is at {} and three more, trust {}", cloud.addr(0), cloud.ca_pem());
+//! cloud.set(0, Behavior::Hang).await?; // its tunnels are reset, new connects get no answer
+//! assert_eq!(cloud.confirmed(), 0);
+//! # Ok(()) }
+//! ```
+
+pub mod ca;
+mod desk;
+mod door;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::Socket;
+use tokio_rustls::TlsAcceptor;
+
+use self::ca::ThrowAwayCa;
+use self::desk::Desk;
+use self::door::Door;
+
+pub use self::desk::{ONBOARD_PATH, PUSH_PATH, TOKEN_PATH};
+
+/// How often a free port is looked for that is free on every address.
+const PORT_TRIES: usize = 20;
+
+/// What one address of the cloud does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Behavior {
+    /// Accepts and answers.
+    #[default]
+    Ok,
+    /// Answers every request so much later; open connections too.
+    Slow(Duration),
+    /// Accepts, and never answers: no TLS hello to new connections, no reply on open ones.
+    Silent,
+    /// Nobody listens: open connections are reset, connects are refused.
+    Refuse,
+    /// Open connections are reset, new ones are accepted and reset at once.
+    Reset,
+    /// Open connections are reset, and a connect gets no answer at all, as from a dead machine.
+    Hang,
+}
+
+/// The three names under which the cloud is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts {
+    /// Push REST.
+    pub push: String,
+    /// Access tokens.
+    pub token: String,
+    /// Machine accounts.
+    pub onboard: String,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self {
+            push: "push.test".into(),
+            token: "token.test".into(),
+            onboard: "onboard.test".into(),
+        }
+    }
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct CloudPlan {
+    addresses: Vec<IpAddr>,
+    port: u16,
+    hosts: Hosts,
+    answer_after: Duration,
+    token_lifetime: Duration,
+}
+
+impl CloudPlan {
+    /// One address (127.0.0.11), any free port, answers at once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            addresses: loopback(1),
+            port: 0,
+            hosts: Hosts::default(),
+            answer_after: Duration::ZERO,
+            token_lifetime: Duration::from_secs(3600),
+        }
+    }
+
+    /// So many loopback addresses, from 127.0.0.11 on; at most 200.
+    #[must_use]
+    pub fn addresses(mut self, count: u8) -> Self {
+        self.addresses = loopback(count);
+        self
+    }
+
+    /// These addresses, all on one port.
+    #[must_use]
+    pub fn listen_on(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// This port instead of a free one.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Other names than `push.test`, `token.test` and `onboard.test`.
+    #[must_use]
+    pub fn hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// How long a healthy cloud thinks before it answers.
+    #[must_use]
+    pub fn answer_after(mut self, delay: Duration) -> Self {
+        self.answer_after = delay;
+        self
+    }
+
+    /// How long an access token is good for.
+    #[must_use]
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+}
+
+impl Default for CloudPlan {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Starts clouds.
+#[derive(Debug)]
+pub enum Cloud {}
+
+impl Cloud {
+    /// Binds every address and serves until the handle is dropped.
+    pub async fn start(plan: CloudPlan) -> io::Result<Running> {
+        let ca = ThrowAwayCa::new("tidegate-load throw-away CA").map_err(io::Error::other)?;
+        let mut names = vec![
+            plan.hosts.push.clone(),
+            plan.hosts.token.clone(),
+            plan.hosts.onboard.clone(),
+        ];
+        names.extend(plan.addresses.iter().map(IpAddr::to_string));
+        let identity = ca.issue(&names).map_err(io::Error::other)?;
+        let tls = TlsAcceptor::from(Arc::new(identity.server_config()?));
+
+        let sockets = bind_all(&plan.addresses, plan.port)?;
+        let desk = Arc::new(Desk::new(plan.hosts.clone(), plan.token_lifetime));
+        let mut doors = Vec::with_capacity(sockets.len());
+        for socket in sockets {
+            doors.push(Door::open(
+                socket,
+                tls.clone(),
+                desk.clone(),
+                plan.answer_after,
+            )?);
+        }
+        Ok(Running {
+            ca_pem: ca.pem(),
+            hosts: plan.hosts,
+            desk,
+            doors,
+        })
+    }
+}
+
+/// A cloud that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Running {
+    ca_pem: String,
+    hosts: Hosts,
+    desk: Arc<Desk>,
+    doors: Vec<Door>,
+}
+
+impl Running {
+    /// The address with this index; panics where there is none.
+    #[must_use]
+    pub fn addr(&self, index: usize) -> SocketAddr {
+        self.doors[index].addr()
+    }
+
+    /// All addresses.
+    #[must_use]
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.doors.iter().map(Door::addr).collect()
+    }
+
+    /// All addresses without the port, as a name server wants them.
+    #[must_use]
+    pub fn ips(&self) -> Vec<IpAddr> {
+        self.doors.iter().map(|door| door.addr().ip()).collect()
+    }
+
+    /// The port all addresses share.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.addr(0).port()
+    }
+
+    /// The names it answers to.
+    #[must_use]
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    /// The certificate to trust, PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Changes what an address does, and says how many of its connections that reset.
+    /// When it returns, the change has happened.
+    pub async fn set(&self, index: usize, behavior: Behavior) -> io::Result<usize> {
+        self.doors[index].set(behavior).await
+    }
+
+    /// Resets the open connections of an address, and goes on as before; says how many there were.
+    pub async fn drop_connections(&self, index: usize) -> io::Result<usize> {
+        self.doors[index].drop_connections().await
+    }
+
+    /// How many connections are open at an address.
+    #[must_use]
+    pub fn open(&self, index: usize) -> usize {
+        self.doors[index].connections()
+    }
+
+    /// How many connections an address has accepted so far.
+    #[must_use]
+    pub fn accepted(&self, index: usize) -> u64 {
+        self.doors[index].accepted()
+    }
+
+    /// How many pushes were confirmed, duplicates included.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        self.desk.confirmed().values().map(|n| u64::from(*n)).sum()
+    }
+
+    /// How often the push with this tracking id was confirmed.
+    #[must_use]
+    pub fn confirmed_of(&self, tracking_id: &str) -> u32 {
+        self.desk.confirmed().get(tracking_id).copied().unwrap_or(0)
+    }
+
+    /// Tracking id → how often confirmed.
+    #[must_use]
+    pub fn confirmations(&self) -> HashMap<String, u32> {
+        self.desk.confirmed()
+    }
+
+    /// The next push that arrives is read, and neither confirmed nor counted.
+    pub fn swallow_next_push(&self) {
+        self.desk.swallow_next_push();
+    }
+
+    /// Pushes to this target are answered 410 from now on, as when the push target has rotated.
+    pub fn forget_target(&self, target: &str) {
+        self.desk.forget_target(target);
+    }
+
+    /// Every access token given out so far is answered 401 from now on.
+    pub fn expire_tokens(&self) {
+        self.desk.expire_tokens();
+    }
+}
+
+fn loopback(count: u8) -> Vec<IpAddr> {
+    (0..count.min(200))
+        .map(|n| IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11 + n)))
+        .collect()
+}
+
+/// One port on every address: picked on the first, tried on the others, and picked anew on a clash.
+fn bind_all(addresses: &[IpAddr], port: u16) -> io::Result<Vec<Socket>> {
+    let Some((first, others)) = addresses.split_first() else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a cloud needs an address",
+        ));
+    };
+    let mut clash = None;
+    for _ in 0..if port == 0 { PORT_TRIES } else { 1 } {
+        let socket = door::bind(SocketAddr::new(*first, port))?;
+        let chosen = door::local_addr(&socket)?.port();
+        let rest: io::Result<Vec<_>> = others
+            .iter()
+            .map(|ip| door::bind(SocketAddr::new(*ip, chosen)))
+            .collect();
+        match rest {
+            Ok(rest) => return Ok(std::iter::once(socket).chain(rest).collect()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => clash = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(clash.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+}
+
+#[cfg(test)]
+mod tests;

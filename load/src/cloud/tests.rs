@@ -1,0 +1,105 @@
+use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(5);
+const A_WHILE: Duration = Duration::from_millis(250);
+
+async fn cloud(addresses: u8) -> Running {
+    Cloud::start(CloudPlan::new().addresses(addresses))
+        .await
+        .unwrap()
+}
+
+async fn closed(stream: &mut TcpStream) -> io::Result<usize> {
+    timeout(SOON, stream.read(&mut [0; 16])).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_address_listens_on_the_same_port() {
+    let cloud = cloud(4).await;
+    let ports: Vec<_> = cloud.addrs().iter().map(SocketAddr::port).collect();
+    assert_eq!(ports, vec![cloud.port(); 4]);
+    for addr in cloud.addrs() {
+        TcpStream::connect(addr).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_address_answers_no_connect_and_resets_what_was_open() {
+    let cloud = cloud(2).await;
+    let mut open = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    wait_open(&cloud, 0, 1).await;
+
+    assert_eq!(cloud.set(0, Behavior::Hang).await.unwrap(), 1);
+    let error = closed(&mut open).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert!(
+        timeout(A_WHILE, TcpStream::connect(cloud.addr(0)))
+            .await
+            .is_err()
+    );
+    TcpStream::connect(cloud.addr(1)).await.unwrap();
+
+    cloud.set(0, Behavior::Ok).await.unwrap();
+    timeout(SOON, TcpStream::connect(cloud.addr(0)))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_refusing_address_refuses_and_comes_back_on_its_port() {
+    let cloud = cloud(1).await;
+    let mut open = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    wait_open(&cloud, 0, 1).await;
+
+    cloud.set(0, Behavior::Refuse).await.unwrap();
+    assert!(closed(&mut open).await.is_err());
+    let error = TcpStream::connect(cloud.addr(0)).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+
+    cloud.set(0, Behavior::Ok).await.unwrap();
+    TcpStream::connect(cloud.addr(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_resetting_address_accepts_and_resets() {
+    let cloud = cloud(1).await;
+    cloud.set(0, Behavior::Reset).await.unwrap();
+    let mut stream = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    assert!(closed(&mut stream).await.is_err());
+}
+
+#[tokio::test]
+async fn a_silent_address_accepts_and_says_nothing() {
+    let cloud = cloud(1).await;
+    cloud.set(0, Behavior::Silent).await.unwrap();
+    let mut stream = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    stream.write_all(b"\x16\x03\x01 hello").await.unwrap();
+    assert!(timeout(A_WHILE, stream.read(&mut [0; 16])).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_can_be_reset_while_the_address_goes_on() {
+    let cloud = cloud(1).await;
+    let mut first = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    wait_open(&cloud, 0, 1).await;
+    assert_eq!(cloud.drop_connections(0).await.unwrap(), 1);
+    assert!(closed(&mut first).await.is_err());
+    assert_eq!(cloud.open(0), 0);
+    let _second = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    wait_open(&cloud, 0, 1).await;
+}
+
+/// Until the cloud has accepted so many: a connect is done before the accept.
+async fn wait_open(cloud: &Running, index: usize, count: usize) {
+    timeout(SOON, async {
+        while cloud.open(index) != count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,391 @@
+//! All of it around one real proxy process: names, a cloud, call servers, ten seconds of pushes, a verdict.
+//!
+//! Halfway, one address of the cloud drops its tunnels and hangs. Everything lives on loopback, on free ports, and
+//! in a folder of its own that is removed at the end, whatever the end is.
+
+mod admin;
+mod proxy;
+mod samples;
+mod stage;
+mod verdict;
+
+use std::error::Error;
+use std::future::pending;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use self::proxy::Proxy;
+use self::stage::{Caller, Stage};
+use self::verdict::{Death, Delivery, Observed};
+use crate::cloud::{self, Behavior, Cloud, CloudPlan};
+use crate::drive::{Pace, drive};
+use crate::names::{self, Names};
+use crate::onprem::{Counts, ProxyClient, Server, ServerError, ServerPlan, Taste, tls};
+
+pub use self::verdict::Report;
+
+/// Fewer pushes than this prove little.
+const PUSHES_MIN: u64 = 500;
+const PUSHES_PER_SECOND: f64 = 60.0;
+const CLOUD_ADDRESSES: u8 = 4;
+/// What a healthy push cloud takes to answer.
+const CLOUD_THINKS: Duration = Duration::from_millis(15);
+/// How long both sides may take to have counted the same.
+const SETTLE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);
+/// Another try with other ports, should somebody have taken one of ours between finding and binding.
+const START_TRIES: usize = 3;
+
+/// How the demo is played.
+#[derive(Debug, Clone)]
+pub struct DemoPlan {
+    /// The tidegate program; `None`: the one next to this program.
+    pub proxy: Option<PathBuf>,
+    /// How long pushes are sent.
+    pub length: Duration,
+    /// The cloud swallows one push, so that the verdict must be bad.
+    pub breaks: bool,
+}
+
+impl Default for DemoPlan {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            length: Duration::from_secs(10),
+            breaks: false,
+        }
+    }
+}
+
+/// Why there is no verdict.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// No program to try.
+    #[error("there is no tidegate program at {0}; build it first, or name it with --proxy")]
+    NoProxy(PathBuf),
+    /// The proxy ended, or did not become ready.
+    #[error("the proxy {what}; it said:\n{said}")]
+    Proxy {
+        /// What it did.
+        what: String,
+        /// The end of its standard error.
+        said: String,
+    },
+    /// Something of ours could not be set up.
+    #[error("{what} failed")]
+    Setup {
+        /// What was being done.
+        what: &'static str,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// A call server could not onboard or fetch its token.
+    #[error("{name} could not start")]
+    Server {
+        /// Which one.
+        name: String,
+        /// What went wrong.
+        source: ServerError,
+    },
+}
+
+/// Plays the demo. `progress` is told what happens, a line each time.
+pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, DemoError> {
+    let program = program(plan)?;
+    let (cloud, names) = world().await?;
+    progress(&format!(
+        "cloud at {} to {}, names at {}",
+        cloud.addr(0),
+        cloud.addr(usize::from(CLOUD_ADDRESSES) - 1).ip(),
+        names.addr()
+    ));
+
+    let (stage, mut proxy) = raise_curtain(&program, &cloud, &names).await?;
+    progress(&format!(
+        "proxy {} ready: {} in clear, {} in TLS",
+        program.display(),
+        stage.plain,
+        stage.tls
+    ));
+
+    let counts = Arc::new(Counts::default());
+    let servers = start_servers(&stage, &cloud, &counts).await?;
+    progress(&format!(
+        "{} call servers have onboarded and have their tokens",
+        servers.len()
+    ));
+
+    let pace = pace(plan.length);
+    progress(&format!(
+        "sending {} pushes in {:?}",
+        pace.total(),
+        plan.length
+    ));
+    let start = Instant::now();
+    let (deliveries, death) = tokio::join!(
+        drive(pace, pending(), |n, due| one_push(&servers, n, due)),
+        mischief(plan, &cloud, start, &progress)
+    );
+    let death = death.map_err(setup("making an address of the cloud hang"))?;
+
+    let observed = settle(&stage, &servers, &counts, deliveries, death, &cloud).await?;
+    let mut report = verdict::judge(&observed);
+    match proxy.stop().await.map_err(setup("stopping the proxy"))? {
+        Some(0) => {}
+        code => report.fault(format!(
+            "the proxy ended with {} on SIGTERM instead of 0",
+            code.map_or_else(
+                || "a signal or not at all".into(),
+                |code| format!("code {code}")
+            )
+        )),
+    }
+    if !report.is_good() {
+        progress(&format!("the proxy's last words:\n{}", proxy.last_words()));
+    }
+    Ok(report)
+}
+
+fn program(plan: &DemoPlan) -> Result<PathBuf, DemoError> {
+    let program = match &plan.proxy {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()
+            .map_err(setup("finding this program"))?
+            .with_file_name(format!("tidegate{}", std::env::consts::EXE_SUFFIX)),
+    };
+    if program.is_file() {
+        Ok(program)
+    } else {
+        Err(DemoError::NoProxy(program))
+    }
+}
+
+/// The cloud, and a name server that knows it.
+async fn world() -> Result<(cloud::Running, names::Running), DemoError> {
+    let plan = CloudPlan::new()
+        .addresses(CLOUD_ADDRESSES)
+        .answer_after(CLOUD_THINKS);
+    let cloud = Cloud::start(plan)
+        .await
+        .map_err(setup("starting the cloud"))?;
+    let names = Names::start()
+        .await
+        .map_err(setup("starting the name server"))?;
+    let hosts = cloud.hosts();
+    for host in [&hosts.push, &hosts.token, &hosts.onboard] {
+        names.set(host, cloud.ips());
+    }
+    Ok((cloud, names))
+}
+
+async fn raise_curtain(
+    program: &std::path::Path,
+    cloud: &cloud::Running,
+    names: &names::Running,
+) -> Result<(Stage, Proxy), DemoError> {
+    let mut tries = START_TRIES;
+    loop {
+        let stage = Stage::set(cloud.hosts(), cloud.port(), names.addr())
+            .map_err(setup("writing the proxy's files"))?;
+        let proxy = Proxy::start(program, &stage).map_err(setup("starting the proxy"))?;
+        match proxy.ready(stage.admin).await {
+            Ok(proxy) => return Ok((stage, proxy)),
+            Err(DemoError::Proxy { said, .. }) if tries > 1 && said.contains("in use") => {
+                tries -= 1
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn start_servers(
+    stage: &Stage,
+    cloud: &cloud::Running,
+    counts: &Arc<Counts>,
+) -> Result<Vec<Arc<Server>>, DemoError> {
+    let connector = tls::trusting(&stage.ca_pem).map_err(setup("reading the proxy's CA"))?;
+    let name = tls::server_name("127.0.0.1").map_err(setup("naming the proxy"))?;
+    let mut starting = tokio::task::JoinSet::new();
+    for (index, caller) in stage.callers.iter().enumerate() {
+        let client = if is_on_tls(index, stage.callers.len()) {
+            ProxyClient::tls(stage.tls, name.clone(), connector.clone())
+        } else {
+            ProxyClient::plain(stage.plain)
+        };
+        let client = client
+            .login(&caller.user, &caller.password)
+            .taste(caller.taste)
+            .counted_in(counts.clone());
+        let plan = ServerPlan::new(&caller.user, cloud.port(), cloud.ca_pem());
+        starting.spawn(async move {
+            let name = plan.name.clone();
+            match Server::start(plan, client).await {
+                Ok(server) => Ok(Arc::new(server)),
+                Err(source) => Err(DemoError::Server { name, source }),
+            }
+        });
+    }
+    let mut servers = Vec::new();
+    while let Some(server) = starting.join_next().await {
+        servers.push(
+            server
+                .map_err(io::Error::other)
+                .map_err(setup("a task"))??,
+        );
+    }
+    // They come as they finish; the roles are by name.
+    servers.sort_by(|a, b| a.name().cmp(b.name()));
+    Ok(servers)
+}
+
+/// The second half of the servers talks to the proxy in TLS.
+fn is_on_tls(index: usize, count: usize) -> bool {
+    index >= count / 2
+}
+
+/// Who calls: on both listeners Digest of both algorithms, and on the TLS one also Basic, asked for and unasked.
+const TASTES: [Taste; 8] = [
+    Taste::First,
+    Taste::Md5,
+    Taste::Sha256,
+    Taste::Sha256,
+    Taste::First,
+    Taste::Sha256,
+    Taste::Basic,
+    Taste::BasicAtOnce,
+];
+
+fn pace(length: Duration) -> Pace {
+    let needed = (PUSHES_MIN + 20) as f64 / length.as_secs_f64().max(0.1);
+    Pace::new(needed.max(PUSHES_PER_SECOND), length)
+}
+
+fn one_push(
+    servers: &[Arc<Server>],
+    n: u64,
+    due: Instant,
+) -> impl Future<Output = Delivery> + Send + 'static {
+    let index = usize::try_from(n).unwrap_or(0) % servers.len();
+    let server = servers[index].clone();
+    async move {
+        let tracking_id = format!("demo-{n:05}");
+        let target = format!("phone-{}", n % 97);
+        let outcome = server
+            .push(&target, &tracking_id, "incoming call from 0123")
+            .await;
+        let ended = Instant::now();
+        Delivery {
+            tracking_id,
+            took: ended.saturating_duration_since(due),
+            ended,
+            word: outcome.word(),
+            why: match outcome {
+                crate::onprem::Outcome::Unsent(error) => Some(chain(&error)),
+                crate::onprem::Outcome::Rejected(status) => Some(status.to_string()),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// What the cloud does wrong, and when.
+async fn mischief(
+    plan: &DemoPlan,
+    cloud: &cloud::Running,
+    start: Instant,
+    progress: &impl Fn(&str),
+) -> io::Result<Death> {
+    if plan.breaks {
+        tokio::time::sleep_until(start + plan.length.mul_f64(0.3)).await;
+        cloud.swallow_next_push();
+        progress("the cloud swallows one push");
+    }
+    tokio::time::sleep_until(start + plan.length / 2).await;
+    let busiest = (0..usize::from(CLOUD_ADDRESSES))
+        .max_by_key(|index| cloud.open(*index))
+        .unwrap_or(0);
+    let began = Instant::now();
+    let reset = cloud.set(busiest, Behavior::Hang).await?;
+    progress(&format!(
+        "{} drops its {reset} tunnels and hangs",
+        cloud.addr(busiest).ip()
+    ));
+    Ok(Death {
+        began,
+        ended: Instant::now(),
+        reset: reset as u64,
+    })
+}
+
+/// Closes the servers, and reads both sides' books until they agree or time is up.
+async fn settle(
+    stage: &Stage,
+    servers: &[Arc<Server>],
+    counts: &Counts,
+    deliveries: Vec<Delivery>,
+    death: Death,
+    cloud: &cloud::Running,
+) -> Result<Observed, DemoError> {
+    let mut observed = Observed {
+        wanted: PUSHES_MIN,
+        deliveries,
+        confirmations: cloud.confirmations(),
+        death,
+        reopened: servers.iter().map(|server| server.reopened()).sum(),
+        ..Observed::default()
+    };
+
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        observed.open = counts.now().open;
+        observed.listed = admin::live_tunnels(stage.admin).await?;
+        if observed.open == observed.listed || Instant::now() > deadline {
+            break;
+        }
+        sleep(POLL).await;
+    }
+
+    for server in servers {
+        server.close().await;
+    }
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        observed.servers = counts.now();
+        observed.proxy = admin::ledger(stage.admin).await?;
+        if observed.books_agree() || Instant::now() > deadline {
+            return Ok(observed);
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn setup(what: &'static str) -> impl Fn(io::Error) -> DemoError {
+    move |source| DemoError::Setup { what, source }
+}
+
+/// An error with all its causes.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The people and passwords of one run.
+fn callers() -> Vec<Caller> {
+    TASTES
+        .iter()
+        .enumerate()
+        .map(|(index, taste)| Caller::new(&format!("cucm{}", index + 1), *taste))
+        .collect()
+}

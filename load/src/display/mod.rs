@@ -1,0 +1,5 @@
+//! What a person sees.
+
+pub mod frame;
+
+pub use self::frame::Frame;

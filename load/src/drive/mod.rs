@@ -1,0 +1,7 @@
+//! When pushes are due, and the loop that starts each on time whatever became of those before it.
+
+pub mod pace;
+pub mod worker;
+
+pub use self::pace::Pace;
+pub use self::worker::drive;

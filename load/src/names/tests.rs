@@ -1,0 +1,117 @@
+use super::*;
+use hickory_server::proto::op::{Message, MessageType, OpCode, Query};
+use hickory_server::proto::rr::Name;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(5);
+const A_WHILE: Duration = Duration::from_millis(200);
+
+fn question(name: &str, kind: RecordType) -> Vec<u8> {
+    let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    message.to_vec().unwrap()
+}
+
+async fn ask(names: &Running, name: &str, kind: RecordType) -> Option<Message> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket
+        .send_to(&question(name, kind), names.addr())
+        .await
+        .unwrap();
+    let mut heard = [0_u8; 1500];
+    let length = timeout(A_WHILE, socket.recv(&mut heard))
+        .await
+        .ok()?
+        .unwrap();
+    Some(Message::from_vec(&heard[..length]).unwrap())
+}
+
+fn addresses(message: &Message) -> Vec<IpAddr> {
+    message
+        .answers
+        .iter()
+        .filter_map(|record| record.data.ip_addr())
+        .collect()
+}
+
+fn four() -> Vec<IpAddr> {
+    (11..15).map(|n| IpAddr::from([127, 0, 0, n])).collect()
+}
+
+#[tokio::test]
+async fn a_name_has_its_addresses_over_udp_in_order() {
+    let names = Names::start().await.unwrap();
+    names.set("push.test", four());
+    let answer = ask(&names, "push.test.", RecordType::A).await.unwrap();
+    assert_eq!(addresses(&answer), four());
+    assert_eq!(answer.answers[0].ttl, 30);
+    assert_eq!(names.queries("push.test", Kind::A), 1);
+}
+
+#[tokio::test]
+async fn a_name_has_its_addresses_over_tcp() {
+    let names = Names::start().await.unwrap();
+    names.set("push.test", four());
+    let mut stream = tokio::net::TcpStream::connect(names.addr()).await.unwrap();
+    let question = question("push.test.", RecordType::A);
+    stream.write_u16(question.len() as u16).await.unwrap();
+    stream.write_all(&question).await.unwrap();
+    let mut heard = vec![0; usize::from(stream.read_u16().await.unwrap())];
+    timeout(SOON, stream.read_exact(&mut heard))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(addresses(&Message::from_vec(&heard).unwrap()), four());
+}
+
+#[tokio::test]
+async fn names_fail_as_told() {
+    let names = Names::start().await.unwrap();
+    let code = |name: &'static str, kind| {
+        let names = &names;
+        async move {
+            ask(names, name, kind)
+                .await
+                .map(|m| (m.metadata.response_code, m.answers.len()))
+        }
+    };
+    names.set("push.test", four());
+    assert_eq!(
+        code("push.test.", RecordType::AAAA).await,
+        Some((ResponseCode::NoError, 0))
+    );
+    assert_eq!(
+        code("other.test.", RecordType::A).await,
+        Some((ResponseCode::NXDomain, 0))
+    );
+    names.fail("push.test", Failure::Servfail);
+    assert_eq!(
+        code("push.test.", RecordType::A).await,
+        Some((ResponseCode::ServFail, 0))
+    );
+    names.fail_only("push.test", Kind::A, Failure::Silent);
+    assert_eq!(code("push.test.", RecordType::A).await, None);
+    names.set("push.test", four());
+    assert_eq!(
+        code("push.test.", RecordType::A).await,
+        Some((ResponseCode::NoError, 4))
+    );
+    names.remove("push.test");
+    assert_eq!(
+        code("push.test.", RecordType::A).await,
+        Some((ResponseCode::NXDomain, 0))
+    );
+}
+
+#[tokio::test]
+async fn a_changed_name_says_its_new_address_at_once() {
+    let names = Names::start().await.unwrap();
+    names.set("push.test", four());
+    ask(&names, "push.test.", RecordType::A).await;
+    names.set("push.test", ["::1".parse().unwrap()]);
+    let answer = ask(&names, "push.test.", RecordType::AAAA).await.unwrap();
+    assert_eq!(addresses(&answer), ["::1".parse::<IpAddr>().unwrap()]);
+    let v4 = ask(&names, "push.test.", RecordType::A).await.unwrap();
+    assert!(addresses(&v4).is_empty());
+}

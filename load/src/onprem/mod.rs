@@ -1,0 +1,21 @@
+//! Simulated call servers: they onboard, fetch a token, and push through a proxy over tunnels they keep open.
+//!
+//! They behave as the vendor's servers do: a push is never sent again when the connection under it breaks; a
+//! connection found closed is opened anew before the next push; the confirmation is waited for 5 s, and the
+//! proxy's next address is tried after 2 s. They reach nothing but the proxy.
+
+pub mod proxy_client;
+pub mod seal;
+pub mod tls;
+
+mod challenge;
+mod connection;
+mod counts;
+mod server;
+mod tunnel;
+
+pub use self::challenge::Taste;
+pub use self::counts::{Counted, Counts};
+pub use self::proxy_client::{ConnectError, ProxyClient, Refused};
+pub use self::server::{Outcome, Server, ServerError, ServerPlan};
+pub use self::tunnel::Tunnel;

@@ -1,0 +1,381 @@
+//! One call server: its account, its token, its kept tunnels, and what became of each push.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsConnector;
+
+use super::connection::{Connection, SendError};
+use super::seal::SealingKey;
+use super::{ConnectError, ProxyClient, tls};
+
+const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
+const TOKEN_PATH: &str = "/token/v1/access-tokens";
+const PUSH_PATH: &str = "/push/v1/messages";
+/// A token this close to its end is not used any more.
+const TOKEN_MARGIN: Duration = Duration::from_secs(1);
+/// How often a push may find that the connection it got was closed before it began.
+const FRESH_STARTS: usize = 3;
+
+/// Who a server is and where its cloud is.
+#[derive(Debug, Clone)]
+pub struct ServerPlan {
+    /// Its name, part of its machine account.
+    pub name: String,
+    /// Push REST, `host:port`.
+    pub push: String,
+    /// Tokens, `host:port`.
+    pub token: String,
+    /// Onboarding, `host:port`.
+    pub onboard: String,
+    /// The certificates it trusts, PEM.
+    pub roots_pem: String,
+    /// How many tunnels to Push REST it keeps at most.
+    pub tunnels: usize,
+    /// How long it waits for a confirmation.
+    pub confirmation_wait: Duration,
+}
+
+impl ServerPlan {
+    /// The usual names (`push.test`, `token.test`, `onboard.test`) on one port, four tunnels, 5 s.
+    #[must_use]
+    pub fn new(name: &str, port: u16, roots_pem: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            push: format!("push.test:{port}"),
+            token: format!("token.test:{port}"),
+            onboard: format!("onboard.test:{port}"),
+            roots_pem: roots_pem.to_owned(),
+            tunnels: 4,
+            confirmation_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What became of a push, as its server saw it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The cloud said so.
+    Confirmed,
+    /// The cloud answered something else.
+    Rejected(StatusCode),
+    /// The connection broke after the push had begun; it was not sent again.
+    Cut,
+    /// No confirmation in time, at any address of the proxy.
+    Unconfirmed,
+    /// No tunnel to send it through.
+    Unsent(ServerError),
+}
+
+impl Outcome {
+    /// One word for it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Rejected(_) => "rejected",
+            Self::Cut => "cut",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Unsent(_) => "unsent",
+        }
+    }
+}
+
+/// Why a server could not do its work.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// No tunnel.
+    #[error("no tunnel to {target}")]
+    Connect {
+        /// Where it should have led.
+        target: String,
+        /// Why not.
+        source: ConnectError,
+    },
+    /// The tunnel stands, but not the TLS in it.
+    #[error("TLS with {target} failed")]
+    Tls {
+        /// Where the tunnel led.
+        target: String,
+        /// What failed.
+        source: io::Error,
+    },
+    /// A request other than a push broke.
+    #[error("connection to {target} broke")]
+    Broke {
+        /// Where the connection led.
+        target: String,
+    },
+    /// An answer other than what was asked for.
+    #[error("{target} answered {status}")]
+    Answer {
+        /// Who answered.
+        target: String,
+        /// What it answered.
+        status: StatusCode,
+    },
+}
+
+/// A call server that has a machine account and a token.
+#[derive(Debug)]
+pub struct Server {
+    plan: ServerPlan,
+    proxy: ProxyClient,
+    tls: TlsTerms,
+    refresh_token: String,
+    access: tokio::sync::Mutex<AccessToken>,
+    idle: Mutex<VecDeque<Connection>>,
+    places: Semaphore,
+    key: SealingKey,
+    reopened: AtomicU64,
+}
+
+struct TlsTerms(TlsConnector);
+
+impl std::fmt::Debug for TlsTerms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsTerms")
+    }
+}
+
+#[derive(Debug, Clone)]
+struct AccessToken {
+    text: String,
+    good_until: Instant,
+}
+
+impl Server {
+    /// Onboards and fetches the first token, both through the proxy.
+    pub async fn start(plan: ServerPlan, proxy: ProxyClient) -> Result<Self, ServerError> {
+        let tls = tls::trusting(&plan.roots_pem).map_err(|source| ServerError::Tls {
+            target: plan.push.clone(),
+            source,
+        })?;
+        let onboard = json!({ "name": plan.name });
+        let reply = ask_once(&proxy, &tls, &plan.onboard, ONBOARD_PATH, &onboard).await?;
+        let refresh_token = text(&reply, "refreshToken");
+        let access = fetch_token(&proxy, &tls, &plan.token, &refresh_token).await?;
+        Ok(Self {
+            places: Semaphore::new(plan.tunnels.max(1)),
+            plan,
+            proxy,
+            tls: TlsTerms(tls),
+            refresh_token,
+            access: tokio::sync::Mutex::new(access),
+            idle: Mutex::default(),
+            key: SealingKey::random(),
+            reopened: AtomicU64::new(0),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// The proxy as it sees it.
+    #[must_use]
+    pub fn proxy(&self) -> &ProxyClient {
+        &self.proxy
+    }
+
+    /// How often a kept tunnel was found closed, and opened anew before the next push.
+    #[must_use]
+    pub fn reopened(&self) -> u64 {
+        self.reopened.load(Ordering::Relaxed)
+    }
+
+    /// Sends one push and waits for its confirmation. `text` is encrypted on the way.
+    ///
+    /// A push that has begun is not repeated when its connection breaks. After
+    /// `confirmation_wait` it is sent once more through the next address of the proxy, if there is one.
+    pub async fn push(&self, target: &str, tracking_id: &str, text: &str) -> Outcome {
+        let Ok(_place) = self.places.acquire().await else {
+            unreachable!("the semaphore is never closed")
+        };
+        let body = json!({
+            "target": target,
+            "trackingId": tracking_id,
+            "payload": self.key.seal(text),
+        });
+        let mut via = 0;
+        for _ in 0..self.proxy.addresses() {
+            let mut connection = match self.connection(via).await {
+                Ok(connection) => connection,
+                Err(error) => return Outcome::Unsent(error),
+            };
+            match self.send(&mut connection, &body).await {
+                Sent::Reply(status) => {
+                    self.keep(connection);
+                    return if status == StatusCode::OK {
+                        Outcome::Confirmed
+                    } else {
+                        Outcome::Rejected(status)
+                    };
+                }
+                Sent::Cut => return Outcome::Cut,
+                Sent::Failed(error) => return Outcome::Unsent(error),
+                Sent::Silence => {
+                    via = connection.via + 1;
+                    connection.abandon();
+                }
+            }
+        }
+        Outcome::Unconfirmed
+    }
+
+    /// Closes every idle tunnel, each layer with its goodbye.
+    pub async fn close(&self) {
+        let all: Vec<_> = self.idle().drain(..).collect();
+        for connection in all {
+            connection.close().await;
+        }
+    }
+
+    async fn send(&self, connection: &mut Connection, body: &Value) -> Sent {
+        let mut renewed = false;
+        let mut fresh_starts = 0;
+        loop {
+            let token = match self.token(renewed).await {
+                Ok(token) => token,
+                Err(error) => return Sent::Failed(error),
+            };
+            let post = connection.post(PUSH_PATH, Some(&token), body);
+            match tokio::time::timeout(self.plan.confirmation_wait, post).await {
+                Err(_) => return Sent::Silence,
+                // A token that is not accepted any more is renewed once; that push was not taken.
+                Ok(Ok((StatusCode::UNAUTHORIZED, _))) if !renewed => renewed = true,
+                Ok(Ok((status, _))) => return Sent::Reply(status),
+                Ok(Err(SendError::Cut)) => return Sent::Cut,
+                // Not a byte of it went out: this is not a repetition.
+                Ok(Err(SendError::Unsent)) if fresh_starts < FRESH_STARTS => {
+                    fresh_starts += 1;
+                    self.reopened.fetch_add(1, Ordering::Relaxed);
+                    match self.open(connection.via).await {
+                        Ok(fresh) => *connection = fresh,
+                        Err(error) => return Sent::Failed(error),
+                    }
+                }
+                Ok(Err(SendError::Unsent)) => return Sent::Cut,
+            }
+        }
+    }
+
+    /// An idle connection that is still open, or a new one.
+    async fn connection(&self, via: usize) -> Result<Connection, ServerError> {
+        let kept = {
+            let mut idle = self.idle();
+            let before = idle.len();
+            idle.retain(|connection| !connection.is_closed());
+            let closed = before - idle.len();
+            self.reopened.fetch_add(closed as u64, Ordering::Relaxed);
+            if via == 0 { idle.pop_front() } else { None }
+        };
+        match kept {
+            Some(connection) => Ok(connection),
+            None => self.open(via).await,
+        }
+    }
+
+    async fn open(&self, via: usize) -> Result<Connection, ServerError> {
+        open(&self.proxy, via, &self.tls.0, &self.plan.push).await
+    }
+
+    /// Back among the idle, behind the others.
+    fn keep(&self, connection: Connection) {
+        self.idle().push_back(connection);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, VecDeque<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn token(&self, renew: bool) -> Result<String, ServerError> {
+        let mut access = self.access.lock().await;
+        if renew || access.good_until <= Instant::now() + TOKEN_MARGIN {
+            let token = &self.plan.token;
+            *access = fetch_token(&self.proxy, &self.tls.0, token, &self.refresh_token).await?;
+        }
+        Ok(access.text.clone())
+    }
+}
+
+/// How one sending went.
+enum Sent {
+    Reply(StatusCode),
+    Cut,
+    Silence,
+    Failed(ServerError),
+}
+
+async fn open(
+    proxy: &ProxyClient,
+    via: usize,
+    tls: &TlsConnector,
+    target: &str,
+) -> Result<Connection, ServerError> {
+    let (tunnel, via) =
+        proxy
+            .connect_from(via, target)
+            .await
+            .map_err(|source| ServerError::Connect {
+                target: target.to_owned(),
+                source,
+            })?;
+    Connection::over(tunnel, via, target, tls)
+        .await
+        .map_err(|source| ServerError::Tls {
+            target: target.to_owned(),
+            source,
+        })
+}
+
+/// One request on a connection of its own.
+async fn ask_once(
+    proxy: &ProxyClient,
+    tls: &TlsConnector,
+    target: &str,
+    path: &str,
+    body: &Value,
+) -> Result<Value, ServerError> {
+    let mut connection = open(proxy, 0, tls, target).await?;
+    let reply = connection.post(path, None, body).await;
+    connection.close().await;
+    match reply {
+        Ok((status, value)) if status.is_success() => Ok(value),
+        Ok((status, _)) => Err(ServerError::Answer {
+            target: target.to_owned(),
+            status,
+        }),
+        Err(_) => Err(ServerError::Broke {
+            target: target.to_owned(),
+        }),
+    }
+}
+
+async fn fetch_token(
+    proxy: &ProxyClient,
+    tls: &TlsConnector,
+    target: &str,
+    refresh_token: &str,
+) -> Result<AccessToken, ServerError> {
+    let body = json!({ "refreshToken": refresh_token });
+    let reply = ask_once(proxy, tls, target, TOKEN_PATH, &body).await?;
+    let lifetime = reply["expiresIn"].as_f64().unwrap_or(0.0).clamp(0.0, 1e6);
+    Ok(AccessToken {
+        text: text(&reply, "accessToken"),
+        good_until: Instant::now() + Duration::from_secs_f64(lifetime),
+    })
+}
+
+fn text(reply: &Value, name: &str) -> String {
+    reply[name].as_str().unwrap_or_default().to_owned()
+}
