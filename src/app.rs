@@ -14,8 +14,8 @@ use tokio::time::{interval, sleep_until, timeout};
 
 use crate::admin::{self, Loaded, Window};
 use crate::config::{self, Config, Grace};
-use crate::dial::resolve::{Answerer, Resolver};
 use crate::dial::Dialer;
+use crate::dial::resolve::{Answerer, Resolver};
 use crate::gate::{Gate, GateOpenError, Rules};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, DrainWatch, Phase, PhaseView};
@@ -42,13 +42,25 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("cannot listen on {address} ({what}){hint}")]
-    Bind { what: String, address: SocketAddr, hint: &'static str, source: io::Error },
+    Bind {
+        what: String,
+        address: SocketAddr,
+        hint: &'static str,
+        source: io::Error,
+    },
     #[error("cannot set up TLS for listener \"{listener}\"")]
-    Tls { listener: String, source: rustls::Error },
+    Tls {
+        listener: String,
+        source: rustls::Error,
+    },
     #[error("cannot open the access log")]
-    AccessLog { source: Box<dyn std::error::Error + Send + Sync> },
+    AccessLog {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot set up authentication")]
-    Gate { source: Box<dyn std::error::Error + Send + Sync> },
+    Gate {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot start a thread")]
     Thread { source: io::Error },
     #[error("the control thread ended before it was ready")]
@@ -57,13 +69,17 @@ pub enum StartError {
 
 impl From<AccessLogError> for StartError {
     fn from(source: AccessLogError) -> Self {
-        Self::AccessLog { source: source.into() }
+        Self::AccessLog {
+            source: source.into(),
+        }
     }
 }
 
 impl From<GateOpenError> for StartError {
     fn from(source: GateOpenError) -> Self {
-        Self::Gate { source: source.into() }
+        Self::Gate {
+            source: source.into(),
+        }
     }
 }
 
@@ -109,16 +125,41 @@ impl App {
             workers => workers as usize,
         };
         let bound = bind_all(&config, workers)?;
-        let own = OwnAddresses { bound: bound.iter().map(|listener| listener.config.address).chain([bound.admin_address()]).collect() };
-        let names: Vec<_> = config.listeners.iter().map(|listener| listener.name.clone()).collect();
-        let destinations: Vec<_> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+        let own = OwnAddresses {
+            bound: bound
+                .iter()
+                .map(|listener| listener.config.address)
+                .chain([bound.admin_address()])
+                .collect(),
+        };
+        let names: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| listener.name.clone())
+            .collect();
+        let destinations: Vec<_> = config
+            .destinations
+            .iter()
+            .map(|destination| destination.name.clone())
+            .collect();
         let meters = Arc::new(Meters::new(&names, &destinations));
         let counted = Arc::clone(&meters);
-        let (log, log_writer) = AccessLog::start(&config.log.access, config.log.queue_lines, move |lines| counted.log_lines_dropped(lines))?;
+        let (log, log_writer) =
+            AccessLog::start(&config.log.access, config.log.queue_lines, move |lines| {
+                counted.log_lines_dropped(lines)
+            })?;
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
-        let rules = watch::Sender::new(Arc::new(Rules::new(&config, Arc::new(Policy::new(&config.destinations, own)))));
+        let rules = watch::Sender::new(Arc::new(Rules::new(
+            &config,
+            Arc::new(Policy::new(&config.destinations, own)),
+        )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
-        let dialer = Dialer::new(config.connect.clone(), config.tunnel.keepalive, resolver, Arc::clone(&meters));
+        let dialer = Dialer::new(
+            config.connect.clone(),
+            config.tunnel.keepalive,
+            resolver,
+            Arc::clone(&meters),
+        );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();
         let exit = watch::Sender::new(false);
@@ -129,19 +170,22 @@ impl App {
             loaded_at: SystemTime::now(),
             shown: config.source.shown.clone(),
             last_complaint: None,
-            listeners: bound.iter().map(|listener| (listener.config.name.clone(), listener.config.address)).collect(),
+            listeners: bound
+                .iter()
+                .map(|listener| (listener.config.name.clone(), listener.config.address))
+                .collect(),
         });
         note_certificates(&config, &meters);
 
         let Bound { listeners, admin } = bound;
-        let mut shares = share_out(listeners, workers)?;
+        let shares = share_out(listeners, workers)?;
         let mut cores = Vec::new();
         let mut tunnels = Vec::new();
-        for number in 0..workers {
+        for (number, doors) in shares.into_iter().enumerate() {
             let own_tunnels = Tunnels::default();
             tunnels.push(own_tunnels.clone());
             let core = Core {
-                doors: std::mem::take(&mut shares[number]),
+                doors,
                 gate: Arc::clone(&gate),
                 rules: rules.subscribe(),
                 dialer: dialer.clone(),
@@ -155,15 +199,22 @@ impl App {
                 exit: exit.subscribe(),
             };
             let lost = lost.clone();
-            let thread = thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-                let _tells = TellsWhenLost { number, lost };
-                core.run();
-            });
+            let thread = thread::Builder::new()
+                .name(format!("core-{number}"))
+                .spawn(move || {
+                    let _tells = TellsWhenLost { number, lost };
+                    core.run();
+                });
             cores.push(thread.map_err(|source| StartError::Thread { source })?);
         }
         let control = Control {
             admin,
-            window: Window { meters: Arc::clone(&meters), tunnels: tunnels.clone(), phase: drain.view(), loaded: loaded.subscribe() },
+            window: Window {
+                meters: Arc::clone(&meters),
+                tunnels: tunnels.clone(),
+                phase: drain.view(),
+                loaded: loaded.subscribe(),
+            },
             answerer,
             meters,
             tunnels,
@@ -177,7 +228,10 @@ impl App {
             _snapshots: (rules, loaded),
         };
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let control = thread::Builder::new().name("control".into()).spawn(move || control.run(&ready)).map_err(|source| StartError::Thread { source })?;
+        let control = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || control.run(&ready))
+            .map_err(|source| StartError::Thread { source })?;
         match is_ready.recv() {
             Ok(Ok(())) => {}
             Ok(Err(source)) => return Err(StartError::Thread { source }),
@@ -212,7 +266,9 @@ impl Bound {
     }
 
     fn admin_address(&self) -> SocketAddr {
-        self.admin.local_addr().expect("a bound socket has an address")
+        self.admin
+            .local_addr()
+            .expect("a bound socket has an address")
     }
 }
 
@@ -221,14 +277,27 @@ fn bind_all(config: &Config, workers: usize) -> Result<Bound, StartError> {
     let mut listeners = Vec::new();
     for listener in &config.listeners {
         let sockets = bind::bind(listener.address, listener.dual_stack, workers, keepalive)
-            .map_err(|source| cannot_bind(format!("listener \"{}\"", listener.name), listener.address, source))?;
+            .map_err(|source| {
+                cannot_bind(
+                    format!("listener \"{}\"", listener.name),
+                    listener.address,
+                    source,
+                )
+            })?;
         let mut bound = listener.clone();
-        bound.address = sockets[0].local_addr().expect("a bound socket has an address");
+        bound.address = sockets[0]
+            .local_addr()
+            .expect("a bound socket has an address");
         tracing::info!(listener = %bound.name, address = %bound.address, tls = bound.tls.is_some(), "listening");
-        listeners.push(BoundListener { config: Arc::new(bound), sockets });
+        listeners.push(BoundListener {
+            config: Arc::new(bound),
+            sockets,
+        });
     }
     let address = config.admin.address;
-    let admin = bind::bind(address, false, 1, keepalive).map_err(|source| cannot_bind("admin".into(), address, source))?.remove(0);
+    let admin = bind::bind(address, false, 1, keepalive)
+        .map_err(|source| cannot_bind("admin".into(), address, source))?
+        .remove(0);
     let bound = Bound { listeners, admin };
     tracing::info!(address = %bound.admin_address(), "admin endpoint listening");
     Ok(bound)
@@ -236,12 +305,21 @@ fn bind_all(config: &Config, workers: usize) -> Result<Bound, StartError> {
 
 fn cannot_bind(what: String, address: SocketAddr, source: io::Error) -> StartError {
     let hint = match source.kind() {
-        io::ErrorKind::AddrInUse => ": another program, perhaps a second tidegate, holds this port; \"ss -ltnp\" shows which",
-        io::ErrorKind::AddrNotAvailable => ": no interface of this machine has this address; \"ip address\" shows those that exist",
+        io::ErrorKind::AddrInUse => {
+            ": another program, perhaps a second tidegate, holds this port; \"ss -ltnp\" shows which"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            ": no interface of this machine has this address; \"ip address\" shows those that exist"
+        }
         io::ErrorKind::PermissionDenied => ": ports below 1024 need CAP_NET_BIND_SERVICE",
         _ => "",
     };
-    StartError::Bind { what, address, hint, source }
+    StartError::Bind {
+        what,
+        address,
+        hint,
+        source,
+    }
 }
 
 type Share = Vec<(Arc<config::Listener>, Option<TlsTerms>, TcpListener)>;
@@ -251,7 +329,10 @@ fn share_out(listeners: Vec<BoundListener>, workers: usize) -> Result<Vec<Share>
     let mut shares: Vec<Share> = (0..workers).map(|_| Vec::new()).collect();
     for BoundListener { config, sockets } in listeners {
         let terms = config.tls.as_ref().map(TlsTerms::new).transpose();
-        let terms = terms.map_err(|source| StartError::Tls { listener: config.name.to_string(), source })?;
+        let terms = terms.map_err(|source| StartError::Tls {
+            listener: config.name.to_string(),
+            source,
+        })?;
         for (share, socket) in shares.iter_mut().zip(sockets) {
             share.push((Arc::clone(&config), terms.clone(), socket));
         }
@@ -281,18 +362,37 @@ impl Room {
     /// What the descriptors allow: two a tunnel, less a reserve for sockets that are still being tried, logs and listeners.
     fn new(intake: &config::Intake, descriptors: u64) -> Self {
         let reserve = 64 + descriptors / 16;
-        let allowed = usize::try_from(descriptors.saturating_sub(reserve) / 2).unwrap_or(usize::MAX / 2).max(1);
-        let or_allowed = |configured: u32| if configured == 0 { allowed } else { configured as usize };
-        Self { connections: or_allowed(intake.connections), tunnels: or_allowed(intake.tunnels) }
+        let allowed = usize::try_from(descriptors.saturating_sub(reserve) / 2)
+            .unwrap_or(usize::MAX / 2)
+            .max(1);
+        let or_allowed = |configured: u32| {
+            if configured == 0 {
+                allowed
+            } else {
+                configured as usize
+            }
+        };
+        Self {
+            connections: or_allowed(intake.connections),
+            tunnels: or_allowed(intake.tunnels),
+        }
     }
 
     fn tell(self, intake: &config::Intake, descriptors: u64) {
         const FEW: u64 = 4096;
         let needed = 64 + 2 * self.connections.max(self.tunnels) as u64;
-        if intake.connections > 0 && needed > descriptors || intake.tunnels > 0 && needed > descriptors {
-            tracing::warn!(descriptors, needed, "the descriptor limit is too low for [intake]: raise the hard limit (LimitNOFILE=, ulimit -Hn)");
+        if (intake.connections > 0 || intake.tunnels > 0) && needed > descriptors {
+            tracing::warn!(
+                descriptors,
+                needed,
+                "the descriptor limit is too low for [intake]: raise the hard limit (LimitNOFILE=, ulimit -Hn)"
+            );
         } else if descriptors < FEW {
-            tracing::warn!(descriptors, connections = self.connections, "the descriptor limit is low: raise the hard limit (LimitNOFILE=, ulimit -Hn)");
+            tracing::warn!(
+                descriptors,
+                connections = self.connections,
+                "the descriptor limit is low: raise the hard limit (LimitNOFILE=, ulimit -Hn)"
+            );
         }
     }
 }
@@ -301,7 +401,13 @@ impl Room {
 fn descriptors() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
     match raised {
         Ok(()) => limit.maximum.unwrap_or(u64::MAX),
         Err(error) => {
@@ -325,7 +431,9 @@ impl Drop for TellsWhenLost {
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
 }
 
 /// One core's thread: its sockets, its tunnels, its scratch.
@@ -353,10 +461,33 @@ impl Core {
     }
 
     async fn serve(self) {
-        let Self { doors, gate, rules, dialer, ledger, meters, intake, idle_timeout, tunnels, permits, watch, mut exit } = self;
+        let Self {
+            doors,
+            gate,
+            rules,
+            dialer,
+            ledger,
+            meters,
+            intake,
+            idle_timeout,
+            tunnels,
+            permits,
+            watch,
+            mut exit,
+        } = self;
         let scratch = Scratch::new();
         let ids = Ids::new(seed());
-        let service = Rc::new(Service { gate, rules, dialer, ledger, meters: Arc::clone(&meters), intake, tunnels: tunnels.clone(), scratch, ids });
+        let service = Rc::new(Service {
+            gate,
+            rules,
+            dialer,
+            ledger,
+            meters: Arc::clone(&meters),
+            intake,
+            tunnels: tunnels.clone(),
+            scratch,
+            ids,
+        });
         for (listener, tls, socket) in doors {
             let socket = match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => socket,
@@ -365,7 +496,14 @@ impl Core {
                     return;
                 }
             };
-            let door = Door { listener, tls, permits: permits.clone(), meters: Arc::clone(&meters), service: Rc::clone(&service), watch: watch.clone() };
+            let door = Door {
+                listener,
+                tls,
+                permits: permits.clone(),
+                meters: Arc::clone(&meters),
+                service: Rc::clone(&service),
+                watch: watch.clone(),
+            };
             tokio::task::spawn_local(door.accept(socket));
         }
         drop(service);
@@ -397,7 +535,12 @@ async fn sweep(tunnels: Tunnels, idle_timeout: Duration, meters: Arc<Meters>) {
 /// Ends the tunnels of a core when a drain's grace is over, and those that still come after it.
 async fn end_tunnels(mut until: PhaseView, tunnels: Tunnels) {
     until.begun().await;
-    let Phase::Draining { tunnels_until: Some(end) } = until.phase() else { return };
+    let Phase::Draining {
+        tunnels_until: Some(end),
+    } = until.phase()
+    else {
+        return;
+    };
     sleep_until(end).await;
     let mut ticks = interval(Duration::from_millis(100));
     loop {
@@ -445,8 +588,23 @@ impl Control {
     }
 
     async fn serve(self, ready: &std::sync::mpsc::Sender<io::Result<()>>) -> u8 {
-        let Self { admin, window, answerer, meters, tunnels, drain, grace, exit, cores, mut cores_lost, log, log_writer, _snapshots } = self;
-        let started = Signals::take().and_then(|signals| Ok((signals, tokio::net::TcpListener::from_std(admin)?)));
+        let Self {
+            admin,
+            window,
+            answerer,
+            meters,
+            tunnels,
+            drain,
+            grace,
+            exit,
+            cores,
+            mut cores_lost,
+            log,
+            log_writer,
+            _snapshots,
+        } = self;
+        let started = Signals::take()
+            .and_then(|signals| Ok((signals, tokio::net::TcpListener::from_std(admin)?)));
         let (mut signals, admin) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -491,10 +649,17 @@ impl Control {
                     log.reopen();
                     tracing::info!("access log reopened");
                 }
-                Event::Signal(Signal::Reload) => tracing::warn!("reload is not available yet: restart to apply a changed configuration"),
-                Event::Signal(Signal::Successor) => tracing::warn!("starting a successor is not available yet"),
+                Event::Signal(Signal::Reload) => tracing::warn!(
+                    "reload is not available yet: restart to apply a changed configuration"
+                ),
+                Event::Signal(Signal::Successor) => {
+                    tracing::warn!("starting a successor is not available yet")
+                }
                 Event::CoreLost(number) => {
-                    tracing::error!(core = number, "a core has ended by itself: ending, so that a supervisor can start the proxy anew");
+                    tracing::error!(
+                        core = number,
+                        "a core has ended by itself: ending, so that a supervisor can start the proxy anew"
+                    );
                     break 1;
                 }
                 Event::Drained => break 0,

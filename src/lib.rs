@@ -26,20 +26,20 @@
 //! endpoint and signals. A room imports only from the floors below it; `tests/tidy.rs` keeps it so.
 #![allow(rustdoc::private_intra_doc_links)]
 
-mod listen;
-mod serve;
-mod gate;
 mod dial;
+mod gate;
+mod listen;
 mod relay;
+mod serve;
 
-mod exchange;
-mod policy;
-mod config;
-mod telemetry;
-mod lifecycle;
 mod admin;
 mod app;
 pub mod commands;
+mod config;
+mod exchange;
+mod lifecycle;
+mod policy;
+mod telemetry;
 
 pub use app::{App, StartError, run};
 pub use config::{Complaint, Complaints, Config, load};

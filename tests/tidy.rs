@@ -1,4 +1,10 @@
 //! The tree keeps its own rules: rooms import only from lower floors, absences stay absent, the README tells the truth.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and plays every part of the world"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +20,11 @@ const PROXY: &[&[&str]] = &[
     &["listen", "admin", "commands"],
     &["app"],
 ];
-const LOAD: &[&[&str]] = &[&["scenario", "measure"], &["cloud", "names", "onprem"], &["drive", "display", "demo"]];
+const LOAD: &[&[&str]] = &[
+    &["scenario", "measure"],
+    &["cloud", "names", "onprem"],
+    &["drive", "display", "demo"],
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -25,7 +35,9 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display())) {
+        for entry in
+            fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display()))
+        {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
@@ -43,7 +55,10 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
 /// The code before a file's tests, which may look anywhere; comment lines left out.
 fn code(text: &str) -> String {
     let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_test(path: &Path) -> bool {
@@ -51,7 +66,13 @@ fn is_test(path: &Path) -> bool {
 }
 
 fn room(path: &Path) -> String {
-    let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    let first = path
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -88,7 +109,9 @@ fn imports(code: &str) -> BTreeSet<String> {
 }
 
 fn word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 fn climbs(folder: &str, floors: &[&[&str]]) -> Vec<String> {
@@ -99,14 +122,20 @@ fn climbs(folder: &str, floors: &[&[&str]]) -> Vec<String> {
             continue;
         }
         let Some(own_floor) = floor(floors, &own) else {
-            wrong.push(format!("{folder}/{}: the room {own} stands on no floor", path.display()));
+            wrong.push(format!(
+                "{folder}/{}: the room {own} stands on no floor",
+                path.display()
+            ));
             continue;
         };
         for import in imports(&code(&text)) {
             match floor(floors, &import) {
                 Some(_) if import == own => {}
                 Some(other) if other < own_floor => {}
-                Some(other) => wrong.push(format!("{folder}/{}: {own} (floor {own_floor}) imports {import} (floor {other})", path.display())),
+                Some(other) => wrong.push(format!(
+                    "{folder}/{}: {own} (floor {own_floor}) imports {import} (floor {other})",
+                    path.display()
+                )),
                 None => {}
             }
         }
@@ -123,9 +152,16 @@ fn rooms_import_only_from_lower_floors() {
 
 #[test]
 fn the_stairs_are_seen() {
-    let group: Vec<_> = imports("use crate::{admin, config::{self, Config}, relay};").into_iter().collect();
+    let group: Vec<_> = imports("use crate::{admin, config::{self, Config}, relay};")
+        .into_iter()
+        .collect();
     assert_eq!(group, ["admin", "config", "relay"]);
-    assert_eq!(imports("crate::serve::reply::refuse()").into_iter().collect::<Vec<_>>(), ["serve"]);
+    assert_eq!(
+        imports("crate::serve::reply::refuse()")
+            .into_iter()
+            .collect::<Vec<_>>(),
+        ["serve"]
+    );
 }
 
 /// What must not stand in the proxy's code, and where it may all the same.
@@ -165,7 +201,13 @@ fn what_is_absent_stays_absent() {
 #[test]
 fn the_load_package_shares_no_code_with_what_it_judges() {
     let manifest = fs::read_to_string(root().join("load/Cargo.toml")).unwrap();
-    assert!(!manifest.lines().any(|line| line.trim_start().starts_with("tidegate ") || line.trim_start().starts_with("tidegate=")), "{manifest}");
+    assert!(
+        !manifest
+            .lines()
+            .any(|line| line.trim_start().starts_with("tidegate ")
+                || line.trim_start().starts_with("tidegate=")),
+        "{manifest}"
+    );
     for (path, text) in sources(&root().join("load/src")) {
         assert!(!text.contains("tidegate::"), "load/src/{}", path.display());
     }
@@ -179,7 +221,10 @@ fn the_readme_has_the_table_of_refusals_and_every_metric() {
         assert!(readme.contains(line.trim_end()), "the README lacks: {line}");
     }
     let catalogue = fs::read_to_string(root().join("src/telemetry/catalogue.rs")).unwrap();
-    let metrics: BTreeSet<_> = catalogue.split('"').filter(|word| word.starts_with("tidegate_")).collect();
+    let metrics: BTreeSet<_> = catalogue
+        .split('"')
+        .filter(|word| word.starts_with("tidegate_"))
+        .collect();
     assert!(metrics.len() > 10, "{metrics:?}");
     for metric in metrics {
         assert!(readme.contains(metric), "the README lacks {metric}");
@@ -189,7 +234,10 @@ fn the_readme_has_the_table_of_refusals_and_every_metric() {
 /// Sizes are a feeling for where home is: printed (`cargo test -- --nocapture`), never failed on.
 #[test]
 fn sizes() {
-    let mut sizes: Vec<_> = sources(&root().join("src")).into_iter().map(|(path, text)| (text.lines().count(), path)).collect();
+    let mut sizes: Vec<_> = sources(&root().join("src"))
+        .into_iter()
+        .map(|(path, text)| (text.lines().count(), path))
+        .collect();
     sizes.sort_by(|a, b| b.cmp(a));
     for (lines, path) in sizes.iter().take(10) {
         println!("{lines:5} src/{}", path.display());

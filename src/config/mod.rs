@@ -42,6 +42,9 @@ pub(crate) use secret::Secret;
 pub(crate) use units::{Bytes, Network, PortRange, Rate};
 pub(crate) use userfile::UserLine;
 
+#[cfg(test)]
+pub(crate) use check::parse;
+
 pub use check::load;
 pub use complaint::{Complaint, Complaints};
 

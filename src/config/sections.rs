@@ -10,9 +10,9 @@ use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::path;
 use super::{
-    AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward,
-    Grace, Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel,
-    TunnelLines, Unlisted, Upload, endpoint, units,
+    AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
+    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines,
+    Unlisted, Upload, endpoint, units,
 };
 use crate::exchange::{Algorithm, Scheme};
 

@@ -57,10 +57,15 @@ impl From<&io::Error> for ConnectError {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown | io::ErrorKind::PermissionDenied => Self::Unreachable,
+            io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::PermissionDenied => Self::Unreachable,
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Self::OutOfResources,
             _ => match Errno::from_io_error(error) {
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => Self::OutOfResources,
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::AGAIN) => {
+                    Self::OutOfResources
+                }
                 _ => Self::Other,
             },
         }
@@ -68,16 +73,25 @@ impl From<&io::Error> for ConnectError {
 }
 
 /// Connects. The caller's deadline ends it by dropping the future.
-pub(crate) async fn connect(addr: ClearedAddr, keepalive: Keepalive) -> Result<TcpStream, ConnectError> {
+pub(crate) async fn connect(
+    addr: ClearedAddr,
+    keepalive: Keepalive,
+) -> Result<TcpStream, ConnectError> {
     let peer = addr.socket_addr();
     if addr.refuse_if_local() && is_local(peer.ip()) {
         return Err(ConnectError::Ourselves);
     }
-    open(peer, keepalive).await.map_err(|error| ConnectError::from(&error))
+    open(peer, keepalive)
+        .await
+        .map_err(|error| ConnectError::from(&error))
 }
 
 async fn open(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpStream> {
-    let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if peer.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_nodelay(true)?;
     // Never TCP_USER_TIMEOUT: together with keepalive it ends an idle tunnel after one lost probe.
     SockRef::from(&socket).set_tcp_keepalive(&tcp_keepalive(keepalive))?;
@@ -86,7 +100,10 @@ async fn open(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpStream> {
 
 /// The keepalive of the configuration as the kernel takes it.
 pub(crate) fn tcp_keepalive(keepalive: Keepalive) -> TcpKeepalive {
-    TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval).with_retries(keepalive.probes)
+    TcpKeepalive::new()
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.probes)
 }
 
 /// Whether an address is one of this machine's: the kernel then picks it as the source towards itself. No packet is sent.
@@ -94,7 +111,11 @@ fn is_local(ip: IpAddr) -> bool {
     if ip.is_loopback() || ip.is_unspecified() {
         return true;
     }
-    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if ip.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let source = UdpSocket::bind((any, 0)).and_then(|probe| {
         probe.connect((ip, 9))?;
         probe.local_addr()

@@ -84,7 +84,9 @@ impl fmt::Display for DialError {
                 ConnectError::Refused => "the destination refused the connection",
                 ConnectError::TimedOut => "the destination did not answer in time",
                 ConnectError::Reset => "the destination reset the connection",
-                ConnectError::Unreachable | ConnectError::Other => "the destination cannot be reached from here",
+                ConnectError::Unreachable | ConnectError::Other => {
+                    "the destination cannot be reached from here"
+                }
                 ConnectError::Ourselves => "the target is this proxy",
                 ConnectError::OutOfResources => "the proxy is out of sockets or ports",
             }),
@@ -118,26 +120,52 @@ impl Drop for Telling<'_> {
         let resolution = std::mem::take(self.resolution.get_mut());
         self.story.attempts = self.attempts.iter().map(told).collect();
         for attempt in &self.story.attempts {
-            self.meters.connect(self.destination, attempt.error.unwrap_or("ok"), attempt.took);
+            self.meters.connect(
+                self.destination,
+                attempt.error.unwrap_or("ok"),
+                attempt.took,
+            );
         }
         self.story.resolved = resolution.resolved;
         self.story.dns = resolution.took;
         if !self.attempts.is_empty() {
-            self.story.connect = Some(self.begun.elapsed().saturating_sub(resolution.took.unwrap_or_default()));
+            self.story.connect = Some(
+                self.begun
+                    .elapsed()
+                    .saturating_sub(resolution.took.unwrap_or_default()),
+            );
         }
     }
 }
 
 impl Dialer {
-    pub(crate) fn new(connect: config::Connect, keepalive: Keepalive, resolver: Resolver, meters: Arc<Meters>) -> Self {
-        Self { connect, keepalive, resolver, meters }
+    pub(crate) fn new(
+        connect: config::Connect,
+        keepalive: Keepalive,
+        resolver: Resolver,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self {
+            connect,
+            keepalive,
+            resolver,
+            meters,
+        }
     }
 
     /// Connects to the target. `begun` is when its head was complete: the budget counts from there. Dropping the
     /// future gives every attempt up.
-    pub(crate) async fn dial(&self, cleared: &Cleared, begun: Instant, story: &mut Story) -> Result<Dialed, DialError> {
+    pub(crate) async fn dial(
+        &self,
+        cleared: &Cleared,
+        begun: Instant,
+        story: &mut Story,
+    ) -> Result<Dialed, DialError> {
         let destination = cleared.destination();
-        let pace = race::Pace { deadline: begun + destination.connect_budget.unwrap_or(self.connect.budget), attempt_delay: self.connect.attempt_delay };
+        let pace = race::Pace {
+            deadline: begun + destination.connect_budget.unwrap_or(self.connect.budget),
+            attempt_delay: self.connect.attempt_delay,
+        };
         let mut telling = Telling {
             attempts: Attempts::new(),
             resolution: RefCell::default(),
@@ -149,8 +177,16 @@ impl Dialer {
         // One batch for each family.
         let (found, incoming) = mpsc::channel(2);
         let won = {
-            let order = |waiting: VecDeque<ClearedAddr>, last: Option<&ClearedAddr>| order::interleave(waiting, last, |addr| addr.socket_addr().is_ipv6());
-            let racing = race::race(incoming, order, |addr| connect(*addr, self.keepalive), pace, &mut telling.attempts);
+            let order = |waiting: VecDeque<ClearedAddr>, last: Option<&ClearedAddr>| {
+                order::interleave(waiting, last, |addr| addr.socket_addr().is_ipv6())
+            };
+            let racing = race::race(
+                incoming,
+                order,
+                |addr| connect(*addr, self.keepalive),
+                pace,
+                &mut telling.attempts,
+            );
             let resolving = self.resolve(cleared, found, &telling.resolution);
             tokio::pin!(racing, resolving);
             tokio::select! {
@@ -161,17 +197,29 @@ impl Dialer {
         };
         match won {
             Ok((addr, stream)) => {
-                if telling.attempts.first().is_some_and(|first| first.addr != addr) {
+                if telling
+                    .attempts
+                    .first()
+                    .is_some_and(|first| first.addr != addr)
+                {
                     self.meters.failover(&destination.name);
                 }
-                Ok(Dialed { stream, peer: PeerAddr(addr.socket_addr()) })
+                Ok(Dialed {
+                    stream,
+                    peer: PeerAddr(addr.socket_addr()),
+                })
             }
             Err(_) => Err(why(&telling.attempts, telling.resolution.get_mut())),
         }
     }
 
     /// Hands on the target's addresses, family by family, as they come.
-    async fn resolve(&self, cleared: &Cleared, found: mpsc::Sender<Vec<ClearedAddr>>, resolution: &RefCell<Resolution>) {
+    async fn resolve(
+        &self,
+        cleared: &Cleared,
+        found: mpsc::Sender<Vec<ClearedAddr>>,
+        resolution: &RefCell<Resolution>,
+    ) {
         let target = cleared.target();
         let destination = cleared.destination();
         let offer = |ips: &[IpAddr]| {
@@ -190,21 +238,35 @@ impl Dialer {
         let name = match &target.host {
             Host::Addr(ip) => return offer(&[*ip]),
             Host::Name(_) if !destination.addresses.is_empty() => {
-                let wanted: Vec<_> = destination.addresses.iter().copied().filter(|ip| self.wants(*ip)).collect();
+                let wanted: Vec<_> = destination
+                    .addresses
+                    .iter()
+                    .copied()
+                    .filter(|ip| self.wants(*ip))
+                    .collect();
                 return offer(&wanted);
             }
             Host::Name(name) => name,
         };
         let begun = Instant::now();
         let ask = |family, wanted: bool| async move {
-            if wanted { self.resolver.lookup(name, family, destination.max_ttl).await } else { Err(ResolveError::NoAddress) }
+            if wanted {
+                self.resolver
+                    .lookup(name, family, destination.max_ttl)
+                    .await
+            } else {
+                Err(ResolveError::NoAddress)
+            }
         };
         // Whichever family comes first is tried first, and nobody waits for the other.
         let mut error = None;
         let take = |answer: Answer, error: &mut Option<ResolveError>| match answer {
             Ok(ips) => {
                 offer(&ips);
-                resolution.borrow_mut().took.get_or_insert_with(|| begun.elapsed());
+                resolution
+                    .borrow_mut()
+                    .took
+                    .get_or_insert_with(|| begun.elapsed());
             }
             Err(failed) => *error = worst(*error, Some(failed)),
         };
@@ -241,7 +303,14 @@ impl Dialer {
 
 /// Of two families' failures, the one that tells an administrator more.
 fn worst(one: Option<ResolveError>, other: Option<ResolveError>) -> Option<ResolveError> {
-    [ResolveError::TimedOut, ResolveError::Failed, ResolveError::NotFound, ResolveError::NoAddress].into_iter().find(|error| one == Some(*error) || other == Some(*error))
+    [
+        ResolveError::TimedOut,
+        ResolveError::Failed,
+        ResolveError::NotFound,
+        ResolveError::NoAddress,
+    ]
+    .into_iter()
+    .find(|error| one == Some(*error) || other == Some(*error))
 }
 
 fn told(attempt: &race::Attempt<ClearedAddr, ConnectError>) -> Attempt {
@@ -252,7 +321,11 @@ fn told(attempt: &race::Attempt<ClearedAddr, ConnectError>) -> Attempt {
         race::Outcome::TimedOut => Some("timed_out"),
         race::Outcome::Abandoned => Some("abandoned"),
     };
-    Attempt { peer: attempt.addr.socket_addr(), took: attempt.took, error }
+    Attempt {
+        peer: attempt.addr.socket_addr(),
+        took: attempt.took,
+        error,
+    }
 }
 
 /// The one cause of a dial that failed. Our own lack comes first, silence before refusals, names only where nothing

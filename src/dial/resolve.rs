@@ -99,18 +99,36 @@ impl Resolver {
     pub(crate) fn new(dns: config::Dns, meters: Arc<Meters>) -> (Self, Answerer) {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
         let cache = Arc::new(Mutex::new(Cache::new(&dns)));
-        let answerer = Answerer { dns, cache: Arc::clone(&cache), asked, meters };
+        let answerer = Answerer {
+            dns,
+            cache: Arc::clone(&cache),
+            asked,
+            meters,
+        };
         (Self { cache, questions }, answerer)
     }
 
     /// One family of a name. `max_ttl` is the destination's own cap.
-    pub(crate) async fn lookup(&self, name: &Arc<str>, family: Family, max_ttl: Option<Duration>) -> Answer {
-        let known = self.cache.lock().unwrap_or_else(PoisonError::into_inner).find(name, family, max_ttl, Instant::now());
+    pub(crate) async fn lookup(
+        &self,
+        name: &Arc<str>,
+        family: Family,
+        max_ttl: Option<Duration>,
+    ) -> Answer {
+        let known = self
+            .cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .find(name, family, max_ttl, Instant::now());
         if let Some(answer) = known {
             return answer;
         }
         let (reply, answer) = oneshot::channel();
-        let question = Question { name: Arc::clone(name), family, reply };
+        let question = Question {
+            name: Arc::clone(name),
+            family,
+            reply,
+        };
         if self.questions.send(question).await.is_err() {
             return Err(ResolveError::Failed);
         }
@@ -137,22 +155,45 @@ struct Cached {
 
 impl Cache {
     fn new(dns: &config::Dns) -> Self {
-        Self { names: HashMap::new(), min_ttl: dns.min_ttl, max_ttl: dns.max_ttl, negative_ttl: dns.negative_ttl }
+        Self {
+            names: HashMap::new(),
+            min_ttl: dns.min_ttl,
+            max_ttl: dns.max_ttl,
+            negative_ttl: dns.negative_ttl,
+        }
     }
 
-    fn find(&self, name: &str, family: Family, max_ttl: Option<Duration>, now: Instant) -> Option<Answer> {
+    fn find(
+        &self,
+        name: &str,
+        family: Family,
+        max_ttl: Option<Duration>,
+        now: Instant,
+    ) -> Option<Answer> {
         let cached = self.names.get(name)?[family as usize].as_ref()?;
-        (now.saturating_duration_since(cached.at) < self.lifetime(cached, max_ttl)).then(|| cached.answer.clone())
+        (now.saturating_duration_since(cached.at) < self.lifetime(cached, max_ttl))
+            .then(|| cached.answer.clone())
     }
 
     fn lifetime(&self, cached: &Cached, max_ttl: Option<Duration>) -> Duration {
         match cached.answer {
-            Ok(_) => cached.ttl.max(self.min_ttl).min(max_ttl.unwrap_or(self.max_ttl)).min(self.max_ttl),
+            Ok(_) => cached
+                .ttl
+                .max(self.min_ttl)
+                .min(max_ttl.unwrap_or(self.max_ttl))
+                .min(self.max_ttl),
             Err(_) => self.negative_ttl,
         }
     }
 
-    fn keep(&mut self, name: &Arc<str>, family: Family, answer: &Answer, ttl: Duration, now: Instant) {
+    fn keep(
+        &mut self,
+        name: &Arc<str>,
+        family: Family,
+        answer: &Answer,
+        ttl: Duration,
+        now: Instant,
+    ) {
         // A server that is silent or failing now may answer the next question.
         if matches!(answer, Err(ResolveError::TimedOut | ResolveError::Failed)) {
             return;
@@ -161,12 +202,17 @@ impl Cache {
             self.forget_oldest();
         }
         let slots = self.names.entry(Arc::clone(name)).or_default();
-        slots[family as usize] = Some(Cached { answer: answer.clone(), ttl, at: now });
+        slots[family as usize] = Some(Cached {
+            answer: answer.clone(),
+            ttl,
+            at: now,
+        });
     }
 
     /// Frees an eighth of the places at once, so that a flood of names does not pay a search each.
     fn forget_oldest(&mut self) {
-        let newest = |slots: &[Option<Cached>; 2]| slots.iter().flatten().map(|cached| cached.at).max();
+        let newest =
+            |slots: &[Option<Cached>; 2]| slots.iter().flatten().map(|cached| cached.at).max();
         let mut ages: Vec<_> = self.names.values().map(newest).collect();
         let (_, border, _) = ages.select_nth_unstable(NAMES_MAX / 8);
         let border = *border;
@@ -212,8 +258,18 @@ impl Answerer {
         }
     }
 
-    fn take_off(&self, question: Question, flights: &mut Flights, hickory: &mut Option<TokioResolver>, landing: &mpsc::Sender<Landed>) {
-        let Question { name, family, reply } = question;
+    fn take_off(
+        &self,
+        question: Question,
+        flights: &mut Flights,
+        hickory: &mut Option<TokioResolver>,
+        landing: &mpsc::Sender<Landed>,
+    ) {
+        let Question {
+            name,
+            family,
+            reply,
+        } = question;
         let waiting = flights.entry((Arc::clone(&name), family)).or_default();
         waiting.push(reply);
         if waiting.len() > 1 {
@@ -221,7 +277,11 @@ impl Answerer {
         }
         // A machine without a usable resolv.conf may get one while we run: it is read again with every question until then.
         if hickory.is_none() {
-            *hickory = build(&self.dns).inspect_err(|error| tracing::warn!(error = %Chain(error), "no DNS servers can be asked")).ok();
+            *hickory = build(&self.dns)
+                .inspect_err(
+                    |error| tracing::warn!(error = %Chain(error), "no DNS servers can be asked"),
+                )
+                .ok();
         }
         let (resolver, landing, patience) = (hickory.clone(), landing.clone(), self.dns.timeout);
         tokio::task::spawn_local(async move {
@@ -230,14 +290,34 @@ impl Answerer {
                 Some(resolver) => ask(&resolver, &name, family, patience).await,
                 None => (Err(ResolveError::Failed), Duration::ZERO),
             };
-            let _ = landing.send(Landed { name, family, answer, ttl, took: begun.elapsed() }).await;
+            let _ = landing
+                .send(Landed {
+                    name,
+                    family,
+                    answer,
+                    ttl,
+                    took: begun.elapsed(),
+                })
+                .await;
         });
     }
 
     fn land(&self, flight: Landed, flights: &mut Flights) {
-        let Landed { name, family, answer, ttl, took } = flight;
-        self.meters.dns_lookup(answer.as_ref().map_or_else(|error| error.token(), |_| "ok"), took);
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).keep(&name, family, &answer, ttl, Instant::now());
+        let Landed {
+            name,
+            family,
+            answer,
+            ttl,
+            took,
+        } = flight;
+        self.meters.dns_lookup(
+            answer.as_ref().map_or_else(|error| error.token(), |_| "ok"),
+            took,
+        );
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keep(&name, family, &answer, ttl, Instant::now());
         for reply in flights.remove(&(name, family)).unwrap_or_default() {
             let _ = reply.send(answer.clone());
         }
@@ -249,19 +329,28 @@ fn build(dns: &config::Dns) -> Result<TokioResolver, NetError> {
         TokioResolver::builder_tokio()?
     } else {
         let servers = dns.servers.iter().filter_map(name_server).collect();
-        TokioResolver::builder_with_config(ResolverConfig::from_name_servers(servers), TokioRuntimeProvider::default())
+        TokioResolver::builder_with_config(
+            ResolverConfig::from_name_servers(servers),
+            TokioRuntimeProvider::default(),
+        )
     };
     set_options(builder.options_mut(), dns.timeout);
     builder.build()
 }
 
 fn name_server(server: &DnsServer) -> Option<NameServerConfig> {
-    let DnsServer::Plain(address) = server else { return None };
+    let DnsServer::Plain(address) = server else {
+        return None;
+    };
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = address.port();
         connection
     });
-    Some(NameServerConfig::new(address.ip(), true, connections.into()))
+    Some(NameServerConfig::new(
+        address.ip(),
+        true,
+        connections.into(),
+    ))
 }
 
 fn set_options(options: &mut ResolverOpts, patience: Duration) {
@@ -273,7 +362,12 @@ fn set_options(options: &mut ResolverOpts, patience: Duration) {
     options.try_tcp_on_error = true;
 }
 
-async fn ask(resolver: &TokioResolver, name: &str, family: Family, patience: Duration) -> (Answer, Duration) {
+async fn ask(
+    resolver: &TokioResolver,
+    name: &str,
+    family: Family,
+    patience: Duration,
+) -> (Answer, Duration) {
     let kind = match family {
         Family::V4 => RecordType::A,
         Family::V6 => RecordType::AAAA,
@@ -283,9 +377,22 @@ async fn ask(resolver: &TokioResolver, name: &str, family: Family, patience: Dur
         Err(_) => (Err(ResolveError::TimedOut), Duration::ZERO),
         Ok(Err(error)) => (Err(because(&error)), Duration::ZERO),
         Ok(Ok(lookup)) => {
-            let addrs: Arc<[IpAddr]> = lookup.answers().iter().filter_map(|record| address(&record.data)).collect();
-            let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
-            let answer = if addrs.is_empty() { Err(ResolveError::NoAddress) } else { Ok(addrs) };
+            let addrs: Arc<[IpAddr]> = lookup
+                .answers()
+                .iter()
+                .filter_map(|record| address(&record.data))
+                .collect();
+            let ttl = lookup
+                .answers()
+                .iter()
+                .map(|record| record.ttl)
+                .min()
+                .unwrap_or(0);
+            let answer = if addrs.is_empty() {
+                Err(ResolveError::NoAddress)
+            } else {
+                Ok(addrs)
+            };
             (answer, Duration::from_secs(ttl.into()))
         }
     }
@@ -302,8 +409,16 @@ fn address(data: &RData) -> Option<IpAddr> {
 fn because(error: &NetError) -> ResolveError {
     match error {
         NetError::Timeout => ResolveError::TimedOut,
-        NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => ResolveError::NotFound,
-        NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NoError => ResolveError::NoAddress,
+        NetError::Dns(DnsError::NoRecordsFound(none))
+            if none.response_code == ResponseCode::NXDomain =>
+        {
+            ResolveError::NotFound
+        }
+        NetError::Dns(DnsError::NoRecordsFound(none))
+            if none.response_code == ResponseCode::NoError =>
+        {
+            ResolveError::NoAddress
+        }
         _ => ResolveError::Failed,
     }
 }
@@ -313,7 +428,12 @@ mod tests {
     use super::*;
 
     fn cache() -> Cache {
-        Cache { names: HashMap::new(), min_ttl: Duration::from_secs(5), max_ttl: Duration::from_secs(3600), negative_ttl: Duration::from_secs(5) }
+        Cache {
+            names: HashMap::new(),
+            min_ttl: Duration::from_secs(5),
+            max_ttl: Duration::from_secs(3600),
+            negative_ttl: Duration::from_secs(5),
+        }
     }
 
     fn found() -> Answer {
@@ -325,8 +445,19 @@ mod tests {
         let (mut cache, start) = (cache(), Instant::now());
         let name: Arc<str> = "push.test".into();
         cache.keep(&name, Family::V4, answer, Duration::from_secs(ttl), start);
-        let is_found = |age| cache.find("push.test", Family::V4, max_ttl.map(Duration::from_secs), start + Duration::from_secs(age)).is_some();
-        (0..=7200).find(|age| !is_found(*age)).expect("forgotten at last")
+        let is_found = |age| {
+            cache
+                .find(
+                    "push.test",
+                    Family::V4,
+                    max_ttl.map(Duration::from_secs),
+                    start + Duration::from_secs(age),
+                )
+                .is_some()
+        };
+        (0..=7200)
+            .find(|age| !is_found(*age))
+            .expect("forgotten at last")
     }
 
     #[tokio::test]
@@ -335,9 +466,21 @@ mod tests {
         assert_eq!(lives(&found(), 0, None), 5, "the floor");
         assert_eq!(lives(&found(), 86_400, None), 3600, "the cap");
         assert_eq!(lives(&found(), 300, Some(60)), 60, "the destination's cap");
-        assert_eq!(lives(&found(), 300, Some(2)), 2, "the destination's cap wins over the floor");
-        assert_eq!(lives(&Err(ResolveError::NotFound), 300, None), 5, "a name that does not exist");
-        assert_eq!(lives(&Err(ResolveError::TimedOut), 300, None), 0, "silence is not remembered");
+        assert_eq!(
+            lives(&found(), 300, Some(2)),
+            2,
+            "the destination's cap wins over the floor"
+        );
+        assert_eq!(
+            lives(&Err(ResolveError::NotFound), 300, None),
+            5,
+            "a name that does not exist"
+        );
+        assert_eq!(
+            lives(&Err(ResolveError::TimedOut), 300, None),
+            0,
+            "silence is not remembered"
+        );
     }
 
     #[tokio::test]
@@ -345,12 +488,25 @@ mod tests {
         let (mut cache, start) = (cache(), Instant::now());
         for count in 0..NAMES_MAX + 100 {
             let name: Arc<str> = format!("host-{count}.test").into();
-            cache.keep(&name, Family::V6, &found(), Duration::from_secs(60), start + Duration::from_millis(count as u64));
+            cache.keep(
+                &name,
+                Family::V6,
+                &found(),
+                Duration::from_secs(60),
+                start + Duration::from_millis(count as u64),
+            );
         }
-        assert!(cache.names.len() <= NAMES_MAX, "{} names", cache.names.len());
+        assert!(
+            cache.names.len() <= NAMES_MAX,
+            "{} names",
+            cache.names.len()
+        );
         let newest = format!("host-{}.test", NAMES_MAX + 99);
         assert!(cache.find(&newest, Family::V6, None, start).is_some());
         assert!(cache.find(&newest, Family::V4, None, start).is_none());
-        assert!(cache.find("host-0.test", Family::V6, None, start).is_none(), "the oldest went first");
+        assert!(
+            cache.find("host-0.test", Family::V6, None, start).is_none(),
+            "the oldest went first"
+        );
     }
 }

@@ -84,7 +84,13 @@ impl Door {
         let accepted = Instant::now();
         let (permit, turned_away) = match self.permits.take() {
             Permit::Granted(held) => (held, None),
-            Permit::Full(held) => (held, Some((Reason::ConnectionsFull, "the proxy serves as many connections as it may"))),
+            Permit::Full(held) => (
+                held,
+                Some((
+                    Reason::ConnectionsFull,
+                    "the proxy serves as many connections as it may",
+                )),
+            ),
             // Beyond the places for polite refusals there is nothing to be said, only to be counted.
             Permit::Overrun => {
                 let mut entry = self.service.open(&self.listener, client, accepted);
@@ -93,29 +99,56 @@ impl Door {
             }
         };
         let held = (permit, self.meters.connection_opened());
-        let arrival = Arrival { listener: Arc::clone(&self.listener), client, accepted, turned_away, permit: held, watch: self.watch.clone() };
+        let arrival = Arrival {
+            listener: Arc::clone(&self.listener),
+            client,
+            accepted,
+            turned_away,
+            permit: held,
+            watch: self.watch.clone(),
+        };
         let service = Rc::clone(&self.service);
         match &self.tls {
-            None => drop(tokio::task::spawn_local(http1::serve(ClientStream::Plain(tcp), arrival, service))),
-            Some(terms) => drop(tokio::task::spawn_local(welcome_tls(tcp, terms.clone(), arrival, service))),
+            None => drop(tokio::task::spawn_local(http1::serve(
+                ClientStream::Plain(tcp),
+                arrival,
+                service,
+            ))),
+            Some(terms) => drop(tokio::task::spawn_local(welcome_tls(
+                tcp,
+                terms.clone(),
+                arrival,
+                service,
+            ))),
         }
     }
 }
 
 /// TLS first; a client that does not speak it is told so in words that it understands.
-async fn welcome_tls<Held: 'static>(tcp: TcpStream, terms: TlsTerms, mut arrival: Arrival<Held>, service: Rc<Service>) {
+async fn welcome_tls<Held: 'static>(
+    tcp: TcpStream,
+    terms: TlsTerms,
+    mut arrival: Arrival<Held>,
+    service: Rc<Service>,
+) {
     let patience = service.intake.handshake_timeout;
     let mut first = [0];
     match timeout(patience, tcp.peek(&mut first)).await {
         // Nobody spoke: a port check, or a client that changed its mind.
         Ok(Ok(0) | Err(_)) | Err(_) => return,
         Ok(Ok(_)) if first[0] != TLS_HANDSHAKE => {
-            arrival.turned_away = Some((Reason::BadRequest, "this listener speaks TLS: the proxy's address must be given as https"));
+            arrival.turned_away = Some((
+                Reason::BadRequest,
+                "this listener speaks TLS: the proxy's address must be given as https",
+            ));
             return http1::serve(ClientStream::Plain(tcp), arrival, service).await;
         }
         Ok(Ok(_)) => {}
     }
-    match terms.handshake(tcp, patience.saturating_sub(arrival.accepted.elapsed())).await {
+    match terms
+        .handshake(tcp, patience.saturating_sub(arrival.accepted.elapsed()))
+        .await
+    {
         Ok(tls) => {
             // The head's deadline follows the handshake, which had one of its own.
             arrival.accepted = Instant::now();
@@ -131,5 +164,11 @@ async fn welcome_tls<Held: 'static>(tcp: TcpStream, terms: TlsTerms, mut arrival
 
 /// Failures of the connection that was to be accepted, not of the socket (accept(2), "Error handling").
 fn is_the_clients(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted | io::ErrorKind::PermissionDenied)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::PermissionDenied
+    )
 }

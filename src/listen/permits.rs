@@ -27,7 +27,10 @@ pub(crate) enum Permit {
 
 impl Permits {
     pub(crate) fn new(cap: usize) -> Self {
-        Self { open: Arc::default(), cap }
+        Self {
+            open: Arc::default(),
+            cap,
+        }
     }
 
     pub(crate) fn take(&self) -> Permit {
@@ -57,9 +60,16 @@ mod tests {
     fn the_cap_is_kept_and_places_come_back() {
         let permits = Permits::new(2);
         let (first, second) = (permits.take(), permits.take());
-        assert!(matches!((&first, &second), (Permit::Granted(_), Permit::Granted(_))));
+        assert!(matches!(
+            (&first, &second),
+            (Permit::Granted(_), Permit::Granted(_))
+        ));
         let refused: Vec<_> = (0..REFUSALS).map(|_| permits.take()).collect();
-        assert!(refused.iter().all(|permit| matches!(permit, Permit::Full(_))));
+        assert!(
+            refused
+                .iter()
+                .all(|permit| matches!(permit, Permit::Full(_)))
+        );
         assert!(matches!(permits.take(), Permit::Overrun));
         drop((first, refused));
         assert!(matches!(permits.take(), Permit::Granted(_)));

@@ -34,7 +34,9 @@ impl TlsTerms {
         let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(versions)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&tls.identity.key))));
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(CertifiedKey::clone(
+                &tls.identity.key,
+            ))));
         // AES-128 first costs a quarter less per handshake, so our order decides, not the client's.
         config.ignore_client_order = true;
         config.ticketer = aws_lc_rs::Ticketer::new()?;
@@ -44,7 +46,11 @@ impl TlsTerms {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    pub(crate) async fn handshake(&self, tcp: TcpStream, patience: Duration) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    pub(crate) async fn handshake(
+        &self,
+        tcp: TcpStream,
+        patience: Duration,
+    ) -> Result<TlsStream<TcpStream>, HandshakeError> {
         match tokio::time::timeout(patience, self.0.accept(tcp)).await {
             Ok(Ok(tls)) => Ok(tls),
             Ok(Err(error)) => Err(HandshakeError::Failed(error)),
@@ -64,6 +70,8 @@ pub(crate) enum HandshakeError {
 
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| !matches!(suite.suite(), rustls::CipherSuite::TLS13_AES_128_GCM_SHA256));
+    provider.cipher_suites.sort_by_key(|suite| {
+        !matches!(suite.suite(), rustls::CipherSuite::TLS13_AES_128_GCM_SHA256)
+    });
     provider
 }

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Destination, HostRule, PortRange, Repeat, Sni};
+use crate::config::{Destination, HostRule, PortRange, Repeat, Role, Sni};
 use crate::exchange::Host;
 
 fn destination(name: &str, hosts: &[&str], ports: &[(u16, u16)]) -> Destination {
@@ -161,6 +161,30 @@ fn a_client_reaches_its_own_destinations_alone() {
     assert_eq!(denial.destination(), Some(&DestinationName::new("exact")));
 }
 
+/// The clearance of `push.test:443` in a destination that lists all this.
+fn cleared(networks: &[&str], hosts: &[&str], addresses: &[&str], bound: &[&str]) -> Cleared {
+    let mut section = destination("lab", hosts, &[(443, 443)]);
+    section.networks = networks.iter().map(|text| text.parse().unwrap()).collect();
+    section.addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+    let own = OwnAddresses {
+        bound: bound.iter().map(|text| text.parse().unwrap()).collect(),
+    };
+    let target = Target::from_connect(b"push.test:443").unwrap();
+    Arc::new(Policy::new(&[section], own))
+        .clear(&[], &target)
+        .unwrap()
+}
+
+/// `verdict` is the address dialled (with a `?` where the kernel must be asked), or the word of the denial.
+fn check_addr(cleared: &Cleared, addr: &str, verdict: &str) {
+    let answer = match cleared.addr(addr.parse().unwrap()) {
+        Ok(addr) if addr.refuse_if_local() => format!("{}?", addr.socket_addr()),
+        Ok(addr) => addr.socket_addr().to_string(),
+        Err(denial) => denial.reason().token().to_owned(),
+    };
+    assert_eq!(answer, verdict, "{addr}");
+}
+
 #[test]
 fn special_addresses_are_refused_unless_listed() {
     let strict = cleared(&[], &["push.test"], &[], &[]);
@@ -240,7 +264,6 @@ fn our_own_listeners_are_never_dialled() {
     let strict = cleared(&[], &["push.test"], &[], &["127.0.0.1:443"]);
     check_addr(&strict, "127.0.0.1:443", "address_denied");
 }
-
 
 /// Addresses from everywhere, most of them in or near special ranges.
 fn addresses() -> impl Strategy<Value = IpAddr> {

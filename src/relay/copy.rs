@@ -24,33 +24,60 @@ pub(crate) enum CopyEnd {
 }
 
 /// Copies until both directions have ended or one side breaks. `early` goes upstream before anything else.
-pub(crate) async fn both_ways<C, U>(client: &mut C, upstream: &mut U, early: Box<[u8]>, scratch: &Scratch, traffic: &Traffic, opened: Instant) -> CopyEnd
+pub(crate) async fn both_ways<C, U>(
+    client: &mut C,
+    upstream: &mut U,
+    early: Box<[u8]>,
+    scratch: &Scratch,
+    traffic: &Traffic,
+    opened: Instant,
+) -> CopyEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     traffic.note_up(early.len(), opened.elapsed());
-    let mut up = Direction { rest: Rest::of(early), step: Step::Write };
-    let mut down = Direction { rest: Rest::empty(), step: Step::Read };
+    let mut up = Direction {
+        rest: Rest::of(early),
+        step: Step::Write,
+    };
+    let mut down = Direction {
+        rest: Rest::empty(),
+        step: Step::Read,
+    };
     let mut first = None;
     poll_fn(|cx| {
-        let up_done = match up.advance(cx, client, upstream, scratch, |bytes| traffic.note_up(bytes, opened.elapsed())) {
+        let up_done = match up.advance(cx, client, upstream, scratch, |bytes| {
+            traffic.note_up(bytes, opened.elapsed())
+        }) {
             Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(Side::Client, Side::Upstream)),
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(broken.end(Side::Client, Side::Upstream));
+            }
             Poll::Pending => false,
         };
         if up.has_ended() {
             first.get_or_insert(Side::Client);
         }
-        let down_done = match down.advance(cx, upstream, client, scratch, |bytes| traffic.note_down(bytes, opened.elapsed())) {
+        let down_done = match down.advance(cx, upstream, client, scratch, |bytes| {
+            traffic.note_down(bytes, opened.elapsed())
+        }) {
             Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(broken)) => return Poll::Ready(broken.end(Side::Upstream, Side::Client)),
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(broken.end(Side::Upstream, Side::Client));
+            }
             Poll::Pending => false,
         };
         if down.has_ended() {
             first.get_or_insert(Side::Upstream);
         }
-        if up_done && down_done { Poll::Ready(CopyEnd::Finished { first: first.unwrap_or(Side::Client) }) } else { Poll::Pending }
+        if up_done && down_done {
+            Poll::Ready(CopyEnd::Finished {
+                first: first.unwrap_or(Side::Client),
+            })
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }
@@ -97,8 +124,14 @@ enum Broken {
 impl Broken {
     fn end(self, reader: Side, writer: Side) -> CopyEnd {
         match self {
-            Self::Reader(error) => CopyEnd::Broken { side: reader, error },
-            Self::Writer(error) => CopyEnd::Broken { side: writer, error },
+            Self::Reader(error) => CopyEnd::Broken {
+                side: reader,
+                error,
+            },
+            Self::Writer(error) => CopyEnd::Broken {
+                side: writer,
+                error,
+            },
         }
     }
 }
@@ -110,7 +143,14 @@ impl Direction {
     }
 
     /// Goes on until the reader is dry or the writer is full. `Ready` once the end has been passed on.
-    fn advance<R, W>(&mut self, cx: &mut Context<'_>, reader: &mut R, writer: &mut W, scratch: &Scratch, mut note: impl FnMut(usize)) -> Poll<Result<(), Broken>>
+    fn advance<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        scratch: &Scratch,
+        mut note: impl FnMut(usize),
+    ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -120,7 +160,8 @@ impl Direction {
                 Step::Read => {
                     let mut scratch = scratch.borrow();
                     let mut buf = ReadBuf::new(&mut scratch);
-                    ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf)).map_err(Broken::Reader)?;
+                    ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))
+                        .map_err(Broken::Reader)?;
                     let bytes = buf.filled();
                     if bytes.is_empty() {
                         self.step = Step::Shutdown;
@@ -134,9 +175,12 @@ impl Direction {
                 Step::Write => {
                     while self.rest.start < self.rest.bytes.len() {
                         let left = &self.rest.bytes[self.rest.start..];
-                        let taken = ready!(Pin::new(&mut *writer).poll_write(cx, left)).map_err(Broken::Writer)?;
+                        let taken = ready!(Pin::new(&mut *writer).poll_write(cx, left))
+                            .map_err(Broken::Writer)?;
                         if taken == 0 {
-                            return Poll::Ready(Err(Broken::Writer(io::ErrorKind::WriteZero.into())));
+                            return Poll::Ready(Err(Broken::Writer(
+                                io::ErrorKind::WriteZero.into(),
+                            )));
                         }
                         self.rest.start += taken;
                     }
@@ -163,7 +207,11 @@ impl Direction {
 }
 
 /// Writes what the writer takes now. The caller polls again for the rest, which registers its waker.
-fn write_some<W: AsyncWrite + Unpin>(cx: &mut Context<'_>, writer: &mut W, bytes: &[u8]) -> io::Result<usize> {
+fn write_some<W: AsyncWrite + Unpin>(
+    cx: &mut Context<'_>,
+    writer: &mut W,
+    bytes: &[u8],
+) -> io::Result<usize> {
     let mut taken = 0;
     while taken < bytes.len() {
         match Pin::new(&mut *writer).poll_write(cx, &bytes[taken..]) {

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::exchange::{ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Target, UserName};
+use crate::exchange::{
+    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Target, UserName,
+};
 
 /// What a tunnel is, and how far it has come.
 #[derive(Debug)]
@@ -67,7 +69,10 @@ impl Traffic {
     /// Bytes up and down since this was last asked.
     pub(crate) fn uncounted(&self) -> (u64, u64) {
         let (up, down) = (self.up(), self.down());
-        let counted = (self.counted_up.swap(up, Ordering::Relaxed), self.counted_down.swap(down, Ordering::Relaxed));
+        let counted = (
+            self.counted_up.swap(up, Ordering::Relaxed),
+            self.counted_down.swap(down, Ordering::Relaxed),
+        );
         (up.saturating_sub(counted.0), down.saturating_sub(counted.1))
     }
 
@@ -102,7 +107,9 @@ impl Orders {
             Order::Draining => 2,
         };
         // The first order stands.
-        let _ = self.given.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .given
+            .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         self.bell.notify_one();
     }
 
@@ -121,7 +128,8 @@ impl Orders {
 impl LiveTunnel {
     /// How long both directions have been silent.
     pub(crate) fn idle(&self, now: Instant) -> Duration {
-        let last = self.opened + Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed));
+        let last =
+            self.opened + Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed));
         now.saturating_duration_since(last)
     }
 }
@@ -139,7 +147,10 @@ impl Tunnels {
     pub(crate) fn list_while(&self, tunnel: Arc<LiveTunnel>) -> Listing {
         let id = tunnel.id;
         self.all().insert(id, tunnel);
-        Listing { tunnels: self.clone(), id }
+        Listing {
+            tunnels: self.clone(),
+            id,
+        }
     }
 
     pub(crate) fn count(&self) -> usize {

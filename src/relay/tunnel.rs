@@ -27,7 +27,15 @@ pub(crate) struct Tunnel<Held> {
 
 impl<Held> Tunnel<Held> {
     pub(crate) async fn run(self, scratch: Scratch, meters: Arc<Meters>) {
-        let Self { mut client, mut upstream, early, mut entry, live, listing, held } = self;
+        let Self {
+            mut client,
+            mut upstream,
+            early,
+            mut entry,
+            live,
+            listing,
+            held,
+        } = self;
         let end = tokio::select! {
             end = both_ways(&mut client, &mut upstream, early, &scratch, &live.traffic, live.opened) => Ok(end),
             order = live.orders.given() => Err(order),
@@ -59,7 +67,12 @@ impl<Held> Tunnel<Held> {
 
 /// A leg that keepalive found dead is not one that was reset.
 fn broken(side: Side, error: &io::Error) -> Reason {
-    let dead = matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable);
+    let dead = matches!(
+        error.kind(),
+        io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    );
     match (side, dead) {
         (Side::Client, false) => Reason::ClientReset,
         (Side::Client, true) => Reason::ClientGone,

@@ -24,13 +24,24 @@ pub(crate) enum Next<Permit> {
     /// It became a tunnel, or the client is gone.
     Taken,
     /// It stays open for another request.
-    Head { stream: ClientStream, arrival: Arrival<Permit>, challenged: bool },
+    Head {
+        stream: ClientStream,
+        arrival: Arrival<Permit>,
+        challenged: bool,
+    },
     /// Its last reply was sent.
     Close(ClientStream),
 }
 
 /// Takes one request through the house.
-pub(crate) async fn dispatch<Permit: 'static>(stream: ClientStream, arrival: Arrival<Permit>, service: &Rc<Service>, head: Head, rest: Box<[u8]>, mut entry: Entry) -> Next<Permit> {
+pub(crate) async fn dispatch<Permit: 'static>(
+    stream: ClientStream,
+    arrival: Arrival<Permit>,
+    service: &Rc<Service>,
+    head: Head,
+    rest: Box<[u8]>,
+    mut entry: Entry,
+) -> Next<Permit> {
     entry.method = Some(head.method().into());
     if head.is_connect() {
         entry.kind = Kind::Tunnel;
@@ -42,7 +53,11 @@ pub(crate) async fn dispatch<Permit: 'static>(stream: ClientStream, arrival: Arr
         entry.kind = Kind::Forward;
         "forwarding of absolute-form requests is not available yet: ask with CONNECT host:port"
     };
-    let refused = Refused { reason: Reason::BadRequest, details: details.into(), challenges: Vec::new() };
+    let refused = Refused {
+        reason: Reason::BadRequest,
+        details: details.into(),
+        challenges: Vec::new(),
+    };
     // A body may stand behind the head; what is left of it must not be read as a request.
     answer(stream, arrival, entry, &refused, false).await
 }
@@ -55,7 +70,14 @@ struct Refused {
     challenges: Vec<String>,
 }
 
-async fn connect<Permit: 'static>(mut stream: ClientStream, arrival: Arrival<Permit>, service: &Rc<Service>, head: Head, rest: Box<[u8]>, mut entry: Entry) -> Next<Permit> {
+async fn connect<Permit: 'static>(
+    mut stream: ClientStream,
+    arrival: Arrival<Permit>,
+    service: &Rc<Service>,
+    head: Head,
+    rest: Box<[u8]>,
+    mut entry: Entry,
+) -> Next<Permit> {
     // Bytes behind a refused CONNECT were meant for its target; they must not be read as a request.
     let keep = head.keep_alive() && rest.is_empty();
     let (login, cleared, permit) = match admit(service, &arrival, &head, &mut entry) {
@@ -68,10 +90,17 @@ async fn connect<Permit: 'static>(mut stream: ClientStream, arrival: Arrival<Per
         () = stream.gone() => None,
     };
     note_story(&mut entry, story);
-    let Dialed { stream: upstream, peer } = match dialed {
+    let Dialed {
+        stream: upstream,
+        peer,
+    } = match dialed {
         Some(Ok(dialed)) => dialed,
         Some(Err(error)) => {
-            let refused = Refused { reason: error.reason(), details: error.to_string(), challenges: Vec::new() };
+            let refused = Refused {
+                reason: error.reason(),
+                details: error.to_string(),
+                challenges: Vec::new(),
+            };
             return answer(stream, arrival, entry, &refused, keep).await;
         }
         None => {
@@ -104,16 +133,38 @@ async fn connect<Permit: 'static>(mut stream: ClientStream, arrival: Arrival<Per
         orders: Default::default(),
     });
     let listing = service.tunnels.list_while(Arc::clone(&live));
-    let held = (permit, arrival.permit, arrival.watch, service.meters.tunnel_opened());
-    let tunnel = Tunnel { client: stream, upstream, early: rest, entry, live, listing, held };
+    let held = (
+        permit,
+        arrival.permit,
+        arrival.watch,
+        service.meters.tunnel_opened(),
+    );
+    let tunnel = Tunnel {
+        client: stream,
+        upstream,
+        early: rest,
+        entry,
+        live,
+        listing,
+        held,
+    };
     // A task of its own: the future of this connection is large, and ends here.
     tokio::task::spawn_local(tunnel.run(service.scratch.clone(), Arc::clone(&service.meters)));
     Next::Taken
 }
 
 /// Target, credentials, policy and permit; what is learnt on the way goes into the entry.
-fn admit<Permit>(service: &Service, arrival: &Arrival<Permit>, head: &Head, entry: &mut Entry) -> Result<(Login, Cleared, TunnelPermit), Refused> {
-    let target = Target::from_connect(head.request_target()).map_err(|error| Refused { reason: error.reason(), details: error.to_string(), challenges: Vec::new() })?;
+fn admit<Permit>(
+    service: &Service,
+    arrival: &Arrival<Permit>,
+    head: &Head,
+    entry: &mut Entry,
+) -> Result<(Login, Cleared, TunnelPermit), Refused> {
+    let target = Target::from_connect(head.request_target()).map_err(|error| Refused {
+        reason: error.reason(),
+        details: error.to_string(),
+        challenges: Vec::new(),
+    })?;
     entry.target = Some(target.clone());
     let authorization: Vec<&[u8]> = head.field_values("proxy-authorization").collect();
     let rules = Arc::clone(&service.rules.borrow());
@@ -130,7 +181,11 @@ fn admit<Permit>(service: &Service, arrival: &Arrival<Permit>, head: &Head, entr
             note_login(entry, &admission.login);
             entry.destination = Some(admission.cleared.destination().name.clone());
             if admission.login.scheme.is_some() {
-                service.meters.authentication(admission.login.scheme, admission.login.algorithm, "ok");
+                service.meters.authentication(
+                    admission.login.scheme,
+                    admission.login.algorithm,
+                    "ok",
+                );
             }
             Ok((admission.login, admission.cleared, admission.permit))
         }
@@ -139,9 +194,17 @@ fn admit<Permit>(service: &Service, arrival: &Arrival<Permit>, head: &Head, entr
             entry.destination = refusal.error.destination().cloned();
             let reason = refusal.error.reason();
             if let Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce = reason {
-                service.meters.authentication(refusal.login.scheme, refusal.login.algorithm, reason.token());
+                service.meters.authentication(
+                    refusal.login.scheme,
+                    refusal.login.algorithm,
+                    reason.token(),
+                );
             }
-            Err(Refused { reason, details: refusal.error.to_string(), challenges: refusal.challenges })
+            Err(Refused {
+                reason,
+                details: refusal.error.to_string(),
+                challenges: refusal.challenges,
+            })
         }
     }
 }
@@ -166,14 +229,32 @@ fn client_ip(client: SocketAddr) -> std::net::IpAddr {
 }
 
 /// Sends the refusal, and says what becomes of the connection.
-async fn answer<Permit>(mut stream: ClientStream, arrival: Arrival<Permit>, mut entry: Entry, refused: &Refused, keep: bool) -> Next<Permit> {
-    let challenged = matches!(refused.reason, Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce);
+async fn answer<Permit>(
+    mut stream: ClientStream,
+    arrival: Arrival<Permit>,
+    mut entry: Entry,
+    refused: &Refused,
+    keep: bool,
+) -> Next<Permit> {
+    let challenged = matches!(
+        refused.reason,
+        Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce
+    );
     // In a drain only the client that was asked for credentials may come back on this connection.
     let keep = keep && (challenged || !arrival.watch.is_draining());
-    let refusal = Refusal { reason: refused.reason, details: &refused.details, challenges: &refused.challenges, keep };
+    let refusal = Refusal {
+        reason: refused.reason,
+        details: &refused.details,
+        challenges: &refused.challenges,
+        keep,
+    };
     match refuse(&mut stream, &mut entry, &refusal).await {
         Err(_) => Next::Taken,
-        Ok(()) if keep => Next::Head { stream, arrival, challenged },
+        Ok(()) if keep => Next::Head {
+            stream,
+            arrival,
+            challenged,
+        },
         Ok(()) => Next::Close(stream),
     }
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dispatch::{self, Next};
 use super::head::{self, Head, HeadError, HeadLimits, Parsed};
-use super::scan::Scan;
 use super::reply::Refusal;
+use super::scan::Scan;
 use super::{Arrival, Service};
 use crate::exchange::Reason;
 use crate::lifecycle::DrainWatch;
@@ -29,7 +29,11 @@ const FAREWELL_BYTES: usize = 256 * 1024;
 /// What came of waiting for a head.
 #[derive(Debug)]
 enum Opening {
-    Head { head: Head, rest: Box<[u8]>, complete: Instant },
+    Head {
+        head: Head,
+        rest: Box<[u8]>,
+        complete: Instant,
+    },
     /// The client left, or the wait ended, before a byte of a request had come: nothing to say, nothing to log.
     Nothing,
     Bad(HeadError),
@@ -39,34 +43,63 @@ enum Opening {
 }
 
 /// Serves the connection to its end. `Permit` is handed on to the tunnel if there will be one.
-pub(crate) async fn serve<Permit: 'static>(mut stream: ClientStream, mut arrival: Arrival<Permit>, service: Rc<Service>) {
+pub(crate) async fn serve<Permit: 'static>(
+    mut stream: ClientStream,
+    mut arrival: Arrival<Permit>,
+    service: Rc<Service>,
+) {
     let first_deadline = Instant::from_std(arrival.accepted) + service.intake.head_timeout;
     let mut wait = Wait::First(first_deadline);
     loop {
         let opening = read_head(&mut stream, &service, &mut arrival.watch, wait).await;
         let (mut entry, reason, details) = match opening {
             Opening::Nothing => return,
-            Opening::Head { head, rest, complete } => {
+            Opening::Head {
+                head,
+                rest,
+                complete,
+            } => {
                 let entry = service.open(&arrival.listener, arrival.client, complete.into_std());
                 if let Some((reason, details)) = arrival.turned_away {
                     (entry, reason, details)
                 } else {
                     match dispatch::dispatch(stream, arrival, &service, head, rest, entry).await {
                         Next::Taken => return,
-                        Next::Head { stream: ours, arrival: back, challenged } => {
+                        Next::Head {
+                            stream: ours,
+                            arrival: back,
+                            challenged,
+                        } => {
                             (stream, arrival) = (ours, back);
-                            wait = if challenged { Wait::Challenged } else { Wait::Next };
+                            wait = if challenged {
+                                Wait::Challenged
+                            } else {
+                                Wait::Next
+                            };
                             continue;
                         }
                         Next::Close(stream) => return farewell(stream, &service.scratch).await,
                     }
                 }
             }
-            Opening::Bad(error) => (open_now(&service, &arrival), error.reason(), error.details()),
-            Opening::TimedOut => (open_now(&service, &arrival), Reason::HeadTimeout, "the request head did not arrive in time"),
+            Opening::Bad(error) => (
+                open_now(&service, &arrival),
+                error.reason(),
+                error.details(),
+            ),
+            Opening::TimedOut => (
+                open_now(&service, &arrival),
+                Reason::HeadTimeout,
+                "the request head did not arrive in time",
+            ),
             Opening::Left(reason) => (open_now(&service, &arrival), reason, ""),
         };
-        let refusal = Refusal { reason, details, challenges: &[], keep: false };
+        let refusal = Refusal {
+            reason,
+            details,
+            challenges: &[],
+            keep: false,
+        };
         if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
             drop(entry);
             farewell(stream, &service.scratch).await;
@@ -80,9 +113,15 @@ fn open_now<Permit>(service: &Service, arrival: &Arrival<Permit>) -> Entry {
 }
 
 /// Ends the exchange with the refusal's reason and sends its reply, if there is one.
-pub(super) async fn refuse(stream: &mut ClientStream, entry: &mut Entry, refusal: &Refusal<'_>) -> io::Result<()> {
+pub(super) async fn refuse(
+    stream: &mut ClientStream,
+    entry: &mut Entry,
+    refusal: &Refusal<'_>,
+) -> io::Result<()> {
     entry.end(refusal.reason);
-    let Some((status, bytes)) = refusal.render(entry.id) else { return Err(io::ErrorKind::NotConnected.into()) };
+    let Some((status, bytes)) = refusal.render(entry.id) else {
+        return Err(io::ErrorKind::NotConnected.into());
+    };
     entry.status = Some(status);
     entry.setup = Some(entry.opened.elapsed());
     send(stream, &bytes).await
@@ -131,10 +170,23 @@ enum Wait {
     Challenged,
 }
 
-async fn read_head(stream: &mut ClientStream, service: &Service, watch: &mut DrainWatch, wait: Wait) -> Opening {
+async fn read_head(
+    stream: &mut ClientStream,
+    service: &Service,
+    watch: &mut DrainWatch,
+    wait: Wait,
+) -> Opening {
     let intake = &service.intake;
-    let limits = HeadLimits { head_bytes: usize::try_from(intake.head_bytes.0).unwrap_or(usize::MAX) };
-    let mut reader = HeadReader { stream, scratch: &service.scratch, bytes: Vec::new(), limits, scan: Scan::default() };
+    let limits = HeadLimits {
+        head_bytes: usize::try_from(intake.head_bytes.0).unwrap_or(usize::MAX),
+    };
+    let mut reader = HeadReader {
+        stream,
+        scratch: &service.scratch,
+        bytes: Vec::new(),
+        limits,
+        scan: Scan::default(),
+    };
     let mut deadline = match wait {
         Wait::First(deadline) => deadline,
         Wait::Next | Wait::Challenged => {
@@ -156,7 +208,11 @@ async fn read_head(stream: &mut ClientStream, service: &Service, watch: &mut Dra
         match reader.parse() {
             Ok(Some(head)) => {
                 let rest = reader.bytes[head.len()..].into();
-                return Opening::Head { head, rest, complete: Instant::now() };
+                return Opening::Head {
+                    head,
+                    rest,
+                    complete: Instant::now(),
+                };
             }
             Ok(None) => {}
             Err(error) => return Opening::Bad(error),

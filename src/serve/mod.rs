@@ -46,13 +46,23 @@ pub(crate) struct Ids {
 impl Ids {
     /// `seed` differs between the cores of a process and between processes.
     pub(crate) fn new(seed: u32) -> Self {
-        Self { seed, count: Cell::new(0) }
+        Self {
+            seed,
+            count: Cell::new(0),
+        }
     }
 
     fn next(&self, now: SystemTime) -> ExchangeId {
-        let unix_ms = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis();
+        let unix_ms = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO)
+            .as_millis();
         self.count.set(self.count.get() + 1);
-        ExchangeId::new(u64::try_from(unix_ms).unwrap_or(u64::MAX), self.seed, self.count.get())
+        ExchangeId::new(
+            u64::try_from(unix_ms).unwrap_or(u64::MAX),
+            self.seed,
+            self.count.get(),
+        )
     }
 }
 
@@ -71,8 +81,19 @@ pub(crate) struct Arrival<Permit> {
 
 impl Service {
     /// Opens the ledger's entry for one exchange of a connection.
-    pub(crate) fn open(&self, listener: &config::Listener, client: ClientAddr, opened: Instant) -> Entry {
+    pub(crate) fn open(
+        &self,
+        listener: &config::Listener,
+        client: ClientAddr,
+        opened: Instant,
+    ) -> Entry {
         let now = SystemTime::now();
-        self.ledger.open(Exchange::new(self.ids.next(now), now, opened, listener.name.clone(), client))
+        self.ledger.open(Exchange::new(
+            self.ids.next(now),
+            now,
+            opened,
+            listener.name.clone(),
+            client,
+        ))
     }
 }

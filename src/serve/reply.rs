@@ -37,7 +37,11 @@ impl Refusal<'_> {
     pub(crate) fn render(&self, id: ExchangeId) -> Option<(u16, Vec<u8>)> {
         let (status, error) = answer(self.reason)?;
         let body = format!("{} {id}\n", self.reason.token());
-        let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\n",
+            status.as_str(),
+            status.canonical_reason().unwrap_or_default()
+        );
         for challenge in self.challenges {
             field(&mut head, "Proxy-Authenticate", challenge);
         }
@@ -48,10 +52,17 @@ impl Refusal<'_> {
         let word = self.reason.token();
         match self.details {
             "" => drop(write!(proxy_status, "; details=\"{word}\"")),
-            details => drop(write!(proxy_status, "; details=\"{word}: {}\"", quotable(details))),
+            details => drop(write!(
+                proxy_status,
+                "; details=\"{word}: {}\"",
+                quotable(details)
+            )),
         }
         field(&mut head, "Proxy-Status", &proxy_status);
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             field(&mut head, "Retry-After", &RETRY_AFTER.as_secs().to_string());
         }
         if !self.keep {
@@ -71,23 +82,40 @@ fn field(head: &mut String, name: &str, value: &str) {
 
 /// The bytes that a quoted string may hold (RFC 8941 §3.3.3).
 fn quotable(text: &str) -> String {
-    text.chars().filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\')).collect()
+    text.chars()
+        .filter(|c| (' '..='~').contains(c) && !matches!(c, '"' | '\\'))
+        .collect()
 }
 
 /// Status and `Proxy-Status` error (RFC 9209 §2.3) of an ending; `None` for those that come when no reply can be sent.
 fn answer(reason: Reason) -> Option<(StatusCode, Option<&'static str>)> {
     const AUTH: Option<&str> = Some("http_request_denied");
     Some(match reason {
-        Reason::BadRequest | Reason::BadTarget | Reason::BadProxyHeader => (StatusCode::BAD_REQUEST, Some("http_request_error")),
+        Reason::BadRequest | Reason::BadTarget | Reason::BadProxyHeader => {
+            (StatusCode::BAD_REQUEST, Some("http_request_error"))
+        }
         Reason::UriTooLong => (StatusCode::URI_TOO_LONG, Some("http_request_error")),
-        Reason::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Some("http_request_error")),
-        Reason::HeadTimeout | Reason::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, Some("http_request_error")),
+        Reason::HeadTooLarge => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Some("http_request_error"),
+        ),
+        Reason::HeadTimeout | Reason::BodyTimeout => {
+            (StatusCode::REQUEST_TIMEOUT, Some("http_request_error"))
+        }
         Reason::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Some("http_request_error")),
-        Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce => (StatusCode::PROXY_AUTHENTICATION_REQUIRED, AUTH),
-        Reason::Throttled | Reason::RateLimited | Reason::TunnelLimited => (StatusCode::TOO_MANY_REQUESTS, AUTH),
-        Reason::ClientDenied | Reason::TargetDenied | Reason::PortDenied | Reason::SniMismatch => (StatusCode::FORBIDDEN, AUTH),
+        Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce => {
+            (StatusCode::PROXY_AUTHENTICATION_REQUIRED, AUTH)
+        }
+        Reason::Throttled | Reason::RateLimited | Reason::TunnelLimited => {
+            (StatusCode::TOO_MANY_REQUESTS, AUTH)
+        }
+        Reason::ClientDenied | Reason::TargetDenied | Reason::PortDenied | Reason::SniMismatch => {
+            (StatusCode::FORBIDDEN, AUTH)
+        }
         Reason::AddressDenied => (StatusCode::FORBIDDEN, Some("destination_ip_prohibited")),
-        Reason::LoopDetected | Reason::SelfTarget => (StatusCode::LOOP_DETECTED, Some("proxy_loop_detected")),
+        Reason::LoopDetected | Reason::SelfTarget => {
+            (StatusCode::LOOP_DETECTED, Some("proxy_loop_detected"))
+        }
         Reason::NameNotFound => (StatusCode::BAD_GATEWAY, Some("dns_error")),
         Reason::DnsFailed => (StatusCode::BAD_GATEWAY, Some("dns_error")),
         Reason::DnsTimeout => (StatusCode::GATEWAY_TIMEOUT, Some("dns_timeout")),
@@ -99,9 +127,20 @@ fn answer(reason: Reason) -> Option<(StatusCode, Option<&'static str>)> {
         Reason::UpstreamTlsFailed => (StatusCode::BAD_GATEWAY, Some("tls_protocol_error")),
         Reason::BadReply => (StatusCode::BAD_GATEWAY, Some("http_protocol_error")),
         Reason::Draining => (StatusCode::SERVICE_UNAVAILABLE, None),
-        Reason::ConnectionsFull | Reason::TunnelsFull => (StatusCode::SERVICE_UNAVAILABLE, Some("connection_limit_reached")),
-        Reason::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Some("proxy_internal_error")),
-        Reason::HandshakeFailed | Reason::ClientReset | Reason::ClientGone | Reason::Dropped | Reason::Finished | Reason::Idle => return None,
+        Reason::ConnectionsFull | Reason::TunnelsFull => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Some("connection_limit_reached"),
+        ),
+        Reason::Internal => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            Some("proxy_internal_error"),
+        ),
+        Reason::HandshakeFailed
+        | Reason::ClientReset
+        | Reason::ClientGone
+        | Reason::Dropped
+        | Reason::Finished
+        | Reason::Idle => return None,
     })
 }
 
@@ -110,49 +149,97 @@ mod tests {
     use super::*;
 
     fn text(refusal: &Refusal<'_>) -> String {
-        let (_, bytes) = refusal.render(ExchangeId::new(1, 2, 3)).expect("has an answer");
+        let (_, bytes) = refusal
+            .render(ExchangeId::new(1, 2, 3))
+            .expect("has an answer");
         String::from_utf8(bytes).unwrap()
     }
 
     #[test]
     fn a_challenge_stands_on_a_line_of_its_own() {
-        let challenges = ["Digest realm=\"a\"".to_owned(), "Basic realm=\"a\"".to_owned()];
-        let reply = text(&Refusal { reason: Reason::NoCredentials, details: "", challenges: &challenges, keep: true });
+        let challenges = [
+            "Digest realm=\"a\"".to_owned(),
+            "Basic realm=\"a\"".to_owned(),
+        ];
+        let reply = text(&Refusal {
+            reason: Reason::NoCredentials,
+            details: "",
+            challenges: &challenges,
+            keep: true,
+        });
         assert!(reply.starts_with("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Digest realm=\"a\"\r\nProxy-Authenticate: Basic realm=\"a\"\r\n"), "{reply}");
         assert!(!reply.contains("Connection:"), "{reply}");
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{reply}");
-        assert!(body.starts_with("no_credentials 0") && body.ends_with('\n'), "{body}");
+        assert!(
+            head.contains(&format!("Content-Length: {}", body.len())),
+            "{reply}"
+        );
+        assert!(
+            body.starts_with("no_credentials 0") && body.ends_with('\n'),
+            "{body}"
+        );
     }
 
     #[test]
     fn a_full_house_says_when_to_come_again() {
-        let reply = text(&Refusal { reason: Reason::ConnectionsFull, details: "", challenges: &[], keep: false });
-        assert!(reply.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{reply}");
-        assert!(reply.contains("\r\nRetry-After: 1\r\n") && reply.contains("\r\nConnection: close\r\n"), "{reply}");
+        let reply = text(&Refusal {
+            reason: Reason::ConnectionsFull,
+            details: "",
+            challenges: &[],
+            keep: false,
+        });
+        assert!(
+            reply.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+            "{reply}"
+        );
+        assert!(
+            reply.contains("\r\nRetry-After: 1\r\n") && reply.contains("\r\nConnection: close\r\n"),
+            "{reply}"
+        );
     }
 
     #[test]
     fn details_cannot_split_a_reply() {
-        let reply = text(&Refusal { reason: Reason::BadRequest, details: "a\r\nSet-Cookie: b\"\\é", challenges: &[], keep: true });
+        let reply = text(&Refusal {
+            reason: Reason::BadRequest,
+            details: "a\r\nSet-Cookie: b\"\\é",
+            challenges: &[],
+            keep: true,
+        });
         assert!(reply.contains("Proxy-Status: tidegate; error=http_request_error; details=\"bad_request: aSet-Cookie: b\"\r\n"), "{reply}");
     }
 
     /// The table of the README. `UPDATE=1 cargo test` writes it anew.
     #[test]
     fn refusals_are_as_the_table_says() {
-        let mut table = format!("{:<20} {:<9} {:<6} {}\n", "reason", "fault", "status", "Proxy-Status error");
+        let mut table = format!(
+            "{:<20} {:<9} {:<6} {}\n",
+            "reason", "fault", "status", "Proxy-Status error"
+        );
         for reason in Reason::ALL {
             let (status, error) = match answer(reason) {
                 Some((status, error)) => (status.as_str().to_owned(), error.unwrap_or("-")),
                 None => ("-".to_owned(), "-"),
             };
-            let _ = writeln!(table, "{:<20} {:<9} {:<6} {error}", reason.token(), reason.fault().token(), status);
+            let _ = writeln!(
+                table,
+                "{:<20} {:<9} {:<6} {error}",
+                reason.token(),
+                reason.fault().token(),
+                status
+            );
         }
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/snapshots/refusals.txt");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/snapshots/refusals.txt"
+        );
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(path, &table).expect("the snapshot can be written");
         }
-        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), table, "run UPDATE=1 cargo test, and look at the difference");
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap_or_default(),
+            table,
+            "run UPDATE=1 cargo test, and look at the difference"
+        );
     }
 }

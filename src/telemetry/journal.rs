@@ -76,11 +76,7 @@ impl Drop for Journal {
     }
 }
 
-fn subscriber<W>(
-    level: Level,
-    writer: W,
-    colors: bool,
-) -> impl tracing::Subscriber + Send + Sync
+fn subscriber<W>(level: Level, writer: W, colors: bool) -> impl tracing::Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

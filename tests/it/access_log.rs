@@ -7,21 +7,52 @@ use crate::upstream;
 
 /// The contract's fields, in its order; more may stand between them.
 const FIELDS: &[&str] = &[
-    "event", "ts", "id", "listener", "client", "user", "scheme", "algorithm", "method", "target", "destination", "sni", "resolved", "attempts", "peer", "dns_ms",
-    "dns_stale_ms", "connect_ms", "setup_ms", "total_ms", "bytes_up", "bytes_down", "exchanges", "idle_max_ms", "limit_wait_ms", "tracking_id", "status", "reason",
+    "event",
+    "ts",
+    "id",
+    "listener",
+    "client",
+    "user",
+    "scheme",
+    "algorithm",
+    "method",
+    "target",
+    "destination",
+    "sni",
+    "resolved",
+    "attempts",
+    "peer",
+    "dns_ms",
+    "dns_stale_ms",
+    "connect_ms",
+    "setup_ms",
+    "total_ms",
+    "bytes_up",
+    "bytes_down",
+    "exchanges",
+    "idle_max_ms",
+    "limit_wait_ms",
+    "tracking_id",
+    "status",
+    "reason",
     "closed_by",
 ];
 
 #[tokio::test]
 async fn a_line_has_every_field_in_order() {
-    let house = House::new().set("log", "access = \"access.log\"").open().await;
+    let house = House::new()
+        .set("log", "access = \"access.log\"")
+        .open()
+        .await;
     let target = upstream::echo().await;
     house.client().await.tunnel(target).await;
     let line = house.line_of_file("access.log", 0).await;
     let mut rest = line.as_str();
     for field in FIELDS {
         let key = format!("\"{field}\":");
-        let at = rest.find(&key).unwrap_or_else(|| panic!("{field} is not where it belongs in {line}"));
+        let at = rest
+            .find(&key)
+            .unwrap_or_else(|| panic!("{field} is not where it belongs in {line}"));
         rest = &rest[at + key.len()..];
     }
     serde_json::from_str::<Value>(&line).unwrap();
@@ -30,29 +61,47 @@ async fn a_line_has_every_field_in_order() {
 
 #[tokio::test]
 async fn a_rotated_file_is_reopened_on_sigusr1() {
-    let house = House::new().set("log", "access = \"access.log\"").open().await;
+    let house = House::new()
+        .set("log", "access = \"access.log\"")
+        .open()
+        .await;
     house.client().await.connect("first.bad").await;
-    assert!(house.line_of_file("access.log", 0).await.contains("bad_target"));
+    assert!(
+        house
+            .line_of_file("access.log", 0)
+            .await
+            .contains("bad_target")
+    );
     let path = house.folder.path().join("access.log");
     std::fs::rename(&path, path.with_extension("old")).unwrap();
     house.signal("USR1");
     house.journal_says("reopened").await;
     house.client().await.connect("second.bad").await;
-    assert!(house.line_of_file("access.log", 0).await.contains("bad_target"));
+    assert!(
+        house
+            .line_of_file("access.log", 0)
+            .await
+            .contains("bad_target")
+    );
     house.close().await;
 }
 
 #[tokio::test]
 async fn a_full_disk_costs_lines_not_tunnels() {
     let target = upstream::echo().await;
-    let house = House::new().set("log", "access = \"/dev/full\"").open().await;
+    let house = House::new()
+        .set("log", "access = \"/dev/full\"")
+        .open()
+        .await;
     for _ in 0..3 {
         let mut client = house.client().await;
         client.tunnel(target).await;
         client.send("works").await;
         assert_eq!(client.read(5).await, b"works");
     }
-    house.metric_becomes("tidegate_access_log_dropped_total", 3.0).await;
+    house
+        .metric_becomes("tidegate_access_log_dropped_total", 3.0)
+        .await;
     house.journal_says("log lines are being dropped").await;
     house.close().await;
 }

@@ -33,7 +33,10 @@ impl Reply {
     /// Every value of a field, in order.
     pub(crate) fn fields(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+        lines
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
@@ -48,27 +51,50 @@ impl Reply {
 
 impl Client {
     pub(crate) async fn plain(address: SocketAddr) -> Self {
-        let tcp = TcpStream::connect(address).await.expect("the listener accepts");
-        Self { wire: Box::new(tcp), pending: Vec::new() }
+        let tcp = TcpStream::connect(address)
+            .await
+            .expect("the listener accepts");
+        Self {
+            wire: Box::new(tcp),
+            pending: Vec::new(),
+        }
     }
 
     /// From a socket that the test made by itself.
     pub(crate) fn from_tcp(tcp: TcpStream) -> Self {
-        Self { wire: Box::new(tcp), pending: Vec::new() }
+        Self {
+            wire: Box::new(tcp),
+            pending: Vec::new(),
+        }
     }
 
     pub(crate) async fn tls(address: SocketAddr, ca: &str) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let tcp = TcpStream::connect(address).await.expect("the listener accepts");
+        roots
+            .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+            .unwrap();
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(address)
+            .await
+            .expect("the listener accepts");
         let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.expect("TLS with the proxy");
-        Self { wire: Box::new(tls), pending: Vec::new() }
+        let tls = TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await
+            .expect("TLS with the proxy");
+        Self {
+            wire: Box::new(tls),
+            pending: Vec::new(),
+        }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.wire.write_all(bytes.as_ref()).await.expect("the proxy takes bytes");
+        self.wire
+            .write_all(bytes.as_ref())
+            .await
+            .expect("the proxy takes bytes");
         self.wire.flush().await.expect("the proxy takes bytes");
     }
 
@@ -79,13 +105,23 @@ impl Client {
 
     /// `CONNECT target`, and the reply.
     pub(crate) async fn connect(&mut self, target: impl std::fmt::Display) -> Reply {
-        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: house.test\r\n\r\n")).await;
+        self.send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: house.test\r\n\r\n"
+        ))
+        .await;
         self.reply().await
     }
 
     /// `CONNECT target` with one more header line.
-    pub(crate) async fn connect_with(&mut self, target: impl std::fmt::Display, field: &str) -> Reply {
-        self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: house.test\r\n{field}\r\n\r\n")).await;
+    pub(crate) async fn connect_with(
+        &mut self,
+        target: impl std::fmt::Display,
+        field: &str,
+    ) -> Reply {
+        self.send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: house.test\r\n{field}\r\n\r\n"
+        ))
+        .await;
         self.reply().await
     }
 
@@ -96,20 +132,42 @@ impl Client {
     }
 
     pub(crate) async fn reply(&mut self) -> Reply {
-        timeout(PATIENCE, self.read_reply()).await.expect("a reply in time")
+        timeout(PATIENCE, self.read_reply())
+            .await
+            .expect("a reply in time")
     }
 
     async fn read_reply(&mut self) -> Reply {
         let end = loop {
-            if let Some(end) = self.pending.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            if let Some(end) = self
+                .pending
+                .windows(4)
+                .position(|bytes| bytes == b"\r\n\r\n")
+            {
                 break end + 4;
             }
-            assert_ne!(self.more().await, 0, "closed inside a reply head: {:?}", String::from_utf8_lossy(&self.pending));
+            assert_ne!(
+                self.more().await,
+                0,
+                "closed inside a reply head: {:?}",
+                String::from_utf8_lossy(&self.pending)
+            );
         };
-        let head = String::from_utf8(self.pending.drain(..end).collect()).expect("a reply head in ASCII");
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
-        let mut reply = Reply { status, head, body: String::new() };
-        let length: usize = reply.field("content-length").map_or(0, |length| length.parse().expect("a length"));
+        let head =
+            String::from_utf8(self.pending.drain(..end).collect()).expect("a reply head in ASCII");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .expect("a status");
+        let mut reply = Reply {
+            status,
+            head,
+            body: String::new(),
+        };
+        let length: usize = reply
+            .field("content-length")
+            .map_or(0, |length| length.parse().expect("a length"));
         while self.pending.len() < length {
             assert_ne!(self.more().await, 0, "closed inside a reply body");
         }
@@ -119,7 +177,11 @@ impl Client {
 
     async fn more(&mut self) -> usize {
         let mut bytes = [0; 4096];
-        let read = self.wire.read(&mut bytes).await.expect("the connection lives");
+        let read = self
+            .wire
+            .read(&mut bytes)
+            .await
+            .expect("the connection lives");
         self.pending.extend_from_slice(&bytes[..read]);
         read
     }
@@ -128,7 +190,12 @@ impl Client {
     pub(crate) async fn read(&mut self, len: usize) -> Vec<u8> {
         let read = async {
             while self.pending.len() < len {
-                assert_ne!(self.more().await, 0, "closed after {:?}", String::from_utf8_lossy(&self.pending));
+                assert_ne!(
+                    self.more().await,
+                    0,
+                    "closed after {:?}",
+                    String::from_utf8_lossy(&self.pending)
+                );
             }
         };
         timeout(PATIENCE, read).await.expect("bytes arrive");
@@ -138,7 +205,9 @@ impl Client {
     /// Everything until the other side closes; the error if it was a reset.
     pub(crate) async fn read_to_end(&mut self) -> std::io::Result<Vec<u8>> {
         let mut bytes = std::mem::take(&mut self.pending);
-        timeout(PATIENCE, self.wire.read_to_end(&mut bytes)).await.expect("the end comes")?;
+        timeout(PATIENCE, self.wire.read_to_end(&mut bytes))
+            .await
+            .expect("the end comes")?;
         Ok(bytes)
     }
 }
@@ -146,7 +215,11 @@ impl Client {
 /// The lines of a users file for one user, MD5 and SHA-256, as `htdigest` would hash them.
 pub(crate) fn user_lines(user: &str, realm: &str, password: &str) -> String {
     let text = format!("{user}:{realm}:{password}");
-    format!("{user}:{realm}:{}\n{user}:{realm}:{}\n", md5(&text), sha256(&text))
+    format!(
+        "{user}:{realm}:{}\n{user}:{realm}:{}\n",
+        md5(&text),
+        sha256(&text)
+    )
 }
 
 pub(crate) fn md5(text: &str) -> String {

@@ -17,7 +17,11 @@ async fn a_drain_lets_tunnels_live_and_takes_no_new_clients() {
     house.journal_says("draining").await;
     assert_eq!(house.admin("/readyz").await.0, 503);
     assert_eq!(house.admin("/livez").await.0, 200);
-    assert_eq!(idle.read_to_end().await.unwrap(), b"", "a connection between two requests is closed");
+    assert_eq!(
+        idle.read_to_end().await.unwrap(),
+        b"",
+        "a connection between two requests is closed"
+    );
     house.listener_is_closed("plain").await;
 
     client.send("still here").await;
@@ -31,13 +35,19 @@ async fn a_drain_lets_tunnels_live_and_takes_no_new_clients() {
 #[tokio::test]
 async fn tunnels_end_when_their_grace_is_over() {
     let target = upstream::echo().await;
-    let mut house = House::new().set("drain", "tunnel_grace = \"300ms\"").open().await;
+    let mut house = House::new()
+        .set("drain", "tunnel_grace = \"300ms\"")
+        .open()
+        .await;
     let mut client = house.client().await;
     client.tunnel(target).await;
     house.signal("TERM");
     assert_eq!(client.read_to_end().await.unwrap(), b"");
     let line = house.line().await;
-    assert_eq!((&line["reason"], &line["closed_by"]), (&"draining".into(), &"proxy".into()));
+    assert_eq!(
+        (&line["reason"], &line["closed_by"]),
+        (&"draining".into(), &"proxy".into())
+    );
     assert_eq!(house.ended().await.code(), Some(0));
 }
 
@@ -63,13 +73,25 @@ async fn a_second_signal_ends_at_once_and_every_tunnel_has_its_line() {
 #[tokio::test]
 async fn a_request_under_way_finishes() {
     let dead = upstream::hanging("127.0.0.50:0".parse().unwrap());
-    let mut house = House::new().destination("name = \"lab\"\nhosts = [\"127.0.0.50\"]\nports = [\"1-65535\"]").set("connect", "budget = \"1s\"").open().await;
+    let mut house = House::new()
+        .destination("name = \"lab\"\nhosts = [\"127.0.0.50\"]\nports = [\"1-65535\"]")
+        .set("connect", "budget = \"1s\"")
+        .open()
+        .await;
     let mut client = house.client().await;
-    client.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", dead.address)).await;
+    client
+        .send(format!(
+            "CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n",
+            dead.address
+        ))
+        .await;
     house.metric_becomes("tidegate_connections", 1.0).await;
     house.signal("TERM");
     let reply = client.reply().await;
-    assert_eq!((reply.status, reply.field("connection")), (504, Some("close")));
+    assert_eq!(
+        (reply.status, reply.field("connection")),
+        (504, Some("close"))
+    );
     assert_eq!(house.ended().await.code(), Some(0));
 }
 
@@ -82,9 +104,21 @@ async fn who_was_asked_for_credentials_may_still_answer() {
     house.signal("TERM");
     house.journal_says("draining").await;
     let mut digest = http_auth::PasswordClient::try_from(challenge.as_str()).unwrap();
-    let params = http_auth::PasswordParams { username: "ann", password: "secret", uri: &target, method: "CONNECT", body: None };
+    let params = http_auth::PasswordParams {
+        username: "ann",
+        password: "secret",
+        uri: &target,
+        method: "CONNECT",
+        body: None,
+    };
     let credentials = digest.respond(&params).unwrap();
-    assert_eq!(client.connect_with(&target, &format!("Proxy-Authorization: {credentials}")).await.status, 200);
+    assert_eq!(
+        client
+            .connect_with(&target, &format!("Proxy-Authorization: {credentials}"))
+            .await
+            .status,
+        200
+    );
     drop(client);
     assert_eq!(house.ended().await.code(), Some(0));
 }

@@ -70,7 +70,10 @@ impl House {
     }
 
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
-        *self.listeners.get(listener).unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.listeners))
+        *self
+            .listeners
+            .get(listener)
+            .unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.listeners))
     }
 
     pub(crate) fn admin_address(&self) -> SocketAddr {
@@ -129,36 +132,61 @@ impl House {
     /// CPU time that the process has used, in ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("runs");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
         // Behind the name: utime and stime are the 12th and 13th.
-        fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+        fields[11..13]
+            .iter()
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let done = std::process::Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().expect("kill runs");
+        let done = std::process::Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .expect("kill runs");
         assert!(done.success());
     }
 
     /// One page of the admin endpoint: status and body.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let ask = async {
-            let mut tcp = TcpStream::connect(self.admin).await.expect("the admin endpoint listens");
-            tcp.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+            let mut tcp = TcpStream::connect(self.admin)
+                .await
+                .expect("the admin endpoint listens");
+            tcp.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
             let mut reply = String::new();
             tcp.read_to_string(&mut reply).await.unwrap();
             reply
         };
-        let reply = timeout(PATIENCE, ask).await.expect("the admin endpoint answers");
+        let reply = timeout(PATIENCE, ask)
+            .await
+            .expect("the admin endpoint answers");
         let (head, body) = reply.split_once("\r\n\r\n").expect("a whole reply");
-        let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a status");
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|word| word.parse().ok())
+            .expect("a status");
         (status, body.to_owned())
     }
 
     /// A sample of `/metrics` by its exact series, or 0 where it does not stand there.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.admin("/metrics").await;
-        let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-        line.and_then(|line| line.rsplit(' ').next()).map_or(0.0, |value| value.parse().expect("a number"))
+        let line = text.lines().find(|line| {
+            line.strip_prefix(series)
+                .is_some_and(|rest| rest.starts_with(' '))
+        });
+        line.and_then(|line| line.rsplit(' ').next())
+            .map_or(0.0, |value| value.parse().expect("a number"))
     }
 
     /// Waits until a series has a value.
@@ -191,7 +219,9 @@ impl House {
     /// Waits until nobody accepts at a listener any more.
     pub(crate) async fn listener_is_closed(&self, listener: &str) {
         let closed = async { while TcpStream::connect(self.address(listener)).await.is_ok() {} };
-        timeout(PATIENCE, closed).await.expect("the listener closes");
+        timeout(PATIENCE, closed)
+            .await
+            .expect("the listener closes");
     }
 
     /// Ends a house whose tunnels are still open: the second signal cuts them.
@@ -205,25 +235,43 @@ impl House {
     pub(crate) async fn close(mut self) {
         self.signal("TERM");
         let status = self.ended().await;
-        assert_eq!(status.code(), Some(0), "journal:\n{}", self.journal.all().join("\n"));
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "journal:\n{}",
+            self.journal.all().join("\n")
+        );
         for line in self.journal.all() {
-            assert!(!line.contains("panicked") && !line.contains("ERROR"), "{line}");
+            assert!(
+                !line.contains("panicked") && !line.contains("ERROR"),
+                "{line}"
+            );
         }
         for line in self.access.all() {
-            assert!(!line.contains("\"reason\":\"dropped\"") && !line.contains("\"reason\":\"internal\""), "{line}");
+            assert!(
+                !line.contains("\"reason\":\"dropped\"")
+                    && !line.contains("\"reason\":\"internal\""),
+                "{line}"
+            );
         }
     }
 
     /// Waits until the process has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the proxy ends").expect("can be waited for")
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the proxy ends")
+            .expect("can be waited for")
     }
 }
 
 impl Plan {
     /// Other words in a section's lines.
     pub(crate) fn replace(mut self, section: &'static str, from: &str, to: &str) -> Self {
-        let lines = self.sections.get_mut(section).expect("a section that was set");
+        let lines = self
+            .sections
+            .get_mut(section)
+            .expect("a section that was set");
         assert!(lines.contains(from), "{lines}");
         *lines = lines.replace(from, to);
         self
@@ -282,7 +330,8 @@ impl Plan {
 
     /// A name that the DNS server knows.
     pub(crate) fn name(mut self, name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        self.names.push((name.into(), addresses.into_iter().collect()));
+        self.names
+            .push((name.into(), addresses.into_iter().collect()));
         self
     }
 
@@ -318,8 +367,13 @@ impl Plan {
         }
         text.push_str(&self.extra);
         let mut sections = self.sections.clone();
-        sections.entry("admin").or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
-        sections.entry("dns").or_default().push_str(&format!("servers = [\"{names}\"]\n"));
+        sections
+            .entry("admin")
+            .or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
+        sections
+            .entry("dns")
+            .or_default()
+            .push_str(&format!("servers = [\"{names}\"]\n"));
         for (name, text) in &self.files {
             folder.file(name, text);
         }
@@ -348,7 +402,10 @@ impl Plan {
         let mut command = match (self.limit_descriptors, &self.namespace) {
             (Some(count), _) => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+                shell
+                    .arg("-c")
+                    .arg(format!("ulimit -n {count}; exec \"$0\" \"$@\""))
+                    .arg(program);
                 shell
             }
             (None, Some(namespace)) => {
@@ -358,11 +415,27 @@ impl Plan {
             }
             (None, None) => Command::new(program),
         };
-        command.arg("run").arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         let mut child = command.spawn().expect("the proxy starts");
         let access = Lines::of(child.stdout.take().expect("piped"));
         let journal = Lines::of(child.stderr.take().expect("piped"));
-        let mut house = House { names, folder, child, access, journal, listeners: BTreeMap::new(), admin: ([127, 0, 0, 1], 0).into(), ca };
+        let mut house = House {
+            names,
+            folder,
+            child,
+            access,
+            journal,
+            listeners: BTreeMap::new(),
+            admin: ([127, 0, 0, 1], 0).into(),
+            ca,
+        };
         house.learn_addresses().await;
         house
     }
@@ -376,8 +449,14 @@ impl House {
             status = self.child.wait() => panic!("the proxy ended with {status:?}:\n{}", self.journal.all().join("\n")),
         }
         for line in self.journal.all() {
-            let field = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)).map(|value| value.trim_matches('"').to_owned());
-            let Some(address) = field("address=").and_then(|address| address.parse().ok()) else { continue };
+            let field = |name: &str| {
+                line.split(' ')
+                    .find_map(|word| word.strip_prefix(name))
+                    .map(|value| value.trim_matches('"').to_owned())
+            };
+            let Some(address) = field("address=").and_then(|address| address.parse().ok()) else {
+                continue;
+            };
             match field("listener=") {
                 Some(listener) => drop(self.listeners.insert(listener, address)),
                 None => self.admin = address,
@@ -391,12 +470,17 @@ fn certificate() -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(rcgen::DnType::CommonName, "House CA");
+    authority
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "House CA");
     let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-    let certificate = rcgen::CertificateParams::new(names.to_vec()).unwrap().signed_by(&key, &issuer).unwrap();
+    let certificate = rcgen::CertificateParams::new(names.to_vec())
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     (authority_pem, certificate.pem(), key.serialize_pem())
 }
 
@@ -423,11 +507,18 @@ impl Lines {
     }
 
     async fn find(&self, is_it: impl Fn(&str) -> bool) -> String {
-        self.wait(|lines| lines.iter().find(|line| is_it(line)).cloned()).await
+        self.wait(|lines| lines.iter().find(|line| is_it(line)).cloned())
+            .await
     }
 
     async fn take(&self, is_it: impl Fn(&str) -> bool) -> String {
-        self.wait(|lines| lines.iter().position(|line| is_it(line)).map(|place| lines.remove(place))).await
+        self.wait(|lines| {
+            lines
+                .iter()
+                .position(|line| is_it(line))
+                .map(|place| lines.remove(place))
+        })
+        .await
     }
 
     async fn wait<T>(&self, look: impl Fn(&mut Vec<String>) -> Option<T>) -> T {
@@ -454,7 +545,11 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tidegate-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "tidegate-it-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a folder for this test");
         Self(folder)

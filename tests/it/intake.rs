@@ -16,7 +16,10 @@ async fn a_full_house_answers_503_with_retry_after() {
     second.tunnel(target).await;
     let reply = house.client().await.connect(target).await;
     assert_eq!((reply.status, reply.reason()), (503, "connections_full"));
-    assert_eq!((reply.field("retry-after"), reply.field("connection")), (Some("1"), Some("close")));
+    assert_eq!(
+        (reply.field("retry-after"), reply.field("connection")),
+        (Some("1"), Some("close"))
+    );
     drop(first);
     house.line_with_reason("finished").await;
     house.metric_becomes("tidegate_connections", 1.0).await;
@@ -28,7 +31,11 @@ async fn a_full_house_answers_503_with_retry_after() {
 #[tokio::test]
 async fn the_cap_on_tunnels_is_over_all_cores_and_frees_itself() {
     let target = upstream::echo().await;
-    let house = House::new().set("intake", "tunnels = 3").set("runtime", "workers = 2").open().await;
+    let house = House::new()
+        .set("intake", "tunnels = 3")
+        .set("runtime", "workers = 2")
+        .open()
+        .await;
     let mut open = Vec::new();
     for _ in 0..3 {
         let mut client = house.client().await;
@@ -37,7 +44,10 @@ async fn the_cap_on_tunnels_is_over_all_cores_and_frees_itself() {
     }
     let mut late = house.client().await;
     let reply = late.connect(target).await;
-    assert_eq!((reply.status, reply.reason(), reply.field("retry-after")), (503, "tunnels_full", Some("1")));
+    assert_eq!(
+        (reply.status, reply.reason(), reply.field("retry-after")),
+        (503, "tunnels_full", Some("1"))
+    );
     open.pop();
     house.line_with_reason("finished").await;
     late.tunnel(target).await;
@@ -55,10 +65,17 @@ async fn a_client_that_leaves_while_it_waits_frees_its_place() {
         .set("intake", "tunnels = 1")
         .open()
         .await;
-    let tcp = tokio::net::TcpStream::connect(house.address("plain")).await.unwrap();
+    let tcp = tokio::net::TcpStream::connect(house.address("plain"))
+        .await
+        .unwrap();
     tcp.set_zero_linger().unwrap();
     let mut leaving = crate::client::Client::from_tcp(tcp);
-    leaving.send(format!("CONNECT dead.test:{0} HTTP/1.1\r\nHost: dead.test:{0}\r\n\r\n", dead.address.port())).await;
+    leaving
+        .send(format!(
+            "CONNECT dead.test:{0} HTTP/1.1\r\nHost: dead.test:{0}\r\n\r\n",
+            dead.address.port()
+        ))
+        .await;
     // Once its name is asked for, it has the only place, and waits for a target that never answers.
     while house.names.queries("dead.test", Kind::A) == 0 {
         tokio::task::yield_now().await;
@@ -70,7 +87,10 @@ async fn a_client_that_leaves_while_it_waits_frees_its_place() {
     let line = house.line_with_reason("client_gone").await;
     assert_eq!(line["closed_by"], "client");
     waiting.tunnel(target).await;
-    assert!(begun.elapsed().as_secs() < 10, "long before the budget ended");
+    assert!(
+        begun.elapsed().as_secs() < 10,
+        "long before the budget ended"
+    );
     drop(waiting);
     house.close().await;
 }
@@ -80,7 +100,11 @@ async fn a_client_that_only_closed_its_sending_side_is_served() {
     let (listener, target) = upstream::listener().await;
     let house = House::new().open().await;
     let mut client = house.client().await;
-    client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nall of it")).await;
+    client
+        .send(format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nall of it"
+        ))
+        .await;
     client.finish().await;
     let (mut server, _) = listener.accept().await.unwrap();
     assert_eq!(client.reply().await.status, 200);
@@ -91,7 +115,11 @@ async fn a_client_that_only_closed_its_sending_side_is_served() {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_is_408_and_silence_is_closed_without_a_word() {
-    let house = House::new().set("intake", "head_timeout = \"300ms\"").tls().open().await;
+    let house = House::new()
+        .set("intake", "head_timeout = \"300ms\"")
+        .tls()
+        .open()
+        .await;
     let mut silent = house.client().await;
     let mut slow = house.client().await;
     slow.send("CONNECT push.test:443 HTT").await;
@@ -103,13 +131,20 @@ async fn a_head_that_does_not_come_is_408_and_silence_is_closed_without_a_word()
     client.send("C").await;
     assert_eq!(client.reply().await.status, 408);
     house.line().await;
-    assert_eq!(house.lines_left(), Vec::<String>::new(), "silence leaves no line");
+    assert_eq!(
+        house.lines_left(),
+        Vec::<String>::new(),
+        "silence leaves no line"
+    );
     house.close().await;
 }
 
 #[tokio::test]
 async fn the_head_deadline_is_not_the_idle_limit_between_requests() {
-    let house = House::new().set("intake", "head_timeout = \"200ms\"").open().await;
+    let house = House::new()
+        .set("intake", "head_timeout = \"200ms\"")
+        .open()
+        .await;
     let mut client = house.client().await;
     assert_eq!(client.connect("unlisted.example:443").await.status, 403);
     // Longer than the head's deadline: a pooled client may be silent between two requests.
@@ -117,16 +152,27 @@ async fn the_head_deadline_is_not_the_idle_limit_between_requests() {
     assert_eq!(client.connect("unlisted.example:443").await.status, 403);
     house.close().await;
 
-    let house = House::new().set("intake", "client_idle_timeout = \"1s\"").open().await;
+    let house = House::new()
+        .set("intake", "client_idle_timeout = \"1s\"")
+        .open()
+        .await;
     let mut client = house.client().await;
     assert_eq!(client.connect("unlisted.example:443").await.status, 403);
-    assert_eq!(client.read_to_end().await.unwrap(), b"", "closed after its idle limit");
+    assert_eq!(
+        client.read_to_end().await.unwrap(),
+        b"",
+        "closed after its idle limit"
+    );
     house.close().await;
 }
 
 #[tokio::test]
 async fn a_handshake_that_stands_still_or_fails_is_ended() {
-    let house = House::new().set("intake", "handshake_timeout = \"300ms\"").tls().open().await;
+    let house = House::new()
+        .set("intake", "handshake_timeout = \"300ms\"")
+        .tls()
+        .open()
+        .await;
     let mut client = house.client_of("tls").await;
     client.send(b"\x16\x03\x01\x00\x05hel").await;
     let _ = client.read_to_end().await;
@@ -144,14 +190,20 @@ async fn speaking_plain_to_a_tls_listener_is_explained() {
     let mut client = house.client_of("tls").await;
     let reply = client.connect("push.test:443").await;
     assert_eq!(reply.status, 400);
-    assert!(reply.field("proxy-status").unwrap().contains("https"), "{reply:?}");
+    assert!(
+        reply.field("proxy-status").unwrap().contains("https"),
+        "{reply:?}"
+    );
     house.close().await;
 }
 
 #[tokio::test]
 async fn idle_tunnels_end_and_busy_ones_do_not() {
     let target = upstream::echo().await;
-    let house = House::new().set("tunnel", "idle_timeout = \"1s\"").open().await;
+    let house = House::new()
+        .set("tunnel", "idle_timeout = \"1s\"")
+        .open()
+        .await;
     let (mut idle, mut busy) = (house.client().await, house.client().await);
     idle.tunnel(target).await;
     busy.tunnel(target).await;
@@ -168,7 +220,10 @@ async fn idle_tunnels_end_and_busy_ones_do_not() {
         rest = ended => assert_eq!(rest, b""),
     }
     let line = house.line().await;
-    assert_eq!((&line["reason"], &line["closed_by"]), (&"idle".into(), &"proxy".into()));
+    assert_eq!(
+        (&line["reason"], &line["closed_by"]),
+        (&"idle".into(), &"proxy".into())
+    );
     assert!(line["idle_max_ms"].as_f64().unwrap() >= 1000.0, "{line}");
     busy.send("y").await;
     assert_eq!(busy.read(1).await, b"y");
@@ -179,7 +234,12 @@ async fn idle_tunnels_end_and_busy_ones_do_not() {
 async fn running_out_of_descriptors_neither_spins_nor_exits() {
     let target = upstream::echo().await;
     // More connections are wished for than the descriptors allow.
-    let house = House::new().descriptors(80).set("intake", "connections = 1000\ntunnels = 1000").set("runtime", "workers = 1").open().await;
+    let house = House::new()
+        .descriptors(80)
+        .set("intake", "connections = 1000\ntunnels = 1000")
+        .set("runtime", "workers = 1")
+        .open()
+        .await;
     house.journal_says("descriptor limit is too low").await;
     let mut open = Vec::new();
     for _ in 0..100 {
@@ -207,11 +267,17 @@ async fn dual_stack_serves_both_families_and_ipv6_alone_does_not() {
         .await;
     let port = house.address("both").port();
     for ip in ["127.0.0.1", "::1"] {
-        let mut client = crate::client::Client::plain(std::net::SocketAddr::new(ip.parse().unwrap(), port)).await;
+        let mut client =
+            crate::client::Client::plain(std::net::SocketAddr::new(ip.parse().unwrap(), port))
+                .await;
         client.tunnel(target).await;
     }
     house.client_of("six").await.tunnel(target).await;
     let six = house.address("six").port();
-    assert!(tokio::net::TcpStream::connect(("127.0.0.1", six)).await.is_err());
+    assert!(
+        tokio::net::TcpStream::connect(("127.0.0.1", six))
+            .await
+            .is_err()
+    );
     house.close().await;
 }

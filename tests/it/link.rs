@@ -22,17 +22,25 @@ struct Link {
 
 fn ip(arguments: &str) -> bool {
     let arguments = arguments.split(' ');
-    Command::new("ip").args(arguments).output().is_ok_and(|output| output.status.success())
+    Command::new("ip")
+        .args(arguments)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 impl Link {
     fn new() -> Option<Self> {
         let id = std::process::id();
-        let link = Self { near: format!("tgn{id}"), far: format!("tgf{id}") };
+        let link = Self {
+            near: format!("tgn{id}"),
+            far: format!("tgf{id}"),
+        };
         let Self { near, far } = &link;
         let made = ip(&format!("netns add {near}"))
             && ip(&format!("netns add {far}"))
-            && ip(&format!("link add tg0 netns {near} type veth peer name tg1 netns {far}"))
+            && ip(&format!(
+                "link add tg0 netns {near} type veth peer name tg1 netns {far}"
+            ))
             && ip(&format!("-n {near} address add 192.0.2.1/24 dev tg0"))
             && ip(&format!("-n {far} address add 192.0.2.2/24 dev tg1"))
             && ip(&format!("-n {near} link set lo up"))
@@ -43,7 +51,10 @@ impl Link {
 
     /// The far end of the cable.
     fn set(&self, state: &str) {
-        assert!(ip(&format!("-n {} link set tg1 {state}", self.far)), "link {state}");
+        assert!(
+            ip(&format!("-n {} link set tg1 {state}", self.far)),
+            "link {state}"
+        );
     }
 
     /// Runs something in the far namespace: a socket belongs to the one it was made in.
@@ -52,7 +63,8 @@ impl Link {
         std::thread::scope(|scope| {
             let made = scope.spawn(|| {
                 use std::os::fd::AsFd;
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may");
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may");
                 make()
             });
             made.join().expect("made")
@@ -62,7 +74,9 @@ impl Link {
     fn house(&self, keepalive: &str) -> Plan {
         House::new()
             .in_namespace(&self.near)
-            .plain_listener("name = \"plain\"\naddress = \"192.0.2.1:0\"\nallow_from = [\"192.0.2.0/24\"]")
+            .plain_listener(
+                "name = \"plain\"\naddress = \"192.0.2.1:0\"\nallow_from = [\"192.0.2.0/24\"]",
+            )
             .destination("name = \"far\"\nhosts = [\"192.0.2.2\"]\nports = [\"1-65535\"]")
             .set("tunnel", keepalive)
     }
@@ -87,9 +101,15 @@ async fn lost_keepalives_and_30_s_without_link_end_no_idle_tunnel() {
     let target = listener.local_addr().unwrap();
 
     // Within the 30 s two probes in a row are lost on each leg, as many as with the defaults (60 s, 15 s, 4).
-    let house = link.house("keepalive = { idle = \"10s\", interval = \"15s\", probes = 4 }").open().await;
+    let house = link
+        .house("keepalive = { idle = \"10s\", interval = \"15s\", probes = 4 }")
+        .open()
+        .await;
     // To know that probes are lost at all: a house that gives up after the first.
-    let hasty = link.house("keepalive = { idle = \"10s\", interval = \"15s\", probes = 1 }").open().await;
+    let hasty = link
+        .house("keepalive = { idle = \"10s\", interval = \"15s\", probes = 1 }")
+        .open()
+        .await;
 
     let mut tunnels = Vec::new();
     for house in [&house, &hasty] {
@@ -106,7 +126,10 @@ async fn lost_keepalives_and_30_s_without_link_end_no_idle_tunnel() {
     sleep(Duration::from_secs(30)).await;
     link.set("up");
     let line = hasty.line().await;
-    assert!(["client_gone", "upstream_timeout"].contains(&line["reason"].as_str().unwrap()), "{line}");
+    assert!(
+        ["client_gone", "upstream_timeout"].contains(&line["reason"].as_str().unwrap()),
+        "{line}"
+    );
     // The next probes of the patient house are due, and answered.
     sleep(Duration::from_secs(12)).await;
     let (mut client, mut server) = tunnels.swap_remove(0);

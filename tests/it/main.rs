@@ -1,4 +1,10 @@
 //! Stories about the whole house: a real proxy process, real sockets, real DNS, real TLS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and plays every part of the world"
+)]
 
 mod client;
 mod house;

@@ -9,9 +9,21 @@ async fn check(house: &House, target: &str, status: u16, reason: &str) {
     let reply = client.connect(target).await;
     assert_eq!((reply.status, reply.reason()), (status, reason), "{target}");
     let line = house.line().await;
-    assert_eq!((&line["reason"], &line["status"]), (&reason.into(), &status.into()), "{target}");
-    assert!(reply.body.contains(line["id"].as_str().unwrap()), "{target}: the body names the line: {reply:?} {line}");
-    assert!(reply.field("proxy-status").is_some_and(|value| value.starts_with("tidegate; error=")), "{reply:?}");
+    assert_eq!(
+        (&line["reason"], &line["status"]),
+        (&reason.into(), &status.into()),
+        "{target}"
+    );
+    assert!(
+        reply.body.contains(line["id"].as_str().unwrap()),
+        "{target}: the body names the line: {reply:?} {line}"
+    );
+    assert!(
+        reply
+            .field("proxy-status")
+            .is_some_and(|value| value.starts_with("tidegate; error=")),
+        "{reply:?}"
+    );
 }
 
 const SHOP: &str = "name = \"shop\"\nhosts = [\"push.test\", \"*.cloud.test\", \"127.0.0.7\"]\nports = [443, \"8000-8099\"]\nnetworks = [\"127.0.0.0/8\"]";
@@ -28,7 +40,13 @@ async fn only_listed_names_and_ports_are_reached() {
     check(&house, "push.test:80", 403, "port_denied").await;
     check(&house, "push.test:8100", 403, "port_denied").await;
     // Allowed by the rules, and unknown to DNS: the policy let them pass.
-    for listed in ["push.test:443", "PUSH.test:8099", "push.test.:443", "a.cloud.test:8000", "a.b.cloud.test:443"] {
+    for listed in [
+        "push.test:443",
+        "PUSH.test:8099",
+        "push.test.:443",
+        "a.cloud.test:8000",
+        "a.b.cloud.test:443",
+    ] {
         check(&house, listed, 502, "name_not_found").await;
     }
     house.metric_becomes("tidegate_exchanges_total{listener=\"plain\",destination=\"shop\",kind=\"tunnel\",reason=\"port_denied\"}", 2.0).await;
@@ -75,23 +93,52 @@ async fn a_name_that_resolves_to_a_special_address_is_refused_unless_listed() {
         .destination(trap)
         .name("loopback.test", [upstream::LOCALHOST])
         .name("metadata.test", ["169.254.169.254".parse().unwrap()])
-        .name("private.test", ["10.0.0.1".parse().unwrap(), "192.168.1.1".parse().unwrap()])
+        .name(
+            "private.test",
+            ["10.0.0.1".parse().unwrap(), "192.168.1.1".parse().unwrap()],
+        )
         .name("mapped.test", ["::ffff:127.0.0.1".parse().unwrap()])
         .name("nat64.test", ["64:ff9b::7f00:1".parse().unwrap()])
         .open()
         .await;
-    for name in ["loopback.test", "metadata.test", "private.test", "mapped.test", "nat64.test"] {
-        check(&house, &format!("{name}:{}", target.port()), 403, "address_denied").await;
+    for name in [
+        "loopback.test",
+        "metadata.test",
+        "private.test",
+        "mapped.test",
+        "nat64.test",
+    ] {
+        check(
+            &house,
+            &format!("{name}:{}", target.port()),
+            403,
+            "address_denied",
+        )
+        .await;
     }
     house.close().await;
 }
 
 #[tokio::test]
 async fn the_proxy_never_dials_itself() {
-    let house = House::new().name("me.test", [upstream::LOCALHOST]).tls().open().await;
-    for own in [house.address("plain"), house.address("tls"), house.admin_address()] {
+    let house = House::new()
+        .name("me.test", [upstream::LOCALHOST])
+        .tls()
+        .open()
+        .await;
+    for own in [
+        house.address("plain"),
+        house.address("tls"),
+        house.admin_address(),
+    ] {
         check(&house, &own.to_string(), 508, "self_target").await;
-        check(&house, &format!("me.test:{}", own.port()), 508, "self_target").await;
+        check(
+            &house,
+            &format!("me.test:{}", own.port()),
+            508,
+            "self_target",
+        )
+        .await;
     }
     house.close().await;
 }
@@ -100,7 +147,12 @@ async fn the_proxy_never_dials_itself() {
 async fn a_wildcard_listener_is_ourselves_on_every_address() {
     let everywhere = "name = \"plain\"\naddress = \"0.0.0.0:0\"\nallow_from = [\"127.0.0.0/8\"]";
     let lab = "name = \"lab\"\nhosts = [\"127.0.0.1\", \"127.0.0.2\", \"0.0.0.0\", \"me.test\"]\nports = [\"1-65535\"]\nnetworks = [\"127.0.0.0/8\", \"0.0.0.0/8\"]";
-    let house = House::new().plain_listener(everywhere).destination(lab).name("me.test", ["127.0.0.9".parse().unwrap()]).open().await;
+    let house = House::new()
+        .plain_listener(everywhere)
+        .destination(lab)
+        .name("me.test", ["127.0.0.9".parse().unwrap()])
+        .open()
+        .await;
     let port = house.address("plain").port();
     for host in ["127.0.0.1", "127.0.0.2", "0.0.0.0", "me.test"] {
         check(&house, &format!("{host}:{port}"), 508, "self_target").await;
@@ -119,16 +171,31 @@ async fn a_client_reaches_only_its_own_destinations() {
         .name("b.test", [upstream::LOCALHOST])
         .open()
         .await;
-    house.client().await.tunnel(format!("a.test:{}", target.port())).await;
+    house
+        .client()
+        .await
+        .tunnel(format!("a.test:{}", target.port()))
+        .await;
     let line = house.line().await;
     assert_eq!(line["client_name"], "only-a");
-    check(&house, &format!("b.test:{}", target.port()), 403, "client_denied").await;
+    check(
+        &house,
+        &format!("b.test:{}", target.port()),
+        403,
+        "client_denied",
+    )
+    .await;
     house.close().await;
 }
 
 #[tokio::test]
 async fn a_listener_answers_only_whom_it_is_for() {
-    let house = House::new().plain_listener("name = \"plain\"\naddress = \"127.0.0.1:0\"\nallow_from = [\"10.0.0.0/8\"]").open().await;
+    let house = House::new()
+        .plain_listener(
+            "name = \"plain\"\naddress = \"127.0.0.1:0\"\nallow_from = [\"10.0.0.0/8\"]",
+        )
+        .open()
+        .await;
     check(&house, "push.test:443", 403, "client_denied").await;
     house.close().await;
 }

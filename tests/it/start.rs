@@ -6,11 +6,17 @@ use std::process::{Command, Output, Stdio};
 use crate::house::{Folder, House};
 
 fn tidegate(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).current_dir(folder).stdin(Stdio::null()).output().expect("runs")
+    Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .expect("runs")
 }
 
 fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
+    String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat())
+        .into_owned()
 }
 
 #[tokio::test]
@@ -21,19 +27,35 @@ async fn a_second_copy_on_the_same_port_is_told_so() {
     let second = tidegate(&["--config", "second.toml"], folder.path());
     assert_eq!(second.status.code(), Some(1), "{}", said(&second));
     let said = said(&second);
-    assert!(said.contains(&house.address("plain").to_string()) && said.contains("second tidegate") && said.contains("plain"), "{said}");
+    assert!(
+        said.contains(&house.address("plain").to_string())
+            && said.contains("second tidegate")
+            && said.contains("plain"),
+        "{said}"
+    );
     house.close().await;
 }
 
 #[test]
 fn a_bad_configuration_is_78_with_every_complaint() {
     let folder = Folder::new();
-    folder.file("bad.toml", "[tunnel]\nidle_timeout = \"5m\"\nkeepalife = 3\n\n[log]\nlevel = \"loud\"\n");
+    folder.file(
+        "bad.toml",
+        "[tunnel]\nidle_timeout = \"5m\"\nkeepalife = 3\n\n[log]\nlevel = \"loud\"\n",
+    );
     for arguments in [&["run", "--config", "bad.toml"][..], &["check", "bad.toml"]] {
         let output = tidegate(arguments, folder.path());
         assert_eq!(output.status.code(), Some(78), "{}", said(&output));
         let said = said(&output);
-        for words in ["bad.toml:2: ", "30", "bad.toml:3: ", "keepalife", "keepalive", "bad.toml:6: ", "loud"] {
+        for words in [
+            "bad.toml:2: ",
+            "30",
+            "bad.toml:3: ",
+            "keepalife",
+            "keepalive",
+            "bad.toml:6: ",
+            "loud",
+        ] {
             assert!(said.contains(words), "{words:?} is missing in:\n{said}");
         }
     }
@@ -49,21 +71,37 @@ fn an_open_proxy_and_an_unreadable_key_are_refused() {
     let output = tidegate(&["check", "open.toml"], folder.path());
     assert_eq!(output.status.code(), Some(78));
     let said = said(&output);
-    assert!(said.contains("allow_from") && said.contains("no.pem") && said.contains("no.key"), "{said}");
+    assert!(
+        said.contains("allow_from") && said.contains("no.pem") && said.contains("no.key"),
+        "{said}"
+    );
 }
 
 #[test]
 fn the_sample_configuration_is_good() {
-    let output = tidegate(&["check", concat!(env!("CARGO_MANIFEST_DIR"), "/config/tidegate.toml")], Path::new("/"));
+    let output = tidegate(
+        &[
+            "check",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/tidegate.toml"),
+        ],
+        Path::new("/"),
+    );
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
 #[test]
 fn wrong_usage_is_2() {
     for arguments in [&["run", "--confg", "x"][..], &["check"], &["dance"]] {
-        assert_eq!(tidegate(arguments, Path::new("/")).status.code(), Some(2), "{arguments:?}");
+        assert_eq!(
+            tidegate(arguments, Path::new("/")).status.code(),
+            Some(2),
+            "{arguments:?}"
+        );
     }
-    assert_eq!(tidegate(&["--version"], Path::new("/")).status.code(), Some(0));
+    assert_eq!(
+        tidegate(&["--version"], Path::new("/")).status.code(),
+        Some(0)
+    );
 }
 
 #[tokio::test]
@@ -79,7 +117,12 @@ async fn a_password_set_with_passwd_opens_the_door() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(format!("{password}\n").as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     };
@@ -88,11 +131,24 @@ async fn a_password_set_with_passwd_opens_the_door() {
     let text = || std::fs::read_to_string(folder.path().join("users.htdigest")).unwrap();
     assert_eq!(text().lines().count(), 4, "{}", text());
     for password in ["first", "second"] {
-        for hash in [crate::client::md5(&format!("ann:tidegate:{password}")), crate::client::sha256(&format!("ann:tidegate:{password}"))] {
+        for hash in [
+            crate::client::md5(&format!("ann:tidegate:{password}")),
+            crate::client::sha256(&format!("ann:tidegate:{password}")),
+        ] {
             assert!(text().contains(&hash), "{}", text());
         }
     }
-    let retire = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(["passwd", "users.htdigest", "ann", "--retire"]).current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
+    let retire = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["passwd", "users.htdigest", "ann", "--retire"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     assert_eq!(retire.status.code(), Some(0), "{}", said(&retire));
-    assert!(text().contains(&crate::client::md5("ann:tidegate:second")) && !text().contains(&crate::client::md5("ann:tidegate:first")), "{}", text());
+    assert!(
+        text().contains(&crate::client::md5("ann:tidegate:second"))
+            && !text().contains(&crate::client::md5("ann:tidegate:first")),
+        "{}",
+        text()
+    );
 }

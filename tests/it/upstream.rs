@@ -13,7 +13,9 @@ pub(crate) async fn listener() -> (TcpListener, SocketAddr) {
 }
 
 pub(crate) async fn listener_on(ip: IpAddr) -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((ip, 0)).await.expect("a loopback address");
+    let listener = TcpListener::bind((ip, 0))
+        .await
+        .expect("a loopback address");
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
@@ -69,12 +71,19 @@ pub(crate) fn hanging(address: SocketAddr) -> Hanging {
             socket
         })
         .collect();
-    Hanging { _listener: listener, _queued: queued, address }
+    Hanging {
+        _listener: listener,
+        _queued: queued,
+        address,
+    }
 }
 
 /// Reads exactly so many bytes.
 pub(crate) async fn read(tcp: &mut TcpStream, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    tokio::time::timeout(crate::house::PATIENCE, tcp.read_exact(&mut bytes)).await.expect("bytes arrive").expect("the connection lives");
+    tokio::time::timeout(crate::house::PATIENCE, tcp.read_exact(&mut bytes))
+        .await
+        .expect("bytes arrive")
+        .expect("the connection lives");
     bytes
 }

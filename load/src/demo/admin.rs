@@ -90,7 +90,7 @@ async fn page(admin: SocketAddr, path: &str) -> io::Result<(StatusCode, String)>
             .header(header::CONNECTION, "close")
             .body(Empty::<Bytes>::new())
             .map_err(io::Error::other)?;
-        let exchange = async {
+        let exchange = async move {
             let reply = sender
                 .send_request(request)
                 .await
@@ -103,15 +103,9 @@ async fn page(admin: SocketAddr, path: &str) -> io::Result<(StatusCode, String)>
                 .to_bytes();
             Ok((status, String::from_utf8_lossy(&body).into_owned()))
         };
-        // The connection lives no longer than the exchange.
-        tokio::select! {
-            biased;
-            reply = exchange => reply,
-            ended = connection => Err(ended.err().map_or_else(
-                || io::ErrorKind::UnexpectedEof.into(),
-                io::Error::other,
-            )),
-        }
+        // The connection may end in the same breath as it brings the reply: the reply is what counts.
+        let (reply, _) = tokio::join!(exchange, connection);
+        reply
     };
     timeout(WAIT, ask).await.map_err(io::Error::from)?
 }

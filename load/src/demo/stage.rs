@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::{fs, io, process};
 
 use md5::{Digest as _, Md5};
@@ -91,10 +91,6 @@ impl Folder {
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.0
     }
 }
 

@@ -1,5 +1,3 @@
-use std::net::IpAddr;
-
 use super::*;
 
 fn check(addr: &str, range: Option<&str>) {

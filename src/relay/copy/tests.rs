@@ -6,8 +6,10 @@ use tokio::task::JoinHandle;
 use super::*;
 
 /// A relay between two pipes that hold 1 KiB: the client's end, the upstream's end, and the running copy.
-async fn relay<F>(early: &'static [u8], story: impl FnOnce(DuplexStream, DuplexStream, JoinHandle<(CopyEnd, u64, u64)>) -> F)
-where
+async fn relay<F>(
+    early: &'static [u8],
+    story: impl FnOnce(DuplexStream, DuplexStream, JoinHandle<(CopyEnd, u64, u64)>) -> F,
+) where
     F: Future<Output = ()>,
 {
     let (client, mut client_side) = duplex(1024);
@@ -15,11 +17,21 @@ where
     let local = tokio::task::LocalSet::new();
     let copy = local.spawn_local(async move {
         let traffic = Traffic::default();
-        let end = both_ways(&mut client_side, &mut upstream_side, early.into(), &Scratch::new(), &traffic, Instant::now()).await;
+        let end = both_ways(
+            &mut client_side,
+            &mut upstream_side,
+            early.into(),
+            &Scratch::new(),
+            &traffic,
+            Instant::now(),
+        )
+        .await;
         (end, traffic.up(), traffic.down())
     });
     let story = story(client, upstream, copy);
-    tokio::time::timeout(Duration::from_secs(5), local.run_until(story)).await.expect("the relay stands still");
+    tokio::time::timeout(Duration::from_secs(5), local.run_until(story))
+        .await
+        .expect("the relay stands still");
 }
 
 async fn text(stream: &mut DuplexStream, len: usize) -> String {
@@ -60,7 +72,15 @@ async fn a_client_that_closed_its_sending_side_still_reads() {
         client.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "answer");
         let (end, up, down) = copy.await.unwrap();
-        assert!(matches!(end, CopyEnd::Finished { first: Side::Client }), "{end:?}");
+        assert!(
+            matches!(
+                end,
+                CopyEnd::Finished {
+                    first: Side::Client
+                }
+            ),
+            "{end:?}"
+        );
         assert_eq!((up, down), (3, 6));
     })
     .await;
@@ -77,7 +97,15 @@ async fn an_upstream_that_closed_its_sending_side_still_reads() {
         upstream.read_to_string(&mut late).await.unwrap();
         assert_eq!(late, "late");
         let (end, up, down) = copy.await.unwrap();
-        assert!(matches!(end, CopyEnd::Finished { first: Side::Upstream }), "{end:?}");
+        assert!(
+            matches!(
+                end,
+                CopyEnd::Finished {
+                    first: Side::Upstream
+                }
+            ),
+            "{end:?}"
+        );
         assert_eq!((up, down), (4, 0));
     })
     .await;
@@ -95,7 +123,12 @@ async fn more_than_the_receiver_takes_arrives_whole_and_in_order() {
         });
         let mut got = Vec::new();
         upstream.read_to_end(&mut got).await.unwrap();
-        assert!(got == expected, "{} bytes of {} arrived", got.len(), expected.len());
+        assert!(
+            got == expected,
+            "{} bytes of {} arrived",
+            got.len(),
+            expected.len()
+        );
         drop((writer.await.unwrap(), upstream));
         assert_eq!(copy.await.unwrap().1, 300_000);
     })

@@ -44,7 +44,7 @@ fn a_head_is_taken_apart() {
     assert_eq!(head.method(), "CONNECT");
     assert!(head.is_connect());
     assert_eq!(head.request_target(), b"push.test:443");
-    assert_eq!(head.version(), Version::Http11);
+    assert_eq!(head.version, Version::Http11);
     assert_eq!(head.len(), text.len() - "early".len());
     let values: Vec<_> = head.field_values("X-A").collect();
     assert_eq!(values, [&b"b c"[..], b"d"]);
