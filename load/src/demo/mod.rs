@@ -90,7 +90,7 @@ pub enum DemoError {
         /// Which one.
         name: String,
         /// What went wrong.
-        source: ServerError,
+        source: Box<ServerError>,
     },
 }
 
@@ -226,7 +226,10 @@ async fn start_servers(
             let name = plan.name.clone();
             match Server::start(plan, client).await {
                 Ok(server) => Ok(Arc::new(server)),
-                Err(source) => Err(DemoError::Server { name, source }),
+                Err(source) => Err(DemoError::Server {
+                    name,
+                    source: Box::new(source),
+                }),
             }
         });
     }

@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn the_folder_goes_with_its_owner() {
         let stage = Stage::set(&Hosts::default(), 443, ([127, 0, 0, 1], 53).into()).unwrap();
-        let root = stage.folder.root().to_owned();
+        let root = stage.folder.path("");
         assert!(root.join("tidegate.toml").is_file());
         assert_ne!(stage.plain, stage.tls);
         drop(stage);

@@ -360,6 +360,10 @@ async fn read_reply(stream: &mut ProxyStream) -> Result<Reply, ConnectError> {
 
 type ReplyHead = (u16, HeaderMap, bool, usize);
 
+#[expect(
+    clippy::result_large_err,
+    reason = "a refusal carries the whole reply; it happens once a connection"
+)]
 fn parse_head(bytes: &[u8]) -> Result<Option<ReplyHead>, ConnectError> {
     let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut reply = httparse::Response::new(&mut fields);
