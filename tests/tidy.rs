@@ -23,7 +23,9 @@ const PROXY: &[&[&str]] = &[
 const LOAD: &[&[&str]] = &[
     &["scenario", "measure"],
     &["cloud", "names", "onprem"],
-    &["drive", "display", "demo"],
+    &["drive", "display"],
+    &["demo"],
+    &["arguments"],
 ];
 
 fn root() -> &'static Path {

@@ -97,6 +97,12 @@ impl Identity {
     }
 }
 
+/// Whether a private key can be read, whatever certificate it belongs to.
+pub(crate) fn check_key(path: &Path) -> Result<(), IdentityError> {
+    let pem = disk::read(path, disk::LONGEST).map_err(|err| unreadable(Part::PrivateKey, err))?;
+    key(&pem).map(drop)
+}
+
 /// Certificates that are trusted, from a PEM file with at least one.
 pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let pem = disk::read(path, disk::LONGEST).map_err(|err| unreadable(Part::Certificate, err))?;

@@ -113,7 +113,8 @@ fn read_tls(mut section: Section<'_, '_>, now: SystemTime) -> Option<ListenerTls
     );
     let ticket_key_file = path(&mut section, "ticket_key_file", "tickets.key");
     let http2 = section.flag("http2", false);
-    let identity = match Identity::read(&certificate?, &private_key?) {
+    let (certificate, private_key) = (certificate?, private_key?);
+    let identity = match Identity::read(&certificate, &private_key) {
         Ok(identity) => identity,
         Err(err) => {
             let key = match err.part() {
@@ -121,6 +122,12 @@ fn read_tls(mut section: Section<'_, '_>, now: SystemTime) -> Option<ListenerTls
                 Part::PrivateKey => "private_key",
             };
             section.complain(key, err.wrong());
+            // A bad certificate must not hide a bad key until the next run.
+            if key == "certificate"
+                && let Err(err) = identity::check_key(&private_key)
+            {
+                section.complain("private_key", err.wrong());
+            }
             return None;
         }
     };

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::new_ret_no_self,
     clippy::print_stdout,
     reason = "a test fails by panicking, and plays every part of the world"
 )]
