@@ -72,7 +72,9 @@ fn an_open_proxy_and_an_unreadable_key_are_refused() {
     assert_eq!(output.status.code(), Some(78));
     let said = said(&output);
     assert!(
-        said.contains("allow_from") && said.contains("no.pem") && said.contains("no.key"),
+        said.contains("allow_from")
+            && said.contains("open.toml:8: ")
+            && said.contains("open.toml:9: "),
         "{said}"
     );
 }

@@ -107,6 +107,7 @@ fn certificates_and_keys() {
         "a.pem",
         &[
             "t.toml:5: listener[a].tls.certificate: holds a private key, not a certificate (are certificate and private_key swapped?)",
+            "t.toml:6: listener[a].tls.private_key: holds a certificate, not a private key (are certificate and private_key swapped?)",
         ],
     );
     on(
