@@ -19,7 +19,7 @@ use crate::dial::resolve::{Answerer, Resolver};
 use crate::gate::{Gate, GateOpenError, Rules};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, DrainWatch, Phase, PhaseView};
-use crate::listen::permits::Permits;
+use crate::listen::permits::{self, Permits};
 use crate::listen::tls::TlsTerms;
 use crate::listen::{Door, bind};
 use crate::policy::{OwnAddresses, Policy};
@@ -359,9 +359,10 @@ struct Room {
 }
 
 impl Room {
-    /// What the descriptors allow: two a tunnel, less a reserve for sockets that are still being tried, logs and listeners.
+    /// What the descriptors allow: two a tunnel, less a reserve for connections that are being refused, sockets that are
+    /// still being tried, logs, listeners and the admin endpoint.
     fn new(intake: &config::Intake, descriptors: u64) -> Self {
-        let reserve = 64 + descriptors / 16;
+        let reserve = permits::REFUSALS as u64 + 64 + descriptors / 16;
         let allowed = usize::try_from(descriptors.saturating_sub(reserve) / 2)
             .unwrap_or(usize::MAX / 2)
             .max(1);

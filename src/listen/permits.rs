@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Connections beyond the cap that are answered 503 at a time; more are closed without a word.
-const REFUSALS: usize = 64;
+pub(crate) const REFUSALS: usize = 64;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Permits {
