@@ -82,7 +82,10 @@ impl Proxy {
     pub(super) fn last_words(&self) -> String {
         let said = fs::read(&self.said).unwrap_or_default();
         let from = said.len().saturating_sub(LAST_WORDS);
-        String::from_utf8_lossy(&said[from..]).trim_end().to_owned()
+        match String::from_utf8_lossy(&said[from..]).trim_end() {
+            "" => "(nothing)".to_owned(),
+            words => words.to_owned(),
+        }
     }
 
     fn failed(&self, what: String) -> DemoError {

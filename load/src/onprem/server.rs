@@ -21,6 +21,10 @@ const TOKEN_PATH: &str = "/token/v1/access-tokens";
 const PUSH_PATH: &str = "/push/v1/messages";
 /// A token this close to its end is not used any more.
 const TOKEN_MARGIN: Duration = Duration::from_secs(1);
+/// TLS in a new tunnel is waited for so long.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+/// An account or a token is waited for so long.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How often a push may find that the connection it got was closed before it began.
 const FRESH_STARTS: usize = 3;
 
@@ -111,6 +115,12 @@ pub enum ServerError {
     #[error("connection to {target} broke")]
     Broke {
         /// Where the connection led.
+        target: String,
+    },
+    /// A request other than a push got no answer.
+    #[error("{target} did not answer")]
+    Silence {
+        /// Who did not.
         target: String,
     },
     /// An answer other than what was asked for.
@@ -316,7 +326,22 @@ enum Sent {
     Failed(ServerError),
 }
 
+/// A connection that breaks before it stands is tried once more: nothing has been sent on it.
 async fn open(
+    proxy: &ProxyClient,
+    via: usize,
+    tls: &TlsConnector,
+    target: &str,
+) -> Result<Connection, ServerError> {
+    match open_once(proxy, via, tls, target).await {
+        Err(ServerError::Tls { source, .. }) if source.kind() != io::ErrorKind::TimedOut => {
+            open_once(proxy, via, tls, target).await
+        }
+        result => result,
+    }
+}
+
+async fn open_once(
     proxy: &ProxyClient,
     via: usize,
     tls: &TlsConnector,
@@ -330,8 +355,10 @@ async fn open(
                 target: target.to_owned(),
                 source,
             })?;
-    Connection::over(tunnel, via, target, tls)
+    let standing = Connection::over(tunnel, via, target, tls);
+    tokio::time::timeout(HANDSHAKE_WAIT, standing)
         .await
+        .unwrap_or_else(|late| Err(late.into()))
         .map_err(|source| ServerError::Tls {
             target: target.to_owned(),
             source,
@@ -347,18 +374,19 @@ async fn ask_once(
     body: &Value,
 ) -> Result<Value, ServerError> {
     let mut connection = open(proxy, 0, tls, target).await?;
-    let reply = connection.post(path, None, body).await;
+    let reply = tokio::time::timeout(ANSWER_WAIT, connection.post(path, None, body)).await;
+    let target = target.to_owned();
+    let result = match reply {
+        Ok(Ok((status, value))) if status.is_success() => Ok(value),
+        Ok(Ok((status, _))) => Err(ServerError::Answer { target, status }),
+        Ok(Err(_)) => Err(ServerError::Broke { target }),
+        Err(_) => {
+            connection.abandon();
+            return Err(ServerError::Silence { target });
+        }
+    };
     connection.close().await;
-    match reply {
-        Ok((status, value)) if status.is_success() => Ok(value),
-        Ok((status, _)) => Err(ServerError::Answer {
-            target: target.to_owned(),
-            status,
-        }),
-        Err(_) => Err(ServerError::Broke {
-            target: target.to_owned(),
-        }),
-    }
+    result
 }
 
 async fn fetch_token(
