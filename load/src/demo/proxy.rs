@@ -59,6 +59,14 @@ impl Proxy {
         }
     }
 
+    /// A proxy that ended by itself has no books to read.
+    pub(super) fn still_runs(&mut self) -> Result<(), DemoError> {
+        match self.child.try_wait().map_err(setup("watching the proxy"))? {
+            None => Ok(()),
+            Some(status) => Err(self.failed(format!("ended with {status} while pushes were sent"))),
+        }
+    }
+
     /// SIGTERM; its exit code, or `None` where a signal ended it, ours at the deadline included.
     pub(super) async fn stop(&mut self) -> io::Result<Option<i32>> {
         let pid = self
