@@ -6,23 +6,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::Behavior;
-use super::desk::{Answer, Asked, Desk};
+use super::connection::{Mood, connection};
+use super::desk::Desk;
 
 const BACKLOG: i32 = 1024;
 /// The kernel holds one connection more than the backlog says.
@@ -31,8 +25,6 @@ const HANG_FILLERS: usize = 2;
 /// A connect to loopback that takes longer has found the queue full.
 const FILL_WAIT: Duration = Duration::from_millis(100);
 const CONNECTIONS_MAX: usize = 10_000;
-const BODY_MAX: usize = 64 * 1024;
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 
 /// The handle on one address.
 #[derive(Debug)]
@@ -53,13 +45,6 @@ struct Order {
     /// `None`: behave as before, but reset what is open.
     behavior: Option<Behavior>,
     done: oneshot::Sender<io::Result<usize>>,
-}
-
-/// What connections look at: a new generation means that the older ones are to be reset.
-#[derive(Debug, Clone, Copy, Default)]
-struct Mood {
-    behavior: Behavior,
-    generation: u64,
 }
 
 /// The address at the kernel.
@@ -239,7 +224,11 @@ impl Keeper {
                 Err(_) if fillers.len() >= HANG_FILLERS => break,
                 Err(_) => {
                     // Somebody else's connection takes one of the places. Take it out, it will be reset.
-                    let (stream, peer) = listener.accept().await?;
+                    let Ok(accepted) = tokio::time::timeout(FILL_WAIT, listener.accept()).await
+                    else {
+                        continue;
+                    };
+                    let (stream, peer) = accepted?;
                     let ours = |filler: &TcpStream| filler.local_addr().is_ok_and(|a| a == peer);
                     if fillers.iter().any(ours) {
                         fillers.retain(|filler| !ours(filler));
@@ -301,97 +290,6 @@ async fn accept(ear: Option<&Ear>) -> TcpStream {
             // Out of descriptors, or the client left: neither is a reason to spin.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    tls: TlsAcceptor,
-    desk: Arc<Desk>,
-    answer_after: Duration,
-    mut mood: watch::Receiver<Mood>,
-) {
-    // A second descriptor, so that we can still ask for a reset after the first was dropped.
-    let Ok(socket) = SockRef::from(&stream).try_clone() else {
-        return;
-    };
-    let now = *mood.borrow_and_update();
-    if now.behavior == Behavior::Reset {
-        let _ = socket.set_linger(Some(Duration::ZERO));
-        return;
-    }
-    let served_mood = mood.clone();
-    tokio::select! {
-        biased;
-        _ = mood.wait_for(|mood| mood.generation != now.generation) => {
-            let _ = socket.set_linger(Some(Duration::ZERO));
-        }
-        () = serve(stream, tls, desk, answer_after, served_mood) => {}
-    }
-}
-
-async fn serve(
-    mut stream: TcpStream,
-    tls: TlsAcceptor,
-    desk: Arc<Desk>,
-    answer_after: Duration,
-    mood: watch::Receiver<Mood>,
-) {
-    if mood.borrow().behavior == Behavior::Silent {
-        let mut heard = [0_u8; 1024];
-        while stream.read(&mut heard).await.is_ok_and(|n| n > 0) {}
-        return;
-    }
-    let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await else {
-        return;
-    };
-    let service = service_fn(|request| {
-        let (desk, mood) = (desk.clone(), mood.clone());
-        async move { reply(request, &desk, answer_after, &mood).await }
-    });
-    // An error here is a client that left or spoke no HTTP; its side knows.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
-async fn reply(
-    request: Request<Incoming>,
-    desk: &Desk,
-    answer_after: Duration,
-    mood: &watch::Receiver<Mood>,
-) -> io::Result<Response<Full<Bytes>>> {
-    let (head, body) = request.into_parts();
-    let body = Limited::new(body, BODY_MAX)
-        .collect()
-        .await
-        .map_err(io::Error::other)?
-        .to_bytes();
-    let behavior = mood.borrow().behavior;
-    match behavior {
-        Behavior::Silent => return std::future::pending().await,
-        Behavior::Slow(delay) => tokio::time::sleep(delay).await,
-        Behavior::Ok | Behavior::Refuse | Behavior::Reset | Behavior::Hang => {}
-    }
-    tokio::time::sleep(answer_after).await;
-
-    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let asked = Asked {
-        method: &head.method,
-        host: text(header::HOST).unwrap_or_default(),
-        path: head.uri.path(),
-        authorization: text(header::AUTHORIZATION),
-        body: &body,
-    };
-    match desk.answer(&asked, Instant::now()) {
-        Answer::Never => std::future::pending().await,
-        Answer::Reply(status, value) => Ok(Response::builder()
-            .status(status)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(value.to_string())))
-            .map_err(io::Error::other)?),
     }
 }
 

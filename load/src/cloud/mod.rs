@@ -15,6 +15,7 @@
 //! ```
 
 pub mod ca;
+mod connection;
 mod desk;
 mod door;
 

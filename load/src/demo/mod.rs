@@ -133,6 +133,7 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     );
     let death = death.map_err(setup("making an address of the cloud hang"))?;
 
+    proxy.still_runs()?;
     let observed = settle(&stage, &servers, &counts, deliveries, death, &cloud).await?;
     let mut report = verdict::judge(&observed);
     match proxy.stop().await.map_err(setup("stopping the proxy"))? {

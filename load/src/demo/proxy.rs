@@ -59,6 +59,14 @@ impl Proxy {
         }
     }
 
+    /// A proxy that ended by itself has no books to read.
+    pub(super) fn still_runs(&mut self) -> Result<(), DemoError> {
+        match self.child.try_wait().map_err(setup("watching the proxy"))? {
+            None => Ok(()),
+            Some(status) => Err(self.failed(format!("ended with {status} while pushes were sent"))),
+        }
+    }
+
     /// SIGTERM; its exit code, or `None` where a signal ended it, ours at the deadline included.
     pub(super) async fn stop(&mut self) -> io::Result<Option<i32>> {
         let pid = self
@@ -82,7 +90,10 @@ impl Proxy {
     pub(super) fn last_words(&self) -> String {
         let said = fs::read(&self.said).unwrap_or_default();
         let from = said.len().saturating_sub(LAST_WORDS);
-        String::from_utf8_lossy(&said[from..]).trim_end().to_owned()
+        match String::from_utf8_lossy(&said[from..]).trim_end() {
+            "" => "(nothing)".to_owned(),
+            words => words.to_owned(),
+        }
     }
 
     fn failed(&self, what: String) -> DemoError {

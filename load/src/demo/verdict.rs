@@ -13,6 +13,8 @@ use crate::onprem::Counted;
 
 /// A tunnel that breaks later than this after an address died did not break because of it.
 const AFTERMATH: Duration = Duration::from_secs(1);
+/// A push that had waited longer than this was in trouble before the address died.
+const UNDER_WAY: Duration = Duration::from_secs(2);
 /// How many lost pushes a sentence names.
 const NAMED: usize = 3;
 
@@ -128,7 +130,9 @@ impl Observed {
     /// It broke while the address died: the guide forbids to send it again, so nobody could have saved it.
     fn was_in_flight(&self, delivery: &Delivery) -> bool {
         let Death { began, ended, .. } = self.death;
-        delivery.word == "cut" && (began..=ended + AFTERMATH).contains(&delivery.ended)
+        delivery.word == "cut"
+            && delivery.took < UNDER_WAY
+            && (began..=ended + AFTERMATH).contains(&delivery.ended)
     }
 
     fn confirmed(&self, delivery: &Delivery) -> u32 {
@@ -202,7 +206,7 @@ impl Report {
             .value(
                 "tunnels dropped by the address",
                 format!(
-                    "{}, reopened {}",
+                    "{}; found closed and reopened: {}",
                     self.tunnels_dropped, self.tunnels_reopened
                 ),
             )

@@ -11,11 +11,14 @@ pub mod tls;
 mod challenge;
 mod connection;
 mod counts;
+mod outcome;
+mod reply;
 mod server;
 mod tunnel;
 
 pub use self::challenge::Taste;
 pub use self::counts::{Counted, Counts};
+pub use self::outcome::{Outcome, ServerError};
 pub use self::proxy_client::{ConnectError, ProxyClient, Refused};
-pub use self::server::{Outcome, Server, ServerError, ServerPlan};
+pub use self::server::{Server, ServerPlan};
 pub use self::tunnel::Tunnel;

@@ -8,19 +8,22 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::connection::{Connection, SendError};
 use super::seal::SealingKey;
-use super::{ConnectError, ProxyClient, tls};
+use super::{Outcome, ProxyClient, ServerError, tls};
 
 const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
 const TOKEN_PATH: &str = "/token/v1/access-tokens";
 const PUSH_PATH: &str = "/push/v1/messages";
 /// A token this close to its end is not used any more.
 const TOKEN_MARGIN: Duration = Duration::from_secs(1);
+/// TLS in a new tunnel is waited for so long.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+/// An account or a token is waited for so long.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How often a push may find that the connection it got was closed before it began.
 const FRESH_STARTS: usize = 3;
 
@@ -57,70 +60,6 @@ impl ServerPlan {
             confirmation_wait: Duration::from_secs(5),
         }
     }
-}
-
-/// What became of a push, as its server saw it.
-#[derive(Debug)]
-pub enum Outcome {
-    /// The cloud said so.
-    Confirmed,
-    /// The cloud answered something else.
-    Rejected(StatusCode),
-    /// The connection broke after the push had begun; it was not sent again.
-    Cut,
-    /// No confirmation in time, at any address of the proxy.
-    Unconfirmed,
-    /// No tunnel to send it through.
-    Unsent(ServerError),
-}
-
-impl Outcome {
-    /// One word for it.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Rejected(_) => "rejected",
-            Self::Cut => "cut",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Unsent(_) => "unsent",
-        }
-    }
-}
-
-/// Why a server could not do its work.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// No tunnel.
-    #[error("no tunnel to {target}")]
-    Connect {
-        /// Where it should have led.
-        target: String,
-        /// Why not.
-        source: ConnectError,
-    },
-    /// The tunnel stands, but not the TLS in it.
-    #[error("TLS with {target} failed")]
-    Tls {
-        /// Where the tunnel led.
-        target: String,
-        /// What failed.
-        source: io::Error,
-    },
-    /// A request other than a push broke.
-    #[error("connection to {target} broke")]
-    Broke {
-        /// Where the connection led.
-        target: String,
-    },
-    /// An answer other than what was asked for.
-    #[error("{target} answered {status}")]
-    Answer {
-        /// Who answered.
-        target: String,
-        /// What it answered.
-        status: StatusCode,
-    },
 }
 
 /// A call server that has a machine account and a token.
@@ -316,7 +255,22 @@ enum Sent {
     Failed(ServerError),
 }
 
+/// A connection that breaks before it stands is tried once more: nothing has been sent on it.
 async fn open(
+    proxy: &ProxyClient,
+    via: usize,
+    tls: &TlsConnector,
+    target: &str,
+) -> Result<Connection, ServerError> {
+    match open_once(proxy, via, tls, target).await {
+        Err(ServerError::Tls { source, .. }) if source.kind() != io::ErrorKind::TimedOut => {
+            open_once(proxy, via, tls, target).await
+        }
+        result => result,
+    }
+}
+
+async fn open_once(
     proxy: &ProxyClient,
     via: usize,
     tls: &TlsConnector,
@@ -330,8 +284,10 @@ async fn open(
                 target: target.to_owned(),
                 source,
             })?;
-    Connection::over(tunnel, via, target, tls)
+    let standing = Connection::over(tunnel, via, target, tls);
+    tokio::time::timeout(HANDSHAKE_WAIT, standing)
         .await
+        .unwrap_or_else(|late| Err(late.into()))
         .map_err(|source| ServerError::Tls {
             target: target.to_owned(),
             source,
@@ -347,18 +303,19 @@ async fn ask_once(
     body: &Value,
 ) -> Result<Value, ServerError> {
     let mut connection = open(proxy, 0, tls, target).await?;
-    let reply = connection.post(path, None, body).await;
+    let reply = tokio::time::timeout(ANSWER_WAIT, connection.post(path, None, body)).await;
+    let target = target.to_owned();
+    let result = match reply {
+        Ok(Ok((status, value))) if status.is_success() => Ok(value),
+        Ok(Ok((status, _))) => Err(ServerError::Answer { target, status }),
+        Ok(Err(_)) => Err(ServerError::Broke { target }),
+        Err(_) => {
+            connection.abandon();
+            return Err(ServerError::Silence { target });
+        }
+    };
     connection.close().await;
-    match reply {
-        Ok((status, value)) if status.is_success() => Ok(value),
-        Ok((status, _)) => Err(ServerError::Answer {
-            target: target.to_owned(),
-            status,
-        }),
-        Err(_) => Err(ServerError::Broke {
-            target: target.to_owned(),
-        }),
-    }
+    result
 }
 
 async fn fetch_token(

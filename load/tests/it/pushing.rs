@@ -1,5 +1,6 @@
 //! How a call server pushes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate_load::cloud::{Behavior, Cloud, CloudPlan, Running};
@@ -176,4 +177,25 @@ async fn a_slow_address_confirms_late() {
         "confirmed"
     );
     assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_it_stands_is_tried_once_more() {
+    let cloud = cloud(CloudPlan::new()).await;
+    let addr = cloud.addr(0);
+    let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead_addr = dead.local_addr().unwrap();
+    tokio::spawn(async move { while dead.accept().await.is_ok() {} });
+    let tunnels = AtomicUsize::new(0);
+    let proxy = TinyProxy::start(move |_| {
+        let first = tunnels.fetch_add(1, Ordering::Relaxed) == 0;
+        Act::Relay(if first { dead_addr } else { addr })
+    })
+    .await;
+    let server = server(&cloud, &proxy).await;
+    assert_eq!(
+        word(&server.push("phone", "id-1", "a call").await),
+        "confirmed"
+    );
+    assert_eq!(proxy.heard().len(), 4);
 }

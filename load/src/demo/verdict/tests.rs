@@ -107,6 +107,17 @@ fn a_push_cut_at_another_time_is_lost() {
 }
 
 #[test]
+fn a_push_that_was_swallowed_long_before_the_death_is_lost() {
+    check(
+        |o| {
+            not_confirmed(o, 3, "cut");
+            o.deliveries[3].took = Duration::from_millis(2500);
+        },
+        &["demo-00003 (cut)"],
+    );
+}
+
+#[test]
 fn more_pushes_in_flight_than_tunnels_dropped_is_a_fault() {
     check(
         |o| (0..3).for_each(|n| not_confirmed(o, n, "cut")),
@@ -155,7 +166,7 @@ fn the_table_shows_it_all() {
         "pushes sent",
         "lost",
         "p50",
-        "reopened 2",
+        "reopened: 2",
         "servers",
         "agree",
     ] {

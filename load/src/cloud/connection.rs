@@ -1,0 +1,122 @@
+//! One connection to the cloud: TLS, HTTP, and the mood its address is in.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::Behavior;
+use super::desk::{Answer, Asked, Desk};
+
+const BODY_MAX: usize = 64 * 1024;
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// What connections look at: a new generation means that the older ones are to be reset.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mood {
+    pub(super) behavior: Behavior,
+    pub(super) generation: u64,
+}
+
+/// Serves a connection until it ends, or is to be reset.
+pub(super) async fn connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    desk: Arc<Desk>,
+    answer_after: Duration,
+    mut mood: watch::Receiver<Mood>,
+) {
+    // A second descriptor, so that we can still ask for a reset after the first was dropped.
+    let Ok(socket) = SockRef::from(&stream).try_clone() else {
+        return;
+    };
+    let now = *mood.borrow_and_update();
+    if now.behavior == Behavior::Reset {
+        let _ = socket.set_linger(Some(Duration::ZERO));
+        return;
+    }
+    let served_mood = mood.clone();
+    tokio::select! {
+        biased;
+        _ = mood.wait_for(|mood| mood.generation != now.generation) => {
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+        () = serve(stream, tls, desk, answer_after, served_mood) => {}
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    tls: TlsAcceptor,
+    desk: Arc<Desk>,
+    answer_after: Duration,
+    mood: watch::Receiver<Mood>,
+) {
+    if mood.borrow().behavior == Behavior::Silent {
+        let mut heard = [0_u8; 1024];
+        while stream.read(&mut heard).await.is_ok_and(|n| n > 0) {}
+        return;
+    }
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await else {
+        return;
+    };
+    let service = service_fn(|request| {
+        let (desk, mood) = (desk.clone(), mood.clone());
+        async move { reply(request, &desk, answer_after, &mood).await }
+    });
+    // An error here is a client that left or spoke no HTTP; its side knows.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn reply(
+    request: Request<Incoming>,
+    desk: &Desk,
+    answer_after: Duration,
+    mood: &watch::Receiver<Mood>,
+) -> io::Result<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, BODY_MAX)
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
+    let behavior = mood.borrow().behavior;
+    match behavior {
+        Behavior::Silent => return std::future::pending().await,
+        Behavior::Slow(delay) => tokio::time::sleep(delay).await,
+        Behavior::Ok | Behavior::Refuse | Behavior::Reset | Behavior::Hang => {}
+    }
+    tokio::time::sleep(answer_after).await;
+
+    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let asked = Asked {
+        method: &head.method,
+        host: text(header::HOST).unwrap_or_default(),
+        path: head.uri.path(),
+        authorization: text(header::AUTHORIZATION),
+        body: &body,
+    };
+    match desk.answer(&asked, Instant::now()) {
+        Answer::Never => std::future::pending().await,
+        Answer::Reply(status, value) => Ok(Response::builder()
+            .status(status)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(value.to_string())))
+            .map_err(io::Error::other)?),
+    }
+}
