@@ -71,6 +71,7 @@ where
         if down.has_ended() {
             first.get_or_insert(Side::Upstream);
         }
+        traffic.set_holding(up.holds() || down.holds());
         if up_done && down_done {
             Poll::Ready(CopyEnd::Finished {
                 first: first.unwrap_or(Side::Client),
@@ -142,6 +143,11 @@ impl Direction {
         matches!(self.step, Step::Shutdown | Step::Done)
     }
 
+    /// Whether bytes were read that the writer has not taken yet.
+    fn holds(&self) -> bool {
+        matches!(self.step, Step::Write | Step::Flush)
+    }
+
     /// Goes on until the reader is dry or the writer is full. `Ready` once the end has been passed on.
     fn advance<R, W>(
         &mut self,
@@ -183,6 +189,8 @@ impl Direction {
                             )));
                         }
                         self.rest.start += taken;
+                        // A slow receiver that takes what is held is not silent.
+                        note(0);
                     }
                     self.rest = Rest::empty();
                     self.step = Step::Flush;

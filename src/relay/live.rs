@@ -1,7 +1,7 @@
 //! The tunnels that live now: one small shared record each, so that sweeps and views can look without asking.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +38,8 @@ pub(crate) struct Traffic {
     last_ms: AtomicU64,
     /// The longest silence so far, in milliseconds.
     idle_max_ms: AtomicU64,
+    /// Whether bytes were read from one side that the other has not taken yet.
+    holding: AtomicBool,
     /// What the metrics know already: a tunnel lives for days, and its bytes must show before it ends.
     counted_up: AtomicU64,
     counted_down: AtomicU64,
@@ -64,6 +66,15 @@ impl Traffic {
     pub(crate) fn note_down(&self, bytes: usize, since_opened: Duration) {
         self.down.fetch_add(bytes as u64, Ordering::Relaxed);
         self.note(since_opened);
+    }
+
+    pub(crate) fn set_holding(&self, holding: bool) {
+        self.holding.store(holding, Ordering::Relaxed);
+    }
+
+    /// Whether a cut now would lose bytes that one side has sent.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.holding.load(Ordering::Relaxed)
     }
 
     /// Bytes up and down since this was last asked.

@@ -48,8 +48,17 @@ impl<Held> Tunnel<Held> {
                 let _ = upstream.set_zero_linger();
                 (broken(side, &error), side)
             }
-            Err(Order::Idle) => (Reason::Idle, Side::Proxy),
-            Err(Order::Draining) => (Reason::Draining, Side::Proxy),
+            Err(order) => {
+                if live.traffic.is_holding() {
+                    // A clean end would make a stream that was cut short look whole.
+                    client.reset_on_close();
+                    let _ = upstream.set_zero_linger();
+                }
+                match order {
+                    Order::Idle => (Reason::Idle, Side::Proxy),
+                    Order::Draining => (Reason::Draining, Side::Proxy),
+                }
+            }
         };
         live.traffic.note(live.opened.elapsed());
         entry.bytes_up = live.traffic.up();

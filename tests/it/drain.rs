@@ -1,5 +1,9 @@
 //! The end: SIGTERM lets requests finish and tunnels live for their grace; a second one ends at once.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::client::Client;
 use crate::house::House;
 use crate::upstream;
@@ -139,5 +143,31 @@ async fn who_waits_in_the_queue_is_served() {
         client.tunnel(target).await;
     }
     drop(waiting);
+    assert_eq!(house.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_tunnel_that_is_cut_with_bytes_under_way_ends_in_a_reset() {
+    let (listener, target) = upstream::listener().await;
+    let mut house = House::new()
+        .set("drain", "tunnel_grace = \"300ms\"")
+        .open()
+        .await;
+    let mut client = house.client().await;
+    client.tunnel(target).await;
+    let (server, _) = listener.accept().await.unwrap();
+    // To a client that does not read, until no buffer on the way has taken anything for a while.
+    let more = vec![7; 1 << 20];
+    let stuck = Duration::from_millis(300);
+    while timeout(stuck, server.writable()).await.is_ok() {
+        let _ = server.try_write(&more);
+    }
+    house.signal("TERM");
+    assert_eq!(house.line().await["reason"], "draining");
+    let end = client.read_to_end().await.map(|bytes| bytes.len());
+    assert_eq!(
+        end.expect_err("not a clean end").kind(),
+        std::io::ErrorKind::ConnectionReset
+    );
     assert_eq!(house.ended().await.code(), Some(0));
 }
