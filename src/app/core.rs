@@ -1,0 +1,157 @@
+//! One core: a thread with its own sockets, tunnels and scratch buffer.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, sleep_until};
+
+use super::bound::Share;
+use crate::config;
+use crate::dial::Dialer;
+use crate::gate::{Gate, Rules};
+use crate::lifecycle::{DrainWatch, Phase, PhaseView};
+use crate::listen::Door;
+use crate::listen::permits::Permits;
+use crate::relay::{Scratch, Tunnels};
+use crate::serve::{Ids, Service};
+use crate::telemetry::{Chain, Ledger, Meters};
+
+/// The longest time between two sweeps: bytes show in the metrics so soon.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Reports a core whose thread ends, also by a panic.
+pub(super) struct TellsWhenLost {
+    pub(super) number: usize,
+    pub(super) lost: mpsc::Sender<usize>,
+}
+
+impl Drop for TellsWhenLost {
+    fn drop(&mut self) {
+        // One place for each core: never full.
+        let _ = self.lost.try_send(self.number);
+    }
+}
+
+pub(super) fn runtime() -> io::Result<LocalRuntime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+}
+
+/// One core's thread: its sockets, its tunnels, its scratch.
+pub(super) struct Core {
+    pub(super) doors: Share,
+    pub(super) gate: Arc<Gate>,
+    pub(super) rules: watch::Receiver<Arc<Rules>>,
+    pub(super) dialer: Dialer,
+    pub(super) ledger: Ledger,
+    pub(super) meters: Arc<Meters>,
+    pub(super) intake: config::Intake,
+    pub(super) idle_timeout: Duration,
+    pub(super) tunnels: Tunnels,
+    pub(super) permits: Permits,
+    pub(super) watch: DrainWatch,
+    pub(super) exit: watch::Receiver<bool>,
+}
+
+impl Core {
+    pub(super) fn run(self) {
+        match runtime() {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => tracing::error!(error = %Chain(&error), "a core cannot start"),
+        }
+    }
+
+    async fn serve(self) {
+        let Self {
+            doors,
+            gate,
+            rules,
+            dialer,
+            ledger,
+            meters,
+            intake,
+            idle_timeout,
+            tunnels,
+            permits,
+            watch,
+            mut exit,
+        } = self;
+        let scratch = Scratch::new();
+        let ids = Ids::new(seed());
+        let service = Rc::new(Service {
+            gate,
+            rules,
+            dialer,
+            ledger,
+            meters: Arc::clone(&meters),
+            intake,
+            tunnels: tunnels.clone(),
+            scratch,
+            ids,
+        });
+        for (listener, tls, socket) in doors {
+            let socket = match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::error!(listener = %listener.name, error = %Chain(&error), "a core cannot serve a listener");
+                    return;
+                }
+            };
+            let door = Door {
+                listener,
+                tls,
+                permits: permits.clone(),
+                meters: Arc::clone(&meters),
+                service: Rc::clone(&service),
+                watch: watch.clone(),
+            };
+            tokio::task::spawn_local(door.accept(socket));
+        }
+        drop(service);
+        tokio::task::spawn_local(sweep(tunnels.clone(), idle_timeout, meters));
+        let until = watch.view();
+        drop(watch);
+        tokio::task::spawn_local(end_tunnels(until, tunnels));
+        // An error means that the control thread is gone: nobody would tell this core to end any more.
+        let _ = exit.wait_for(|exit| *exit).await;
+    }
+}
+
+fn seed() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    // The standard library's random keys differ between processes and calls; ids need no more than that.
+    RandomState::new().hash_one(thread::current().id()) as u32
+}
+
+/// Ends idle tunnels and counts bytes, a few times within every idle limit.
+async fn sweep(tunnels: Tunnels, idle_timeout: Duration, meters: Arc<Meters>) {
+    let mut ticks = interval((idle_timeout / 8).clamp(Duration::from_millis(100), SWEEP));
+    loop {
+        let now = ticks.tick().await;
+        let (up, down) = tunnels.sweep(idle_timeout, now);
+        meters.tunnel_bytes(up, down);
+    }
+}
+
+/// Ends the tunnels of a core when a drain's grace is over, and those that still come after it.
+async fn end_tunnels(mut until: PhaseView, tunnels: Tunnels) {
+    until.begun().await;
+    let Phase::Draining {
+        tunnels_until: Some(end),
+    } = until.phase()
+    else {
+        return;
+    };
+    sleep_until(end).await;
+    let mut ticks = interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        tunnels.end_all();
+    }
+}

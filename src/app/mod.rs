@@ -1,0 +1,254 @@
+//! Composition root: builds everything once and starts the threads; imported by nobody but `main`.
+
+mod bound;
+mod control;
+mod core;
+mod room;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use self::bound::{Bound, bind_all, share_out};
+use self::control::Control;
+use self::core::{Core, TellsWhenLost};
+use self::room::{Room, descriptors};
+use crate::admin::{Loaded, Window};
+use crate::config::{self, Config};
+use crate::dial::Dialer;
+use crate::dial::resolve::Resolver;
+use crate::gate::{Gate, GateOpenError, Rules};
+use crate::lifecycle::Drain;
+use crate::listen::permits::Permits;
+use crate::policy::{OwnAddresses, Policy};
+use crate::relay::Tunnels;
+use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, Meters};
+
+const FAILED: u8 = 1;
+const BAD_CONFIGURATION: u8 = 78;
+
+/// Why the proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} ({what}){hint}")]
+    Bind {
+        what: String,
+        address: SocketAddr,
+        hint: &'static str,
+        source: io::Error,
+    },
+    #[error("cannot set up TLS for listener \"{listener}\"")]
+    Tls {
+        listener: String,
+        source: rustls::Error,
+    },
+    #[error("cannot open the access log")]
+    AccessLog {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot set up authentication")]
+    Gate {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot start a thread")]
+    Thread { source: io::Error },
+    #[error("the control thread ended before it was ready")]
+    Control,
+}
+
+impl From<AccessLogError> for StartError {
+    fn from(source: AccessLogError) -> Self {
+        Self::AccessLog {
+            source: source.into(),
+        }
+    }
+}
+
+impl From<GateOpenError> for StartError {
+    fn from(source: GateOpenError) -> Self {
+        Self::Gate {
+            source: source.into(),
+        }
+    }
+}
+
+/// What `tidegate run` does, to the exit code: 0 done, 1 failed, 78 bad configuration.
+pub fn run(path: Option<&Path>, out: &mut dyn io::Write) -> u8 {
+    let config = match config::load(path) {
+        Ok(config) => config,
+        Err(complaints) => {
+            // Where nobody reads what is wrong, the exit code still says it.
+            let _ = writeln!(out, "{complaints}");
+            return BAD_CONFIGURATION;
+        }
+    };
+    let _journal = match Journal::start(config.log.level) {
+        Ok(journal) => journal,
+        Err(error) => {
+            let _ = writeln!(out, "{}", Chain(&error));
+            return FAILED;
+        }
+    };
+    match App::start(config) {
+        Ok(app) => app.run(),
+        Err(error) => {
+            tracing::error!("cannot start: {}", Chain(&error));
+            FAILED
+        }
+    }
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct App {
+    control: JoinHandle<u8>,
+}
+
+impl App {
+    /// Binds every address and starts the threads; when it returns, clients are served.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let descriptors = descriptors();
+        let room = Room::new(&config.intake, descriptors);
+        let workers = match config.runtime.workers {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            workers => workers as usize,
+        };
+        let bound = bind_all(&config, workers)?;
+        let own = OwnAddresses {
+            bound: bound
+                .iter()
+                .map(|listener| listener.config.address)
+                .chain([bound.admin_address()])
+                .collect(),
+        };
+        let names: Vec<_> = config
+            .listeners
+            .iter()
+            .map(|listener| listener.name.clone())
+            .collect();
+        let destinations: Vec<_> = config
+            .destinations
+            .iter()
+            .map(|destination| destination.name.clone())
+            .collect();
+        let meters = Arc::new(Meters::new(&names, &destinations));
+        let counted = Arc::clone(&meters);
+        let (log, log_writer) =
+            AccessLog::start(&config.log.access, config.log.queue_lines, move |lines| {
+                counted.log_lines_dropped(lines)
+            })?;
+        let gate = Arc::new(Gate::open(&config, room.tunnels)?);
+        let rules = watch::Sender::new(Arc::new(Rules::new(
+            &config,
+            Arc::new(Policy::new(&config.destinations, own)),
+        )));
+        let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
+        let dialer = Dialer::new(
+            config.connect.clone(),
+            config.tunnel.keepalive,
+            resolver,
+            Arc::clone(&meters),
+        );
+        let permits = Permits::new(room.connections);
+        let drain = Drain::new();
+        let exit = watch::Sender::new(false);
+        let (lost, cores_lost) = mpsc::channel(workers);
+        let loaded = watch::Sender::new(Loaded {
+            path: config.source.path.clone(),
+            hash: config.source.hash.clone(),
+            loaded_at: SystemTime::now(),
+            shown: config.source.shown.clone(),
+            last_complaint: None,
+            listeners: bound
+                .iter()
+                .map(|listener| (listener.config.name.clone(), listener.config.address))
+                .collect(),
+        });
+        note_certificates(&config, &meters);
+
+        let Bound { listeners, admin } = bound;
+        let shares = share_out(listeners, workers)?;
+        let mut cores = Vec::new();
+        let mut tunnels = Vec::new();
+        for (number, doors) in shares.into_iter().enumerate() {
+            let own_tunnels = Tunnels::default();
+            tunnels.push(own_tunnels.clone());
+            let core = Core {
+                doors,
+                gate: Arc::clone(&gate),
+                rules: rules.subscribe(),
+                dialer: dialer.clone(),
+                ledger: Ledger::new(Arc::clone(&meters), log.clone()),
+                meters: Arc::clone(&meters),
+                intake: config.intake.clone(),
+                idle_timeout: config.tunnel.idle_timeout,
+                tunnels: own_tunnels,
+                permits: permits.clone(),
+                watch: drain.watch(),
+                exit: exit.subscribe(),
+            };
+            let lost = lost.clone();
+            let thread = thread::Builder::new()
+                .name(format!("core-{number}"))
+                .spawn(move || {
+                    let _tells = TellsWhenLost { number, lost };
+                    core.run();
+                });
+            cores.push(thread.map_err(|source| StartError::Thread { source })?);
+        }
+        let control = Control {
+            admin,
+            window: Window {
+                meters: Arc::clone(&meters),
+                tunnels: tunnels.clone(),
+                phase: drain.view(),
+                loaded: loaded.subscribe(),
+            },
+            answerer,
+            meters,
+            tunnels,
+            drain,
+            grace: config.drain.tunnel_grace,
+            exit,
+            cores,
+            cores_lost,
+            log,
+            log_writer,
+            _snapshots: (rules, loaded),
+        };
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let control = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || control.run(&ready))
+            .map_err(|source| StartError::Thread { source })?;
+        match is_ready.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(source)) => return Err(StartError::Thread { source }),
+            Err(_) => return Err(StartError::Control),
+        }
+        room.tell(&config.intake, descriptors);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, connections = room.connections, tunnels = room.tunnels, config = %config.source.hash, "ready");
+        Ok(Self { control })
+    }
+
+    /// Serves until it is drained; gives the exit code.
+    pub fn run(self) -> u8 {
+        self.control.join().unwrap_or(1)
+    }
+}
+
+fn note_certificates(config: &Config, meters: &Meters) {
+    const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+    for listener in &config.listeners {
+        let Some(tls) = &listener.tls else { continue };
+        meters.certificate_expiry(&listener.name, tls.identity.expires);
+        if tls.identity.expires < SystemTime::now() + SOON {
+            tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within 30 days: renew it");
+        }
+    }
+}
