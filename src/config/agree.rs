@@ -12,7 +12,8 @@ use super::listener::Draft;
 use super::sheet::Sheet;
 use super::units::show_duration;
 use super::{
-    Admin, Authentication, Client, Connect, Destination, Dns, Limit, Network, Role, Tunnel,
+    Admin, Authentication, Client, Connect, Destination, Dns, Families, Limit, Network, Role,
+    Tunnel,
 };
 use crate::exchange::Scheme;
 
@@ -35,6 +36,8 @@ pub(super) fn check(sheet: &Sheet, all: &Sections) {
     names(sheet, all);
     addresses(sheet, all);
     idle_push(sheet, all);
+    one_client_each(sheet, all);
+    addresses_of_the_family(sheet, all);
 }
 
 /// What is wrong because a key is not there, or has its default: not to be said of a file that is broken somewhere.
@@ -104,6 +107,64 @@ fn once<'a>(sheet: &Sheet, kind: &str, names: impl Iterator<Item = (&'a str, &'a
             None => {
                 seen.insert(name, spot.line);
             }
+        }
+    }
+}
+
+/// A user or network that stands in two clients would belong to the first, and the second would silently do nothing.
+fn one_client_each(sheet: &Sheet, all: &Sections) {
+    let mut owners: HashMap<String, &str> = HashMap::new();
+    for client in &all.clients {
+        let name = client.value.name.as_str();
+        let users = client
+            .value
+            .users
+            .iter()
+            .map(|user| ("users", user.to_string()));
+        let networks = client
+            .value
+            .networks
+            .iter()
+            .map(|network| ("networks", network.to_string()));
+        for (key, what) in users.chain(networks) {
+            match owners.get(what.as_str()) {
+                Some(owner) if *owner != name => sheet.complain(
+                    &client.marks.spot(key),
+                    Wrong::new(
+                        format!(
+                            "{} belongs to client {} already",
+                            quoted(&what),
+                            quoted(owner)
+                        ),
+                        "a user or network is of one client: take it out of one of them",
+                    ),
+                ),
+                Some(_) => {}
+                None => {
+                    owners.insert(what, name);
+                }
+            }
+        }
+    }
+}
+
+/// Fixed addresses, none of them of a family that is connected over, lead nowhere.
+fn addresses_of_the_family(sheet: &Sheet, all: &Sections) {
+    let (family, wanted): (_, fn(&IpAddr) -> bool) = match all.connect.value.families {
+        Families::Both => return,
+        Families::Ipv4 => ("ipv4", IpAddr::is_ipv4),
+        Families::Ipv6 => ("ipv6", IpAddr::is_ipv6),
+    };
+    for destination in &all.destinations {
+        let addresses = &destination.value.addresses;
+        if !addresses.is_empty() && !addresses.iter().any(wanted) {
+            sheet.complain(
+                &destination.marks.spot("addresses"),
+                Wrong::new(
+                    format!("has no address that connect.families = \"{family}\" would use"),
+                    "add one of that family, or set families = \"both\"",
+                ),
+            );
         }
     }
 }

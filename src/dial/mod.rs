@@ -2,10 +2,12 @@
 //!
 //! Only this room opens outbound sockets, and only to addresses that the policy cleared after they were resolved.
 
+mod cache;
 pub(crate) mod connect;
 pub(crate) mod order;
 pub(crate) mod race;
 pub(crate) mod resolve;
+mod servers;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -60,6 +62,8 @@ pub(crate) enum DialError {
     /// The name has addresses, and none of them may be dialled.
     Denied(Denial),
     Connect(ConnectError),
+    /// Every address of the target is of a family that `connect.families` leaves out.
+    OtherFamily,
 }
 
 impl DialError {
@@ -68,6 +72,7 @@ impl DialError {
             Self::Resolve(error) => error.reason(),
             Self::Denied(denial) => denial.reason(),
             Self::Connect(error) => error.reason(),
+            Self::OtherFamily => Reason::Unreachable,
         }
     }
 }
@@ -77,6 +82,7 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve(error) => error.fmt(f),
+            Self::OtherFamily => f.write_str("the proxy does not connect over this IP family"),
             // Which range an address lies in would tell what it is.
             Self::Denied(Denial::OwnAddress) => f.write_str("the target is this proxy"),
             Self::Denied(_) => f.write_str("no address of the target may be reached"),
@@ -99,6 +105,7 @@ impl fmt::Display for DialError {
 struct Resolution {
     resolved: Vec<IpAddr>,
     denial: Option<Denial>,
+    other_family: bool,
     error: Option<ResolveError>,
     took: Option<Duration>,
 }
@@ -227,6 +234,10 @@ impl Dialer {
             let mut batch = Vec::new();
             for ip in ips.iter().take(ADDRESSES_MAX) {
                 resolution.resolved.push(*ip);
+                if !self.wants(*ip) {
+                    resolution.other_family = true;
+                    continue;
+                }
                 match cleared.addr(SocketAddr::new(*ip, target.port)) {
                     Ok(addr) => batch.push(addr),
                     Err(denial) => resolution.denial = Some(denial),
@@ -238,13 +249,7 @@ impl Dialer {
         let name = match &target.host {
             Host::Addr(ip) => return offer(&[*ip]),
             Host::Name(_) if !destination.addresses.is_empty() => {
-                let wanted: Vec<_> = destination
-                    .addresses
-                    .iter()
-                    .copied()
-                    .filter(|ip| self.wants(*ip))
-                    .collect();
-                return offer(&wanted);
+                return offer(&destination.addresses);
             }
             Host::Name(name) => name,
         };
@@ -352,6 +357,7 @@ fn why(attempts: &Attempts, resolution: &mut Resolution) -> DialError {
     }
     match (resolution.denial.take(), resolution.error) {
         (Some(denial), _) => DialError::Denied(denial),
+        _ if resolution.other_family => DialError::OtherFamily,
         (None, Some(error)) => DialError::Resolve(error),
         // The budget ended before the servers answered.
         (None, None) => DialError::Resolve(ResolveError::TimedOut),

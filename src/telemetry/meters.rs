@@ -219,7 +219,7 @@ impl Meters {
             self.failover_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
-        for result in ["ok", "name_not_found", "dns_timeout", "dns_failed"] {
+        for result in ["ok", "not_found", "no_address", "timeout", "failed"] {
             self.dns_series(result).increment(0);
         }
         self.authentication_series(None, None, "no_credentials")

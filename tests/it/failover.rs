@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use tidegate_load::names::{Failure, Kind};
+use tidegate_load::names::{Failure, Kind, Names};
 
 use crate::house::House;
 use crate::upstream::{self, hanging, listener_on};
@@ -216,5 +216,54 @@ async fn static_addresses_need_no_dns() {
         .await;
     assert_eq!(house.line().await["peer"], good.to_string());
     assert_eq!(house.names.queries("fixed.test", Kind::A), 0);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_dns_server_that_fails_leaves_the_word_to_the_next() {
+    let good = upstream::echo().await;
+    let sick = Names::start().await.unwrap();
+    for failure in [Failure::Servfail, Failure::Silent] {
+        sick.set("push.test", [upstream::LOCALHOST]);
+        sick.fail("push.test", failure);
+        let house = House::new()
+            .also_asking(sick.addr())
+            .name("push.test", [upstream::LOCALHOST])
+            .open()
+            .await;
+        let asked = sick.queries("push.test", Kind::A);
+        house
+            .client()
+            .await
+            .tunnel(format!("push.test:{}", good.port()))
+            .await;
+        assert!(
+            sick.queries("push.test", Kind::A) > asked,
+            "it is asked first"
+        );
+        house.close().await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_configured_family_is_connected_over() {
+    let good = upstream::echo().await;
+    let house = House::new()
+        .set("connect", "families = \"ipv6\"")
+        .name("four.test", [upstream::LOCALHOST])
+        .open()
+        .await;
+    let reply = house.client().await.connect(good).await;
+    assert_eq!((reply.status, reply.reason()), (502, "unreachable"));
+    let reply = house
+        .client()
+        .await
+        .connect(format!("four.test:{}", good.port()))
+        .await;
+    assert_eq!((reply.status, reply.reason()), (502, "name_not_found"));
+    assert_eq!(house.names.queries("four.test", Kind::A), 0);
+    house
+        .metric_becomes("tidegate_dns_lookups_total{result=\"no_address\"}", 1.0)
+        .await;
     house.close().await;
 }

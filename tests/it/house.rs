@@ -33,6 +33,7 @@ pub(crate) struct Plan {
     users: Vec<(String, String)>,
     names: Vec<(String, Vec<IpAddr>)>,
     tls: bool,
+    first_dns: Option<SocketAddr>,
     files: Vec<(&'static str, String)>,
     limit_descriptors: Option<u32>,
     namespace: Option<String>,
@@ -63,6 +64,7 @@ impl House {
             users: Vec::new(),
             names: Vec::new(),
             tls: false,
+            first_dns: None,
             files: Vec::new(),
             limit_descriptors: None,
             namespace: None,
@@ -335,6 +337,12 @@ impl Plan {
         self
     }
 
+    /// Another DNS server, asked before the house's own.
+    pub(crate) fn also_asking(mut self, server: SocketAddr) -> Self {
+        self.first_dns = Some(server);
+        self
+    }
+
     /// So many file descriptors at most for the proxy.
     pub(crate) fn descriptors(mut self, count: u32) -> Self {
         self.limit_descriptors = Some(count);
@@ -370,10 +378,17 @@ impl Plan {
         sections
             .entry("admin")
             .or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
+        let servers: Vec<String> = self
+            .first_dns
+            .into_iter()
+            .chain([names])
+            .map(|server| format!("\"{server}\""))
+            .collect();
+        let servers = servers.join(", ");
         sections
             .entry("dns")
             .or_default()
-            .push_str(&format!("servers = [\"{names}\"]\n"));
+            .push_str(&format!("servers = [{servers}]\n"));
         for (name, text) in &self.files {
             folder.file(name, text);
         }

@@ -705,3 +705,15 @@ fn a_password_in_a_url_is_not_repeated() {
         assert!(!said.contains("sesame"), "{said}");
     }
 }
+
+#[test]
+fn what_would_silently_do_nothing_is_a_complaint() {
+    check(
+        "[[client]]\nname = \"a\"\nnetworks = [\"10.0.0.0/8\"]\n[[client]]\nname = \"b\"\nnetworks = [\"10.0.0.0/8\"]\nauthentication = \"none\"\n",
+        &[(6, "client[b].networks", "belongs to client \"a\" already")],
+    );
+    check(
+        "[connect]\nfamilies = \"ipv6\"\n[[destination]]\nname = \"d\"\nhosts = [\"d.test\"]\naddresses = [\"127.0.0.1\"]\n",
+        &[(6, "destination[d].addresses", "connect.families = \"ipv6\"")],
+    );
+}
