@@ -117,6 +117,8 @@ pub(crate) struct Exchange {
     pub(crate) method: Option<Box<str>>,
     pub(crate) target: Option<Target>,
     pub(crate) destination: Option<DestinationName>,
+    /// The server name of the TLS hello inside a tunnel, where it was looked for.
+    pub(crate) sni: Option<Box<str>>,
     pub(crate) resolved: Vec<IpAddr>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) peer: Option<PeerAddr>,
@@ -154,6 +156,7 @@ impl Exchange {
             method: None,
             target: None,
             destination: None,
+            sni: None,
             resolved: Vec::new(),
             attempts: Vec::new(),
             peer: None,

@@ -31,7 +31,6 @@ pub(crate) enum GateError {
     /// The right answer to a nonce that is too old, or not ours.
     StaleNonce,
     Denied(policy::Denial),
-    TunnelsFull,
 }
 
 impl GateError {
@@ -51,7 +50,6 @@ impl GateError {
             | Self::WrongCredentials => Reason::BadCredentials,
             Self::StaleNonce => Reason::StaleNonce,
             Self::Denied(denial) => denial.reason(),
-            Self::TunnelsFull => Reason::TunnelsFull,
         }
     }
 
@@ -90,7 +88,6 @@ impl fmt::Display for GateError {
             Self::StaleNonce => f.write_str("the nonce has run out"),
             // What stands in the rules is for the operator; it speaks through source().
             Self::Denied(_) => f.write_str("not allowed"),
-            Self::TunnelsFull => f.write_str("no room for another tunnel"),
         }
     }
 }
@@ -110,8 +107,7 @@ impl std::error::Error for GateError {
             | Self::OtherRealm
             | Self::OtherUri
             | Self::WrongCredentials
-            | Self::StaleNonce
-            | Self::TunnelsFull => None,
+            | Self::StaleNonce => None,
         }
     }
 }

@@ -60,12 +60,11 @@ pub(crate) struct Asked<'a> {
     pub(crate) authorization: &'a [&'a [u8]],
 }
 
-/// Proof of having passed; dropping it frees the tunnel's place.
+/// Proof of having passed.
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) login: Login,
     pub(crate) cleared: Cleared,
-    pub(crate) permit: TunnelPermit,
 }
 
 /// Who it is. In a refusal: who it said to be, as far as it came.
@@ -142,7 +141,7 @@ impl Gate {
     }
 
     /// Asks everything that is asked before a connection is made: is the address served here, who is it, may they
-    /// go there, is there room.
+    /// go there.
     pub(crate) fn admit(
         &self,
         rules: &Rules,
@@ -151,11 +150,7 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let mut login = Login::default();
         match self.judge(rules, asked, &mut login, now) {
-            Ok((cleared, permit)) => Ok(Admission {
-                login,
-                cleared,
-                permit,
-            }),
+            Ok(cleared) => Ok(Admission { login, cleared }),
             Err(error) => {
                 let challenges = error.challenge().map(|stale| {
                     rules
@@ -177,7 +172,7 @@ impl Gate {
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<(Cleared, TunnelPermit), GateError> {
+    ) -> Result<Cleared, GateError> {
         // On a dual-stack socket an IPv4 client comes as ::ffff:a.b.c.d, and is still that IPv4 client.
         let client = asked.client.to_canonical();
         if !is_served(asked.listener, client) {
@@ -195,13 +190,16 @@ impl Gate {
             login.sender = sender.map(|sender| sender.name.clone());
         }
         let allowed = sender.map_or(&[][..], |sender| &sender.destinations);
-        let cleared = rules
+        rules
             .policy
             .clear(allowed, asked.target)
-            .map_err(GateError::Denied)?;
-        let place = Arc::clone(&self.tunnels).try_acquire_owned();
-        let place = place.map_err(|_| GateError::TunnelsFull)?;
-        Ok((cleared, TunnelPermit { _place: place }))
+            .map_err(GateError::Denied)
+    }
+
+    /// A place for one more tunnel, free again when the permit is dropped.
+    pub(crate) fn take_tunnel(&self) -> Option<TunnelPermit> {
+        let place = Arc::clone(&self.tunnels).try_acquire_owned().ok()?;
+        Some(TunnelPermit { _place: place })
     }
 }
 

@@ -7,8 +7,10 @@ pub(crate) mod copy;
 pub(crate) mod live;
 pub(crate) mod scratch;
 pub(crate) mod tunnel;
+pub(crate) mod upstream;
 
 pub(crate) use client::ClientStream;
 pub(crate) use live::{LiveTunnel, Order, Tunnels};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;
+pub(crate) use upstream::UpstreamStream;

@@ -3,11 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
 use super::copy::{CopyEnd, both_ways};
 use super::live::Listing;
-use super::{ClientStream, LiveTunnel, Order, Scratch};
+use super::{ClientStream, LiveTunnel, Order, Scratch, UpstreamStream};
 use crate::exchange::{Reason, Side};
 use crate::telemetry::{Entry, Meters};
 
@@ -15,7 +13,7 @@ use crate::telemetry::{Entry, Meters};
 #[derive(Debug)]
 pub(crate) struct Tunnel<Held> {
     pub(crate) client: ClientStream,
-    pub(crate) upstream: TcpStream,
+    pub(crate) upstream: UpstreamStream,
     /// What the client sent behind its CONNECT head.
     pub(crate) early: Box<[u8]>,
     pub(crate) entry: Entry,
@@ -45,14 +43,14 @@ impl<Held> Tunnel<Held> {
             Ok(CopyEnd::Broken { side, error }) => {
                 // A reset stays a reset: otherwise one side takes the other's failure for a clean end.
                 client.reset_on_close();
-                let _ = upstream.set_zero_linger();
+                upstream.reset_on_close();
                 (broken(side, &error), side)
             }
             Err(order) => {
                 if live.traffic.is_holding() {
                     // A clean end would make a stream that was cut short look whole.
                     client.reset_on_close();
-                    let _ = upstream.set_zero_linger();
+                    upstream.reset_on_close();
                 }
                 match order {
                     Order::Idle => (Reason::Idle, Side::Proxy),

@@ -13,9 +13,8 @@ use super::reply::{self, Refusal};
 use super::{Arrival, Service};
 use crate::dial::{Dialed, Story};
 use crate::exchange::{Kind, Reason, Side, Target};
-use crate::gate::{Asked, Login, TunnelPermit};
-use crate::policy::Cleared;
-use crate::relay::{ClientStream, LiveTunnel, Tunnel};
+use crate::gate::{Admission, Asked, Login};
+use crate::relay::{ClientStream, LiveTunnel, Tunnel, UpstreamStream};
 use crate::telemetry::Entry;
 
 /// What becomes of the connection after an exchange.
@@ -53,11 +52,7 @@ pub(crate) async fn dispatch<Permit: 'static>(
         entry.kind = Kind::Forward;
         "forwarding of absolute-form requests is not available yet: ask with CONNECT host:port"
     };
-    let refused = Refused {
-        reason: Reason::BadRequest,
-        details: details.into(),
-        challenges: Vec::new(),
-    };
+    let refused = Refused::new(Reason::BadRequest, details);
     // A body may stand behind the head; what is left of it must not be read as a request.
     answer(stream, arrival, entry, &refused, false).await
 }
@@ -70,6 +65,16 @@ struct Refused {
     challenges: Vec<String>,
 }
 
+impl Refused {
+    fn new(reason: Reason, details: impl Into<String>) -> Self {
+        Self {
+            reason,
+            details: details.into(),
+            challenges: Vec::new(),
+        }
+    }
+}
+
 async fn connect<Permit: 'static>(
     mut stream: ClientStream,
     arrival: Arrival<Permit>,
@@ -80,9 +85,14 @@ async fn connect<Permit: 'static>(
 ) -> Next<Permit> {
     // Bytes behind a refused CONNECT were meant for its target; they must not be read as a request.
     let keep = head.keep_alive() && rest.is_empty();
-    let (login, cleared, permit) = match admit(service, &arrival, &head, &mut entry) {
-        Ok(admitted) => admitted,
+    let admission = match admit(service, &arrival, &head, &mut entry) {
+        Ok(admission) => admission,
         Err(refused) => return answer(stream, arrival, entry, &refused, keep).await,
+    };
+    let Admission { login, cleared } = admission;
+    let Some(permit) = service.gate.take_tunnel() else {
+        let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
+        return answer(stream, arrival, entry, &refused, keep).await;
     };
     let mut story = Story::default();
     let dialed = tokio::select! {
@@ -96,11 +106,7 @@ async fn connect<Permit: 'static>(
     } = match dialed {
         Some(Ok(dialed)) => dialed,
         Some(Err(error)) => {
-            let refused = Refused {
-                reason: error.reason(),
-                details: error.to_string(),
-                challenges: Vec::new(),
-            };
+            let refused = Refused::new(error.reason(), error.to_string());
             return answer(stream, arrival, entry, &refused, keep).await;
         }
         None => {
@@ -141,7 +147,7 @@ async fn connect<Permit: 'static>(
     );
     let tunnel = Tunnel {
         client: stream,
-        upstream,
+        upstream: UpstreamStream::Plain(upstream),
         early: rest,
         entry,
         live,
@@ -153,18 +159,15 @@ async fn connect<Permit: 'static>(
     Next::Taken
 }
 
-/// Target, credentials, policy and permit; what is learnt on the way goes into the entry.
+/// Target, credentials and policy; what is learnt on the way goes into the entry.
 fn admit<Permit>(
     service: &Service,
     arrival: &Arrival<Permit>,
     head: &Head,
     entry: &mut Entry,
-) -> Result<(Login, Cleared, TunnelPermit), Refused> {
-    let target = Target::from_connect(head.request_target()).map_err(|error| Refused {
-        reason: error.reason(),
-        details: error.to_string(),
-        challenges: Vec::new(),
-    })?;
+) -> Result<Admission, Refused> {
+    let target = Target::from_connect(head.request_target())
+        .map_err(|error| Refused::new(error.reason(), error.details()))?;
     entry.target = Some(target.clone());
     let authorization: Vec<&[u8]> = head.field_values("proxy-authorization").collect();
     let rules = Arc::clone(&service.rules.borrow());
@@ -187,7 +190,7 @@ fn admit<Permit>(
                     "ok",
                 );
             }
-            Ok((admission.login, admission.cleared, admission.permit))
+            Ok(admission)
         }
         Err(refusal) => {
             note_login(entry, &refusal.login);

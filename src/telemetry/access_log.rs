@@ -174,7 +174,7 @@ impl<'a> Line<'a> {
             kind: exchange.kind.token(),
             target: exchange.target.as_ref().map(|target| Text(target)),
             destination: exchange.destination.as_ref().map(|name| name.as_str()),
-            sni: None,
+            sni: exchange.sni.as_deref(),
             resolved: &resolved[..resolved.len().min(ADDRESSES)],
             attempts: attempts.collect(),
             peer: exchange.peer.map(|peer| peer.0),
