@@ -10,9 +10,11 @@ pub(crate) mod check;
 mod client;
 mod complaint;
 mod destination;
+pub(crate) mod diff;
 mod disk;
 mod endpoint;
 mod file;
+mod fingerprint;
 mod host;
 pub(crate) mod identity;
 mod item;
@@ -45,6 +47,7 @@ pub(crate) use userfile::UserLine;
 #[cfg(test)]
 pub(crate) use check::parse;
 
+pub(crate) use check::control_socket;
 pub use check::load;
 pub use complaint::{Complaint, Complaints};
 
@@ -71,7 +74,7 @@ pub struct Config {
 }
 
 /// Where a configuration came from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     /// `None`: the embedded default.
     pub(crate) path: Option<PathBuf>,
@@ -79,6 +82,8 @@ pub(crate) struct Source {
     pub(crate) hash: String,
     /// The whole configuration as JSON with secrets hidden, for `/config`.
     pub(crate) shown: serde_json::Value,
+    /// What stood in the files it names, and in what is not shown: hashes by key, to see what a reload changes.
+    pub(crate) contents: fingerprint::Contents,
 }
 
 #[derive(Debug, Clone)]

@@ -21,7 +21,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("listener.tls.client_user", Whole),
     ("listener.tls.ticket_key_file", Whole),
     ("listener.tls.http2", Whole),
-    ("admin.control_socket", Whole),
     ("authentication.failure_rate", Whole),
     ("authentication.failure_burst", Whole),
     ("authentication.next_nonce", Whole),
