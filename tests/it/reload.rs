@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixDatagram, UnixStream};
@@ -39,7 +40,6 @@ async fn config(house: &House) -> Value {
 }
 
 async fn status_of(house: &House, user: &str, password: &str) -> u16 {
-    use base64::Engine as _;
     let words = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     let target = upstream::echo().await;
     let mut client = house.client().await;
@@ -285,6 +285,13 @@ async fn a_rotated_nonce_key_leaves_nonces_good() {
         .connect_with(target, &format!("Proxy-Authorization: {value}"))
         .await;
     assert_eq!(reply.status, 200, "{reply:?}");
+    // New nonces are sealed by the new key: their second byte is its number.
+    let challenge = house.client().await.connect(target).await;
+    let field = challenge.fields("proxy-authenticate")[0];
+    let (_, nonce) = field.split_once("nonce=\"").unwrap();
+    let (nonce, _) = nonce.split_once('"').unwrap();
+    let nonce = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(nonce);
+    assert_eq!(nonce.unwrap()[1], 2);
     house.close_with_tunnels().await;
 }
 
@@ -438,6 +445,8 @@ async fn status_says_what_an_operator_wants_in_the_first_minute() {
             .status,
         DENIED
     );
+    let denied = "tidegate_exchanges_total{listener=\"plain\",destination=\"none\",kind=\"tunnel\",reason=\"target_denied\"}";
+    house.metric_becomes(denied, 1.0).await;
     let status = house.control("status --clients\n").await;
     assert_eq!(status["answer"], "status");
     assert_eq!(status["pid"], house.pid());
@@ -608,7 +617,7 @@ fn run(folder: &Folder) -> Command {
 }
 
 #[tokio::test]
-async fn the_embedded_default_has_nothing_to_reload() {
+async fn without_a_socket_the_command_says_what_it_needs() {
     let (code, _, why) = House::new().open().await.command(&["reload"]).await;
     assert_eq!(code, 1);
     assert!(
