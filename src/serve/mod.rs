@@ -2,8 +2,10 @@
 //!
 //! Is handed a stream and opens no socket.
 
+pub(crate) mod body;
 pub(crate) mod dispatch;
 pub(crate) mod head;
+pub(crate) mod headers;
 pub(crate) mod http1;
 pub(crate) mod reply;
 pub(crate) mod scan;
