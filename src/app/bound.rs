@@ -87,11 +87,14 @@ fn cannot_bind(what: String, address: SocketAddr, source: io::Error) -> StartErr
 /// One core's socket of a listener, and how clients are met there.
 pub(super) type Share = Vec<(watch::Receiver<Arc<Terms>>, TcpListener)>;
 
+/// Sets a listener's terms, on all cores.
+pub(super) type TermsSetter = watch::Sender<Arc<Terms>>;
+
 /// One socket of every listener for each core; and what sets a listener's terms anew.
 pub(super) fn share_out(
     listeners: Vec<BoundListener>,
     workers: usize,
-) -> Result<(Vec<Share>, Vec<watch::Sender<Arc<Terms>>>), StartError> {
+) -> Result<(Vec<Share>, Vec<TermsSetter>), StartError> {
     let mut shares: Vec<Share> = (0..workers).map(|_| Vec::new()).collect();
     let mut all = Vec::new();
     for BoundListener { config, sockets } in listeners {

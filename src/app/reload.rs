@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
+use super::bound::TermsSetter;
 use crate::admin::Loaded;
 use crate::config::diff::{self, Plan};
 use crate::config::{self, Config, Grace};
@@ -30,7 +31,7 @@ pub(super) struct Reloader {
     pub(super) own: OwnAddresses,
     pub(super) gate: Arc<Gate>,
     pub(super) rules: watch::Sender<Arc<Rules>>,
-    pub(super) terms: Vec<watch::Sender<Arc<Terms>>>,
+    pub(super) terms: Vec<TermsSetter>,
     pub(super) grace: watch::Sender<Grace>,
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aws_lc_rs::digest;
+use rustls::pki_types::CertificateDer;
 
 use super::{Config, DnsServer, disk};
 
@@ -18,9 +19,7 @@ pub(super) fn of(config: &Config) -> Contents {
         let Some(tls) = &listener.tls else { continue };
         let key = |name: &str| format!("listener {:?}.tls.{name}", listener.name.as_str());
         // The certificates in hand, not the file again: it may have changed meanwhile.
-        let chain = tls.identity.key.cert.iter();
-        let chain: Vec<u8> = chain.flat_map(|one| one.as_ref().to_vec()).collect();
-        contents.insert(key("certificate"), hash(&chain));
+        contents.insert(key("certificate"), certificates(&tls.identity.key.cert));
         let files = [
             ("client_ca", &tls.client_ca),
             ("ticket_key_file", &tls.ticket_key_file),
@@ -31,7 +30,9 @@ pub(super) fn of(config: &Config) -> Contents {
     }
     for destination in &config.destinations {
         let key = |name: &str| format!("destination {:?}.{name}", destination.name.as_str());
-        note_file(&mut contents, key("ca"), destination.ca.as_deref());
+        if let Some(ca) = &destination.ca {
+            contents.insert(key("ca"), certificates(&ca.certificates));
+        }
         contents.insert(key("via"), hash(destination.via.join("\n").as_bytes()));
     }
     let servers = config.dns.servers.iter().map(|server| match server {
@@ -62,6 +63,11 @@ fn note_file(contents: &mut Contents, key: String, path: Option<&Path>) {
     if let Some(text) = path.and_then(|path| disk::read(path, disk::LONGEST).ok()) {
         contents.insert(key, hash(text.as_bytes()));
     }
+}
+
+fn certificates(all: &[CertificateDer<'_>]) -> Vec<u8> {
+    let bytes = all.iter().flat_map(|one| one.as_ref().to_vec());
+    hash(&bytes.collect::<Vec<u8>>())
 }
 
 fn hash(bytes: &[u8]) -> Vec<u8> {
