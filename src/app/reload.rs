@@ -51,12 +51,19 @@ struct Prepared {
 impl Reloader {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Asked>) {
         while let Some(Asked { by, answer, .. }) = orders.recv().await {
-            let old = self.in_force.source.hash.clone();
+            let old = Arc::clone(&self.in_force);
             let done = self.reload().await;
             self.meters.reloaded(done.is_ok());
             let done = match done {
-                Ok(plan) => self.tell(by, old, plan),
-                Err(refused) => self.complain(by, &old, refused),
+                Ok(plan) => {
+                    // Of a level that changes, the one that says more hears of it.
+                    let level = self.in_force.log.level;
+                    self.level.set(level.max(old.log.level));
+                    let told = self.tell(by, &old, plan);
+                    self.level.set(level);
+                    told
+                }
+                Err(refused) => self.complain(by, refused),
             };
             // Whoever asked may have gone.
             let _ = answer.send(done);
@@ -81,14 +88,23 @@ impl Reloader {
             Ok(prepared) => prepared,
             Err(_) => Err(Refused::because("internal")),
         };
+        self.refuse_in_drain()?;
         // It has gone on serving all the while, whatever came of it.
         let status = match &prepared {
             Ok(prepared) => format!("serving; configuration {}", prepared.in_force.source.hash),
             Err(_) => String::from("serving; the last reload was refused"),
         };
-        let applied = match (prepared, self.refuse_in_drain()) {
-            (Ok(prepared), Ok(())) => Ok(self.apply(prepared)),
-            (Ok(_), Err(refused)) | (Err(refused), _) => Err(refused),
+        let applied = match prepared {
+            Ok(prepared) => Ok(self.apply(prepared)),
+            Err(refused) => {
+                let complaint = match &refused.complaints[..] {
+                    [] => refused.why.clone(),
+                    complaints => complaints.join("\n"),
+                };
+                self.loaded
+                    .send_modify(|loaded| loaded.last_complaint = Some(complaint));
+                Err(refused)
+            }
         };
         let _ = spawn_blocking(move || notify::ready(&status)).await;
         applied
@@ -123,7 +139,6 @@ impl Reloader {
             });
         }
         self.grace.send_replace(in_force.drain.tunnel_grace);
-        self.level.set(in_force.log.level);
         let (listeners, destinations) = names(&in_force);
         self.meters.start_at_zero(&listeners, &destinations);
         super::note_certificates(&in_force, &self.meters);
@@ -138,7 +153,8 @@ impl Reloader {
         plan
     }
 
-    fn tell(&self, by: By, old: String, plan: Plan) -> Answer {
+    fn tell(&self, by: By, old: &Config, plan: Plan) -> Answer {
+        let old = old.source.hash.clone();
         let new = self.in_force.source.hash.clone();
         tracing::info!(
             action = "reload", %by, uid = by.uid(), pid = by.pid(), %old, %new,
@@ -160,21 +176,16 @@ impl Reloader {
         })
     }
 
-    fn complain(&self, by: By, old: &str, refused: Refused) -> Answer {
+    fn complain(&self, by: By, refused: Refused) -> Answer {
+        let hash = &self.in_force.source.hash;
         tracing::warn!(
-            action = "reload", %by, uid = by.uid(), pid = by.pid(), %old, new = %old,
+            action = "reload", %by, uid = by.uid(), pid = by.pid(), old = %hash, new = %hash,
             why = %refused.why,
             "reload refused: nothing has changed"
         );
         for complaint in &refused.complaints {
             tracing::warn!("{complaint}");
         }
-        let complaint = match &refused.complaints[..] {
-            [] => refused.why.clone(),
-            complaints => complaints.join("\n"),
-        };
-        self.loaded
-            .send_modify(|loaded| loaded.last_complaint = Some(complaint));
         Answer::Refused(refused)
     }
 }

@@ -353,7 +353,8 @@ pub(crate) struct Log {
     pub(crate) tunnel_lines: TunnelLines,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A greater one says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Error,
     Warn,

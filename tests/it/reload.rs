@@ -170,9 +170,10 @@ async fn the_log_level_changes_and_a_restart_is_asked_for_where_it_is_needed() {
         "what is in force is shown"
     );
     assert_eq!(now["needs_restart"][0]["key"], "runtime.workers");
-    // Said at the new level: not at all.
-    assert!(!house.everything_said().contains("configuration reloaded"));
-    house.edit("level = \"error\"", "level = \"info\"");
+    house.journal_says("configuration reloaded").await;
+    house.edit("level = \"error\"", "level = \"loud\"");
+    assert_eq!(house.control("reload\n").await["answer"], "refused");
+    house.edit("level = \"loud\"", "level = \"info\"");
     let (code, out, _) = house.command(&["reload"]).await;
     assert_eq!(code, 0);
     assert!(
@@ -183,7 +184,13 @@ async fn the_log_level_changes_and_a_restart_is_asked_for_where_it_is_needed() {
         out.contains("needs a restart, and keeps its old value until then:\n  runtime.workers"),
         "{out}"
     );
-    house.journal_says("configuration reloaded").await;
+    house
+        .journal_says("applied key=log.level what=\"error\" → \"info\"")
+        .await;
+    assert!(
+        !house.everything_said().contains("reload refused"),
+        "a warning at the level error"
+    );
     house.close().await;
 }
 
