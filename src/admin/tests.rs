@@ -251,6 +251,7 @@ impl House {
             meters: Arc::new(Meters::new(&[plain], &[])),
             tunnels: tunnels.clone(),
             phase: drain.view(),
+            reports: Arc::default(),
             loaded: loaded.subscribe(),
         };
         let mut serving = JoinSet::new();

@@ -17,6 +17,7 @@ use crate::gate::{Gate, Rules};
 use crate::lifecycle::{DrainWatch, Phase, PhaseView};
 use crate::listen::Door;
 use crate::listen::permits::Permits;
+use crate::policy::Reports;
 use crate::relay::{Scratch, Tunnels};
 use crate::serve::{Ids, Service};
 use crate::telemetry::{Chain, Ledger, Meters};
@@ -54,6 +55,7 @@ pub(super) struct Core {
     pub(super) intake: config::Intake,
     pub(super) idle_timeout: Duration,
     pub(super) tunnels: Tunnels,
+    pub(super) reports: Arc<Reports>,
     pub(super) permits: Permits,
     pub(super) watch: DrainWatch,
     pub(super) exit: watch::Receiver<bool>,
@@ -78,6 +80,7 @@ impl Core {
             intake,
             idle_timeout,
             tunnels,
+            reports,
             permits,
             watch,
             mut exit,
@@ -93,6 +96,7 @@ impl Core {
             intake,
             tunnels: tunnels.clone(),
             scratch,
+            reports,
             ids,
         });
         for (listener, tls, socket) in doors {

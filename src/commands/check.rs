@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Unlisted};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -70,6 +70,17 @@ fn report(file: &Path, config: &Config, now: SystemTime) -> String {
         report.push_str(&format!(
             "{file}: note: the certificates of listener {} are good for {days} more days{remedy}\n",
             listener.name
+        ));
+    }
+    if config.policy.unlisted == Unlisted::Report {
+        report.push_str(&format!(
+            "{file}: note: policy.unlisted = \"report\" lets targets of no destination pass: for migration only\n"
+        ));
+    }
+    for destination in config.destinations.iter().filter(|one| one.report_only) {
+        report.push_str(&format!(
+            "{file}: note: destination {} is report_only: what its rules would refuse passes\n",
+            destination.name
         ));
     }
     report

@@ -13,7 +13,7 @@ use super::sheet::Sheet;
 use super::units::show_duration;
 use super::{
     Admin, Authentication, Client, Connect, Destination, Dns, Families, Limit, Network, Role,
-    Tunnel,
+    Tunnel, UNLISTED,
 };
 use crate::exchange::Scheme;
 
@@ -38,6 +38,8 @@ pub(super) fn check(sheet: &Sheet, all: &Sections) {
     idle_push(sheet, all);
     one_client_each(sheet, all);
     addresses_of_the_family(sheet, all);
+    unlisted_name(sheet, all);
+    proxy_protocol(sheet, all);
 }
 
 /// What is wrong because a key is not there, or has its default: not to be said of a file that is broken somewhere.
@@ -230,7 +232,10 @@ fn open_proxy(sheet: &Sheet, all: &Sections) {
         .filter(|one| {
             let listener = &one.value.listener;
             let allow = &listener.allow_from;
-            !listener.address.ip().is_loopback() && (allow.is_empty() || covers_everybody(allow))
+            // Behind a load balancer loopback is no fence: its clients come from beyond.
+            let reachable =
+                !listener.address.ip().is_loopback() || !listener.proxy_protocol_from.is_empty();
+            reachable && !one.value.has_client_ca && (allow.is_empty() || covers_everybody(allow))
         })
         .collect();
     for one in &exposed {
@@ -261,6 +266,42 @@ fn open_proxy(sheet: &Sheet, all: &Sections) {
                 Wrong::new(
                     "would make an open proxy: these networks are everybody, and authentication = \"none\" asks nobody",
                     "name the senders' own networks, or give every listener beyond loopback an allow_from",
+                ),
+            );
+        }
+    }
+}
+
+/// Whoever may send the header may say to be anybody.
+fn proxy_protocol(sheet: &Sheet, all: &Sections) {
+    for one in &all.listeners {
+        let listener = &one.value.listener;
+        if !listener.address.ip().is_loopback() && covers_everybody(&listener.proxy_protocol_from) {
+            sheet.complain(
+                &one.marks.spot("proxy_protocol_from"),
+                Wrong::new(
+                    "would let everybody say from which address they come, and so past every rule about addresses",
+                    "name the addresses of your load balancers alone",
+                ),
+            );
+        }
+    }
+}
+
+/// The destination that unlisted targets are counted under has its name to itself.
+fn unlisted_name(sheet: &Sheet, all: &Sections) {
+    for destination in &all.destinations {
+        if destination.value.name.as_str() == UNLISTED {
+            let key = if destination.marks.has("name") {
+                "name"
+            } else {
+                "preset"
+            };
+            sheet.complain(
+                &destination.marks.spot(key),
+                Wrong::new(
+                    format!("{UNLISTED:?} is what targets of no destination are counted under"),
+                    "choose another name",
                 ),
             );
         }

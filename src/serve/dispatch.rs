@@ -106,6 +106,7 @@ async fn connect<Permit: 'static>(
     } = match dialed {
         Some(Ok(dialed)) => dialed,
         Some(Err(error)) => {
+            service.note_would_refuse(&mut entry, &cleared);
             let refused = Refused::new(error.reason(), error.to_string());
             return answer(stream, arrival, entry, &refused, keep).await;
         }
@@ -116,6 +117,7 @@ async fn connect<Permit: 'static>(
         }
     };
     entry.peer = Some(peer);
+    service.note_would_refuse(&mut entry, &cleared);
     entry.status = Some(reply::ESTABLISHED_STATUS);
     entry.setup = Some(entry.opened.elapsed());
     if send(&mut stream, reply::ESTABLISHED).await.is_err() {
@@ -178,6 +180,7 @@ fn admit<Permit>(
         request_target: head.request_target(),
         target: &target,
         authorization: &authorization,
+        certificate_user: arrival.user.as_ref(),
     };
     match service.gate.admit(&rules, &asked, SystemTime::now()) {
         Ok(admission) => {
