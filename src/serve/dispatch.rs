@@ -12,7 +12,7 @@ use super::http1::{refuse, send};
 use super::reply::{self, Refusal};
 use super::{Arrival, Service};
 use crate::dial::{Dialed, Story};
-use crate::exchange::{Kind, Reason, Side, Target};
+use crate::exchange::{Fault, Kind, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login};
 use crate::relay::{ClientStream, LiveTunnel, Tunnel, UpstreamStream};
 use crate::telemetry::Entry;
@@ -106,7 +106,10 @@ async fn connect<Permit: 'static>(
     } = match dialed {
         Some(Ok(dialed)) => dialed,
         Some(Err(error)) => {
-            service.note_would_refuse(&mut entry, &cleared);
+            // What was refused all the same, at an address that never passes, is no report.
+            if error.reason().fault() != Fault::Policy {
+                service.note_would_refuse(&mut entry, &cleared);
+            }
             let refused = Refused::new(error.reason(), error.to_string());
             return answer(stream, arrival, entry, &refused, keep).await;
         }
