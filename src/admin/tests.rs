@@ -21,6 +21,15 @@ async fn pages() {
     house
         .check(
             "GET",
+            "/would-refuse",
+            200,
+            "application/json",
+            "{\"dropped\":0,\"would_refuse\":[]}\n",
+        )
+        .await;
+    house
+        .check(
+            "GET",
             "/metrics",
             200,
             "text/plain; version=0.0.4",

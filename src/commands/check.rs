@@ -126,6 +126,25 @@ mod tests {
     }
 
     #[test]
+    fn rules_that_are_only_tried_out_are_pointed_out() {
+        let folder = Folder::new();
+        let file = folder.write(
+            "a.toml",
+            "[policy]\nunlisted = \"report\"\n[[destination]]\npreset = \"fcm\"\nreport_only = true\n[[destination]]\npreset = \"apns\"\n",
+        );
+        let (code, out) = check(&file);
+        assert_eq!(code, 0, "{out}");
+        let notes: Vec<&str> = out.lines().skip(1).collect();
+        assert_eq!(
+            notes,
+            [
+                "a.toml: note: policy.unlisted = \"report\" lets targets of no destination pass: for migration only",
+                "a.toml: note: destination fcm is report_only: what its rules would refuse passes"
+            ]
+        );
+    }
+
+    #[test]
     fn a_bad_file_is_78_and_every_complaint_a_line() {
         let folder = Folder::new();
         let file = folder.write(

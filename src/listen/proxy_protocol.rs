@@ -216,14 +216,8 @@ fn source_of_line(line: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
     let family = words.next();
     let (source, destination): (Option<IpAddr>, Option<IpAddr>) = match family {
         Some("UNKNOWN") => return Ok(None),
-        Some("TCP4") => (
-            words.next().and_then(|word| v4(word)),
-            words.next().and_then(|word| v4(word)),
-        ),
-        Some("TCP6") => (
-            words.next().and_then(|word| v6(word)),
-            words.next().and_then(|word| v6(word)),
-        ),
+        Some("TCP4") => (words.next().and_then(v4), words.next().and_then(v4)),
+        Some("TCP6") => (words.next().and_then(v6), words.next().and_then(v6)),
         Some(_) | None => return Err(HeaderError::Line),
     };
     let (port, other) = (words.next().and_then(port), words.next().and_then(port));

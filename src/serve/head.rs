@@ -10,6 +10,7 @@ use std::ops::Range;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::scan::Scan;
+use crate::config;
 use crate::exchange::Reason;
 
 /// Two hundred are promised to clients; thousands are an attack.
@@ -20,6 +21,14 @@ pub(super) const FIELDS_MAX: usize = 256;
 pub(crate) struct HeadLimits {
     /// The whole head, its last empty line included. The request-target may take half of it.
     pub(crate) head_bytes: usize,
+}
+
+impl HeadLimits {
+    pub(crate) fn new(intake: &config::Intake) -> Self {
+        Self {
+            head_bytes: usize::try_from(intake.head_bytes.0).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// What the bytes so far are.
@@ -160,6 +169,15 @@ impl Head {
     /// As the client wrote it: digest compares it byte for byte.
     pub(crate) fn request_target(&self) -> &[u8] {
         &self.bytes[self.request_target.clone()]
+    }
+
+    /// The request line, with its line end.
+    pub(crate) fn line(&self) -> &[u8] {
+        let end = self.bytes[self.request_target.end..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(self.bytes.len(), |end| self.request_target.end + end + 1);
+        &self.bytes[self.method.start..end]
     }
 
     /// How many bytes of the buffer were the head; what follows is body, tunnel or the next request.

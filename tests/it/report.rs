@@ -132,6 +132,43 @@ async fn a_forbidden_destination_and_a_special_address_are_reported_as_such() {
     house.close().await;
 }
 
+#[tokio::test]
+async fn a_forwarded_request_is_reported_each_time_also_on_a_kept_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (origin, address) = upstream::listener().await;
+    let serving = tokio::spawn(async move {
+        let (mut tcp, _) = origin.accept().await.unwrap();
+        for _ in 0..2 {
+            assert_ne!(tcp.read(&mut [0; 4096]).await.unwrap(), 0);
+            tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                .await
+                .unwrap();
+        }
+    });
+    let house = trial("[443]", "[\"127.0.0.0/8\"]", "[\"trial\"]", true)
+        .open()
+        .await;
+    let mut client = house.client().await;
+    for _ in 0..2 {
+        let target = format!("push.test:{}", address.port());
+        client
+            .send(format!(
+                "GET http://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n"
+            ))
+            .await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "hi"));
+        let line = house.line().await;
+        assert_eq!(
+            (&line["would_refuse"], &line["kind"]),
+            (&"port_denied".into(), &"forward".into())
+        );
+    }
+    serving.await.unwrap();
+    assert_eq!(rows(&house).await[0]["count"], 2);
+    house.close().await;
+}
+
 fn migration(unlisted: &str, more: &str) -> Plan {
     House::new()
         .set("policy", &format!("unlisted = \"{unlisted}\""))

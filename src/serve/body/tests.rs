@@ -88,7 +88,7 @@ fn read(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, String, Vec<u8>)
                 Piece::End(trailers) => {
                     let mut left = piece[at + done..].to_vec();
                     left.extend(pieces[number + 1..].concat());
-                    let told = trailers.map_or("-".to_owned(), |map| format!("{map:?}"));
+                    let told = trailers.map_or_else(|| "-".to_owned(), |map| format!("{map:?}"));
                     return Ok((body, told, left));
                 }
             }
