@@ -12,6 +12,7 @@ mod complaint;
 mod destination;
 mod disk;
 mod endpoint;
+mod exposure;
 mod file;
 mod host;
 pub(crate) mod identity;
