@@ -7,6 +7,7 @@ pub(crate) mod control;
 mod status;
 mod tunnels;
 mod views;
+mod would_refuse;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +28,7 @@ use tokio::time;
 use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
+use crate::policy::Reports;
 use crate::relay::Tunnels;
 use crate::telemetry::Meters;
 
@@ -47,6 +49,7 @@ pub(crate) struct Window {
     /// Of every core.
     pub(crate) tunnels: Vec<Tunnels>,
     pub(crate) phase: PhaseView,
+    pub(crate) reports: Arc<Reports>,
     pub(crate) loaded: watch::Receiver<Loaded>,
     pub(crate) started: time::Instant,
 }

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixDatagram, UnixStream};
 use tokio::process::Command;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::client::{Client, user_lines};
@@ -315,7 +316,7 @@ const BLOCK: usize = 256;
 
 impl Rounds {
     /// Waits until every tunnel has carried a block both ways after now.
-    async fn one_more_each(&self) {
+    async fn one_more_each(&self, carrying: &mut JoinSet<()>) {
         let before: Vec<u64> = self
             .done
             .iter()
@@ -330,6 +331,12 @@ impl Rounds {
                     return;
                 }
                 news.await;
+            }
+        };
+        let all = async {
+            tokio::select! {
+                () = all => {}
+                Some(ended) = carrying.join_next() => panic!("a tunnel ended: {ended:?}"),
             }
         };
         timeout(3 * PATIENCE, all)
@@ -371,7 +378,7 @@ async fn a_thousand_tunnels_do_not_notice_five_reloads() {
         news: Notify::new(),
         stop: AtomicBool::new(false),
     });
-    let mut carrying = tokio::task::JoinSet::new();
+    let mut carrying = JoinSet::new();
     for number in 0..TUNNELS {
         let mut client = match number {
             0..OVER_TLS => house.tls_client().await,
@@ -381,7 +388,7 @@ async fn a_thousand_tunnels_do_not_notice_five_reloads() {
         carrying.spawn(carry(client, number, Arc::clone(&rounds)));
     }
     for reload in 0..5 {
-        rounds.one_more_each().await;
+        rounds.one_more_each(&mut carrying).await;
         let (_, chain, key) = certificate();
         house.folder.file("proxy.pem", &chain);
         house.folder.file("proxy.key", &key);
@@ -401,7 +408,7 @@ async fn a_thousand_tunnels_do_not_notice_five_reloads() {
             Some(2),
             "{answer}"
         );
-        rounds.one_more_each().await;
+        rounds.one_more_each(&mut carrying).await;
     }
     let series = "tidegate_tunnels{generation=\"current\"}";
     assert_eq!(house.metric(series).await, TUNNELS as f64);
