@@ -9,7 +9,8 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::{Loaded, Window};
-use crate::lifecycle::orders::{Answer, ClientRow, Configuration, Refused, Status};
+use crate::lifecycle::orders::{Answer, ClientRow, Configuration, Refused, Status, WouldRefuse};
+use crate::policy;
 use crate::relay::{LiveTunnel, Tunnels};
 use crate::telemetry::summary::Summary;
 use crate::telemetry::{Meters, Timestamp};
@@ -61,8 +62,12 @@ fn look(window: &Window, clients: bool) -> Status {
         exchanges,
         memory_bytes: memory(),
         clients: clients.then(|| senders(&tunnels)),
-        // Filled by whoever keeps account of what is only reported.
-        would_refuse: Vec::new(),
+        would_refuse: window
+            .reports
+            .rows()
+            .into_iter()
+            .map(would_refuse)
+            .collect(),
     }
 }
 
@@ -77,6 +82,24 @@ fn configuration(loaded: Loaded) -> Configuration {
         loaded_at: Timestamp(loaded.loaded_at).to_string(),
         last_complaint: loaded.last_complaint,
         needs_restart: loaded.needs_restart,
+    }
+}
+
+fn would_refuse(row: policy::WouldRefuse) -> WouldRefuse {
+    let policy::WouldRefuse { passed, latest, .. } = row;
+    let client = match (passed.client, latest.user) {
+        (Some(client), _) => client.to_string(),
+        (None, Some(user)) => user.to_string(),
+        (None, None) => latest.address.to_string(),
+    };
+    WouldRefuse {
+        client,
+        target: passed.target.to_string(),
+        reason: passed.reason.token().to_owned(),
+        count: row.count,
+        first_seen: Timestamp(row.first_seen).to_string(),
+        last_seen: Timestamp(row.last_seen).to_string(),
+        add: latest.lines_to_add,
     }
 }
 

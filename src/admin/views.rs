@@ -13,12 +13,8 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
-<<<<<<< HEAD
-use super::{Loaded, Window};
-use crate::config::diff::Change;
-=======
 use super::{Loaded, Window, would_refuse};
->>>>>>> main
+use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::telemetry::{Timestamp, json};
 

@@ -152,15 +152,11 @@ impl App {
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
         let rules = watch::Sender::new(Arc::new(Rules::new(
             &config,
-<<<<<<< HEAD
-            Arc::new(Policy::new(&config.destinations, own.clone())),
-=======
             Arc::new(Policy::new(
                 &config.destinations,
                 config.policy.unlisted,
-                own,
+                own.clone(),
             )),
->>>>>>> main
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
         let dialer = Dialer::new(

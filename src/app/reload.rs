@@ -208,7 +208,8 @@ fn prepare(
         .map_err(|error| Refused::because(Chain(&error).to_string()))?;
     let plan = diff::diff(old, &new);
     let in_force = diff::in_force(old, &new);
-    let policy = Arc::new(Policy::new(&in_force.destinations, own));
+    let unlisted = in_force.policy.unlisted;
+    let policy = Arc::new(Policy::new(&in_force.destinations, unlisted, own));
     let rules = Rules::new(&in_force, policy);
     let terms = terms.iter().map(|current| renew(current, &in_force, &plan));
     Ok(Prepared {

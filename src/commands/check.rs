@@ -6,12 +6,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-<<<<<<< HEAD
 use crate::config::diff::{self, Change, Plan};
-use crate::config::{self, Config};
-=======
 use crate::config::{self, Config, Unlisted};
->>>>>>> main
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;

@@ -20,13 +20,14 @@ pub(super) fn of(config: &Config) -> Contents {
         let key = |name: &str| format!("listener {:?}.tls.{name}", listener.name.as_str());
         // The certificates in hand, not the file again: it may have changed meanwhile.
         contents.insert(key("certificate"), certificates(&tls.identity.key.cert));
-        let files = [
-            ("client_ca", &tls.client_ca),
-            ("ticket_key_file", &tls.ticket_key_file),
-        ];
-        for (name, path) in files {
-            note_file(&mut contents, key(name), path.as_deref());
+        if let Some(ca) = &tls.client_ca {
+            contents.insert(key("client_ca"), certificates(&ca.certificates));
         }
+        note_file(
+            &mut contents,
+            key("ticket_key_file"),
+            tls.ticket_key_file.as_deref(),
+        );
     }
     for destination in &config.destinations {
         let key = |name: &str| format!("destination {:?}.{name}", destination.name.as_str());

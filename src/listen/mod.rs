@@ -127,29 +127,17 @@ impl Door {
             user: None,
         };
         let service = Rc::clone(&self.service);
-<<<<<<< HEAD
-        match &terms.tls {
-            None => drop(tokio::task::spawn_local(http1::serve(
-                ClientStream::Plain(tcp),
-                arrival,
-                service,
-            ))),
-            Some(tls) => drop(tokio::task::spawn_local(welcome_tls(
-                tcp,
-                tls.clone(),
-=======
         let from = client.0.ip().to_canonical();
-        let balancers = &self.listener.proxy_protocol_from;
+        let balancers = &terms.listener.proxy_protocol_from;
         if balancers.iter().any(|network| network.contains(&from)) {
             drop(tokio::task::spawn_local(introduce(
                 tcp,
-                self.tls.clone(),
->>>>>>> main
+                terms.tls.clone(),
                 arrival,
                 service,
             )));
         } else {
-            hand_on(tcp, self.tls.clone(), arrival, service);
+            hand_on(tcp, terms.tls.clone(), arrival, service);
         }
     }
 }

@@ -45,13 +45,10 @@ pub(crate) struct Meters {
     failovers: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
-<<<<<<< HEAD
     reloads_ok: Counter,
     reloads_refused: Counter,
-=======
     clients: Mutex<HashSet<ClientName>>,
     would_refuse: Family<(DestinationName, ClientName, Reason)>,
->>>>>>> main
 }
 
 /// Holds one open client connection in `tidegate_connections`; drop it with the connection.

@@ -709,3 +709,33 @@ async fn many_reloads_at_a_time_take_their_turns() {
     }
     house.close().await;
 }
+
+#[tokio::test]
+async fn status_lists_what_would_have_been_refused_with_the_lines_to_add() {
+    let house = House::new()
+        .controlled()
+        .set("policy", "unlisted = \"report\"")
+        .open()
+        .await;
+    // There is no such name; the policy was asked before.
+    let reply = house.client().await.connect("other.example:443").await;
+    assert_eq!(reply.reason(), "name_not_found");
+    house.line().await;
+    let rows = &house.control("status\n").await["would_refuse"];
+    assert_eq!(
+        (&rows[0]["client"], &rows[0]["target"], &rows[0]["count"]),
+        (&json!("127.0.0.1"), &json!("other.example:443"), &json!(1))
+    );
+    let (_, text, _) = house.command(&["status"]).await;
+    assert!(
+        text.contains("1 times 127.0.0.1 → other.example:443 (target_denied)")
+            && text.contains("[[destination]]"),
+        "{text}"
+    );
+    // Taken back, it is refused.
+    house.edit("unlisted = \"report\"", "unlisted = \"refuse\"");
+    reload(&house, &["policy.unlisted: \"report\" → \"refuse\""], &[]).await;
+    let reply = house.client().await.connect("other.example:443").await;
+    assert_eq!(reply.reason(), "target_denied");
+    house.close().await;
+}
