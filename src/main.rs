@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
 
 /// Measured: steadier than the system's allocator over many small tunnels.
@@ -32,6 +33,8 @@ enum Command {
     },
     /// Set a user's password in a users file
     Passwd(Passwd),
+    /// List what the proxy has to reach, for the firewall team
+    ExportAcl(ExportAcl),
 }
 
 #[derive(Debug, Args)]
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run(Run { config }) => tidegate::run(config.as_deref(), &mut io::stderr()),
         Command::Check { file } => tidegate::commands::check::run(&file, &mut io::stdout()),
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
+        Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
     };
     ExitCode::from(code)
 }

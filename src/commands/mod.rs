@@ -1,5 +1,6 @@
 //! What the command line does beside `run`.
 
 pub mod check;
+pub mod export_acl;
 pub mod passwd;
 mod prompt;

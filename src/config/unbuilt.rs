@@ -27,7 +27,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("authentication.next_nonce", Whole),
     ("client.component", Whole),
     ("client.priority", Whole),
-    ("destination.sni", Whole),
     ("destination.ca", Whole),
     ("destination.repeat", Whole),
     ("destination.via", Whole),

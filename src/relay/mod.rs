@@ -1,15 +1,18 @@
 //! Bytes both ways, until both sides have ended or one has to.
 //!
-//! Knows nothing of who asked, or of what is inside a tunnel. Holds no buffer while a tunnel is silent.
+//! Knows nothing of who asked, or, beyond the name in a TLS hello, of what is inside a tunnel. Holds no buffer while a tunnel is silent.
 
 pub(crate) mod client;
 pub(crate) mod copy;
+mod hello;
+pub(crate) mod inspection;
 pub(crate) mod live;
 pub(crate) mod scratch;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;
 
 pub(crate) use client::ClientStream;
+pub(crate) use inspection::Inspection;
 pub(crate) use live::{LiveTunnel, Order, Tunnels};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;

@@ -14,7 +14,7 @@ use super::{Arrival, Service};
 use crate::dial::{Dialed, Story};
 use crate::exchange::{Kind, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login};
-use crate::relay::{ClientStream, LiveTunnel, Tunnel, UpstreamStream};
+use crate::relay::{ClientStream, Inspection, LiveTunnel, Tunnel, UpstreamStream};
 use crate::telemetry::Entry;
 
 /// What becomes of the connection after an exchange.
@@ -149,6 +149,7 @@ async fn connect<Permit: 'static>(
         client: stream,
         upstream: UpstreamStream::Plain(upstream),
         early: rest,
+        inspection: Inspection::of(&cleared),
         entry,
         live,
         listing,

@@ -22,4 +22,5 @@ mod hostile;
 mod intake;
 mod link;
 mod policy;
+mod sni;
 mod start;

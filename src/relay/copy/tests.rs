@@ -17,10 +17,15 @@ async fn relay<F>(
     let local = tokio::task::LocalSet::new();
     let copy = local.spawn_local(async move {
         let traffic = Traffic::default();
+        let opening = Opening {
+            early: early.into(),
+            inspection: None,
+            sni: &mut None,
+        };
         let end = both_ways(
             &mut client_side,
             &mut upstream_side,
-            early.into(),
+            opening,
             &Scratch::new(),
             &traffic,
             Instant::now(),
@@ -133,4 +138,25 @@ async fn more_than_the_receiver_takes_arrives_whole_and_in_order() {
         assert_eq!(copy.await.unwrap().1, 300_000);
     })
     .await;
+}
+
+#[test]
+fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
+    let (mut client, mut upstream) = (duplex(1).0, duplex(1).0);
+    let (scratch, traffic) = (Scratch::new(), Traffic::default());
+    let opening = Opening {
+        early: Box::default(),
+        inspection: None,
+        sni: &mut None,
+    };
+    let copy = both_ways(
+        &mut client,
+        &mut upstream,
+        opening,
+        &scratch,
+        &traffic,
+        Instant::now(),
+    );
+    // Two directions of 32 bytes, and what was handed in.
+    assert!(size_of_val(&copy) <= 160, "{}", size_of_val(&copy));
 }
