@@ -9,6 +9,7 @@ mod published;
 pub(crate) mod race;
 pub(crate) mod resolve;
 mod servers;
+pub(crate) mod tls;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Scratch;
 use super::inspection::{Inspection, Ruling};
 use super::live::Traffic;
-use crate::exchange::Side;
+use crate::exchange::{Exchange, Side};
 
 /// How the copying ended when both sides were left to themselves.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ pub(crate) enum CopyEnd {
 pub(crate) struct Opening<'a> {
     pub(crate) early: Box<[u8]>,
     pub(crate) inspection: Option<Box<Inspection>>,
-    /// Where the name that the inspection finds is written down.
-    pub(crate) sni: &'a mut Option<Box<str>>,
+    /// Where what the inspection learns is written down.
+    pub(crate) exchange: &'a mut Exchange,
 }
 
 /// Copies until both directions have ended or one side breaks. The opening goes upstream before anything else, once
@@ -53,7 +53,7 @@ where
     let Opening {
         mut early,
         mut inspection,
-        sni,
+        exchange,
     } = opening;
     let mut up = Direction {
         rest: Rest::empty(),
@@ -68,7 +68,7 @@ where
         let note_up = |bytes| traffic.note_up(bytes, opened.elapsed());
         if let Some(held) = &mut inspection {
             let early = std::mem::take(&mut early);
-            match inspect(cx, held, &early, client, scratch, sni, || note_up(0)) {
+            match inspect(cx, held, &early, client, scratch, exchange, || note_up(0)) {
                 Poll::Ready(Ok(Ruling::Pass)) => {
                     if let Some(held) = inspection.take() {
                         up.pass(held.into_held(), note_up);
@@ -130,21 +130,21 @@ fn inspect<C: AsyncRead + Unpin>(
     early: &[u8],
     client: &mut C,
     scratch: &Scratch,
-    sni: &mut Option<Box<str>>,
+    exchange: &mut Exchange,
     note: impl Fn(),
 ) -> Poll<io::Result<Ruling>> {
-    let mut ruling = inspection.read(early, sni);
+    let mut ruling = inspection.read(early, exchange);
     while ruling == Ruling::Hold {
         let mut scratch = scratch.borrow();
         let room = inspection.room().min(scratch.len());
         let mut buf = ReadBuf::new(&mut scratch[..room]);
         ready!(Pin::new(&mut *client).poll_read(cx, &mut buf))?;
         ruling = match buf.filled() {
-            [] => inspection.end(),
+            [] => inspection.end(exchange),
             bytes => {
                 // A client that is still sending its hello is not silent.
                 note();
-                inspection.read(bytes, sni)
+                inspection.read(bytes, exchange)
             }
         };
     }

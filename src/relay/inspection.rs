@@ -5,7 +5,7 @@
 
 use super::hello::{Hello, Verdict, WIRE_MAX};
 use crate::config::Sni;
-use crate::exchange::Host;
+use crate::exchange::{Exchange, Host, Reason};
 use crate::policy::Cleared;
 
 /// The opening of one tunnel, as far as it has come.
@@ -14,6 +14,8 @@ pub(crate) struct Inspection {
     cleared: Cleared,
     /// Nothing but a hello for the target passes.
     required: bool,
+    /// Where rules are only tried out, a refusal is noted, and passes.
+    report_only: bool,
     hello: Hello,
     held: Vec<u8>,
 }
@@ -32,7 +34,8 @@ pub(super) enum Ruling {
 impl Inspection {
     /// `None` where the destination has `sni = "off"`: then nothing is held, and nothing of this is there.
     pub(crate) fn of(cleared: &Cleared) -> Option<Box<Self>> {
-        let required = match cleared.destination().sni {
+        let destination = cleared.destination();
+        let required = match destination.sni {
             Sni::Off => return None,
             Sni::Match => false,
             Sni::Require => true,
@@ -40,40 +43,45 @@ impl Inspection {
         Some(Box::new(Self {
             cleared: cleared.clone(),
             required,
+            report_only: destination.report_only,
             hello: Hello::default(),
             held: Vec::new(),
         }))
     }
 
-    /// Takes more of what the client sent. `sni` becomes the name in its hello, whatever the ruling.
-    pub(super) fn read(&mut self, bytes: &[u8], sni: &mut Option<Box<str>>) -> Ruling {
+    /// Takes more of what the client sent. What is learnt goes into the exchange: the name in its hello, whatever the
+    /// ruling.
+    pub(super) fn read(&mut self, bytes: &[u8], exchange: &mut Exchange) -> Ruling {
         self.held.extend_from_slice(bytes);
-        match self.hello.read(bytes) {
-            Verdict::NeedMore => Ruling::Hold,
-            Verdict::NotTls if self.required => Ruling::Refuse { tls: false },
-            Verdict::NotTls => Ruling::Pass,
-            Verdict::Hello(None) if self.required => Ruling::Refuse { tls: true },
-            Verdict::Hello(None) => Ruling::Pass,
+        let (tls, passes) = match self.hello.read(bytes) {
+            Verdict::NeedMore => return Ruling::Hold,
+            Verdict::NotTls => (false, !self.required),
+            Verdict::Hello(None) => (true, !self.required),
             Verdict::Hello(Some(name)) => {
-                *sni = Some(shown(&name));
-                if self.cleared.goes_by(&name) {
-                    Ruling::Pass
-                } else {
-                    Ruling::Refuse { tls: true }
-                }
+                exchange.sni = Some(shown(&name));
+                (true, self.cleared.goes_by(&name))
             }
             // A server might read a name in it where we read none.
-            Verdict::TooLong | Verdict::Malformed => Ruling::Refuse { tls: true },
-        }
+            Verdict::TooLong | Verdict::Malformed => (true, false),
+        };
+        self.rule(tls, passes, exchange)
     }
 
     /// The client has closed its sending side before there was a verdict: what is held is no hello.
-    pub(super) fn end(&self) -> Ruling {
+    pub(super) fn end(&self, exchange: &mut Exchange) -> Ruling {
         // Nothing at all is not a wrong opening.
-        if self.required && self.is_holding() {
-            Ruling::Refuse { tls: false }
-        } else {
+        let passes = !self.required || !self.is_holding();
+        self.rule(false, passes, exchange)
+    }
+
+    fn rule(&self, tls: bool, passes: bool, exchange: &mut Exchange) -> Ruling {
+        if passes {
             Ruling::Pass
+        } else if self.report_only {
+            exchange.would_refuse.get_or_insert(Reason::SniMismatch);
+            Ruling::Pass
+        } else {
+            Ruling::Refuse { tls }
         }
     }
 

@@ -4,14 +4,19 @@
 
 pub(crate) mod client;
 pub(crate) mod copy;
+pub(crate) mod forward;
 mod hello;
+pub(crate) mod idle;
 pub(crate) mod inspection;
 pub(crate) mod live;
+pub(crate) mod outgoing;
 pub(crate) mod scratch;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;
 
 pub(crate) use client::ClientStream;
+pub(crate) use forward::{ForwardError, Origin};
+pub(crate) use idle::Idle;
 pub(crate) use inspection::Inspection;
 pub(crate) use live::{LiveTunnel, Order, Tunnels};
 pub(crate) use scratch::Scratch;

@@ -52,10 +52,11 @@ impl<Held> Tunnel<Held> {
             listing,
             held,
         } = self;
+        let reported = entry.would_refuse;
         let opening = Opening {
             early,
             inspection,
-            sni: &mut entry.sni,
+            exchange: &mut entry,
         };
         let end = tokio::select! {
             end = both_ways(&mut client, &mut upstream, opening, &scratch, &live.traffic, live.opened) => Ok(end),
@@ -92,6 +93,9 @@ impl<Held> Tunnel<Held> {
                 }
             }
         };
+        if let (None, Some(reason)) = (reported, entry.would_refuse) {
+            meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
+        }
         live.traffic.note(live.opened.elapsed());
         entry.bytes_up = live.traffic.up();
         entry.bytes_down = live.traffic.down();

@@ -21,8 +21,12 @@ const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
 /// A house whose one destination looks at what tunnels open with.
 fn house(sni: &str) -> Plan {
+    house_with(&format!("sni = \"{sni}\""))
+}
+
+fn house_with(lines: &str) -> Plan {
     House::new()
-        .destination(&format!("name = \"lab\"\nhosts = [\"*.test\", \"127.0.0.1\"]\nports = [\"1-65535\"]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\"]\nsni = \"{sni}\""))
+        .destination(&format!("name = \"lab\"\nhosts = [\"*.test\", \"127.0.0.1\"]\nports = [\"1-65535\"]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\"]\n{lines}"))
         .name("push.test", [upstream::LOCALHOST])
 }
 
@@ -423,6 +427,35 @@ async fn where_it_is_off_nothing_is_looked_at() {
     let mut client = pair(&house, &listener, "push.test").await;
     client.client.send(&bytes).await;
     passes(&house, client, &bytes, None).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn rules_that_only_report_let_another_name_pass_and_count_it() {
+    let house = house_with("sni = \"require\"\nreport_only = true")
+        .open()
+        .await;
+    let (listener, _) = upstream::listener().await;
+    let bytes = hello("other.test");
+    for (opening, sni) in [(&bytes[..], Some("other.test")), (b"EHLO", None)] {
+        let Pair {
+            mut client,
+            mut target,
+        } = pair(&house, &listener, "push.test").await;
+        client.send(opening).await;
+        assert!(upstream::read(&mut target, opening.len()).await == opening);
+        client.finish().await;
+        drop(target);
+        let line = house.line().await;
+        assert_eq!(
+            (&line["would_refuse"], &line["sni"]),
+            (&"sni_mismatch".into(), &serde_json::Value::from(sni)),
+            "{line}"
+        );
+    }
+    let counted =
+        "tidegate_would_refuse_total{destination=\"lab\",client=\"none\",reason=\"sni_mismatch\"}";
+    house.metric_becomes(counted, 2.0).await;
     house.close().await;
 }
 

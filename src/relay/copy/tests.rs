@@ -4,6 +4,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::exchange::{ClientAddr, ExchangeId, ListenerName};
+
+fn exchange() -> Exchange {
+    Exchange::new(
+        ExchangeId::new(1, 2, 3),
+        std::time::SystemTime::now(),
+        std::time::Instant::now(),
+        ListenerName::new("plain"),
+        ClientAddr(([127, 0, 0, 1], 40_000).into()),
+    )
+}
 
 /// A relay between two pipes that hold 1 KiB: the client's end, the upstream's end, and the running copy.
 async fn relay<F>(
@@ -20,7 +31,7 @@ async fn relay<F>(
         let opening = Opening {
             early: early.into(),
             inspection: None,
-            sni: &mut None,
+            exchange: &mut exchange(),
         };
         let end = both_ways(
             &mut client_side,
@@ -147,7 +158,7 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
     let opening = Opening {
         early: Box::default(),
         inspection: None,
-        sni: &mut None,
+        exchange: &mut exchange(),
     };
     let copy = both_ways(
         &mut client,
