@@ -26,4 +26,5 @@ mod policy;
 mod proxy_protocol;
 mod reload;
 mod report;
+mod sni;
 mod start;
