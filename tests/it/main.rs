@@ -7,19 +7,27 @@
     reason = "a test fails by panicking, and plays every part of the world"
 )]
 
+mod chunks;
 mod client;
 mod house;
+mod origin;
 mod upstream;
 
 mod access_log;
 mod admin;
 mod auth;
+mod bodies;
 mod connect;
 mod curl;
 mod drain;
 mod failover;
+mod forward;
 mod hostile;
 mod intake;
 mod link;
 mod policy;
+mod replies;
+mod reuse;
+mod smuggling;
 mod start;
+mod websocket;
