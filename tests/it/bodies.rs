@@ -761,3 +761,15 @@ async fn who_waits_for_100_is_not_a_body_that_stands_still() {
     assert_eq!(waiting.reply().await.body, "ok");
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_a_body_that_nobody_wants() {
+    let house = house().open().await;
+    let mut client = house.client().await;
+    client
+        .send("POST http://unlisted.example/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\npart")
+        .await;
+    assert_eq!(client.reply().await.status, 403);
+    house.close().await;
+    drop(client);
+}

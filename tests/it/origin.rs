@@ -218,6 +218,16 @@ impl Call {
         }
     }
 
+    /// Waits for the first byte, or for the proxy to leave without one.
+    pub(crate) async fn begins(&mut self) {
+        let first = async {
+            if self.heard.is_empty() {
+                let _ = self.more().await;
+            }
+        };
+        timeout(PATIENCE, first).await.expect("something comes");
+    }
+
     /// The next request, whole.
     pub(crate) async fn message(&mut self) -> Message {
         self.until(|bytes| message(bytes)).await

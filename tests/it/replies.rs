@@ -1,7 +1,9 @@
 //! Origins that mean harm or speak nonsense: the client gets a whole, well-formed reply, or none.
 
+use tokio::time::timeout;
+
 use crate::client::{Client, Reply};
-use crate::house::{House, Plan};
+use crate::house::{House, PATIENCE, Plan};
 use crate::origin::{OK_CLOSE, Origin};
 use crate::upstream::LOCALHOST;
 
@@ -282,6 +284,7 @@ async fn an_origin_that_leaves_without_a_reply_is_502() {
     drop(call);
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.reason()), (502, "upstream_reset"));
+    drop(client);
     house.close().await;
 }
 
@@ -302,18 +305,21 @@ async fn interim_replies_do_not_put_off_the_deadline() {
             tokio::task::yield_now().await;
         }
     };
+    let mut seen = 0_u64;
     let answer = async {
         loop {
             let reply = client.head().await;
             if reply.status != 103 {
                 return reply;
             }
+            seen += 1;
         }
     };
     let reply = tokio::select! {
         () = hints => unreachable!("endless"),
-        reply = answer => reply,
+        reply = timeout(PATIENCE, answer) => reply,
     };
+    let reply = reply.unwrap_or_else(|_| panic!("no answer beside {seen} interim replies"));
     assert!([502, 504].contains(&reply.status), "{reply:?}");
     house.close().await;
 }

@@ -28,8 +28,15 @@ async fn warm(house: &House, origin: &Origin) -> (Client, Call) {
 /// A new client's request comes over a new connection, and only its own answer goes back.
 async fn comes_fresh(house: &House, origin: &Origin, about: &str) {
     let mut client = house.client().await;
+    comes_fresh_for(&mut client, origin, about).await;
+    client.finish().await;
+    assert_eq!(client.read_to_end().await.unwrap(), b"", "{about}");
+}
+
+/// The same for a client that is there already.
+async fn comes_fresh_for(client: &mut Client, origin: &Origin, about: &str) {
     client.send(origin.get("/fresh")).await;
-    let (mut call, ask) = origin.reached(&mut client).await;
+    let (mut call, ask) = origin.reached(client).await;
     assert_eq!(ask.line, "GET /fresh HTTP/1.1", "{about}");
     call.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfresh")
         .await;
@@ -39,8 +46,6 @@ async fn comes_fresh(house: &House, origin: &Origin, about: &str) {
         (200, "fresh"),
         "{about}"
     );
-    client.finish().await;
-    assert_eq!(client.read_to_end().await.unwrap(), b"", "{about}");
 }
 
 #[tokio::test]
@@ -145,7 +150,7 @@ async fn another_name_another_scheme_and_another_tunnel_have_connections_of_thei
     client.send("raw").await;
     let mut tunnel = origin.call().await;
     assert_eq!(tunnel.read(3).await, b"raw");
-    drop(client);
+    drop((client, tunnel));
 
     let mut client = house.client().await;
     client
@@ -234,6 +239,8 @@ async fn bytes_behind_a_reply_never_answer_anybody() {
             if !together {
                 call.offer(POISON).await;
             }
+            comes_fresh_for(&mut client, &origin, reply).await;
+            house.line().await;
             comes_fresh(&house, &origin, reply).await;
             house.line().await;
             client.finish().await;

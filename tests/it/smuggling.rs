@@ -351,6 +351,7 @@ async fn space_around_a_value_gives_no_second_reading() {
         client.send(format!("{head}{body}")).await;
         tokio::select! {
             mut call = origin.call() => {
+                call.ask().await;
                 call.send(OK_CLOSE).await;
                 assert_eq!(client.reply().await.status, 200, "{fields:?}");
                 let whole = call.ends_after().await;
@@ -840,6 +841,8 @@ async fn damaged_requests_in_great_numbers_stop_nothing_and_smuggle_nothing() {
             // The origin answers whoever comes, and the strict reader sees to it that the request is right.
             loop {
                 let mut call = origin.call().await;
+                // An answer before its question is no answer.
+                call.begins().await;
                 call.offer(OK_CLOSE).await;
                 call.finish().await;
                 call.end().await;
