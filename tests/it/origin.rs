@@ -207,7 +207,7 @@ impl Origin {
 impl Call {
     /// The next request's head.
     pub(crate) async fn ask(&mut self) -> Ask {
-        self.until(|bytes| head(bytes)).await
+        self.until(head).await
     }
 
     /// The next request's head, asked for by this client. A proxy that answers by itself fails the test.
@@ -230,7 +230,7 @@ impl Call {
 
     /// The next request, whole.
     pub(crate) async fn message(&mut self) -> Message {
-        self.until(|bytes| message(bytes)).await
+        self.until(message).await
     }
 
     async fn until<T>(&mut self, look: impl Fn(&[u8]) -> Option<(T, usize)>) -> T {
