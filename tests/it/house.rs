@@ -480,22 +480,23 @@ impl House {
     }
 }
 
-/// A certificate authority, a certificate of it, and its key; PEM.
-fn certificate() -> (String, String, String) {
+/// A certificate authority, a certificate of it for loopback and a name, and its key; PEM.
+pub(crate) fn certificate() -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     authority
         .distinguished_name
         .push(rcgen::DnType::CommonName, "House CA");
     let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-    let certificate = rcgen::CertificateParams::new(names.to_vec())
-        .unwrap()
-        .signed_by(&key, &issuer)
-        .unwrap();
+    let names = ["localhost", "127.0.0.1", "::1", "origin.test"].map(String::from);
+    let mut certificate = rcgen::CertificateParams::new(names.to_vec()).unwrap();
+    // Newer Pythons ask for it.
+    certificate.use_authority_key_identifier_extension = true;
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
     (authority_pem, certificate.pem(), key.serialize_pem())
 }
 
