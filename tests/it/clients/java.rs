@@ -2,7 +2,7 @@
 
 use tokio::process::Command;
 
-use super::{FORWARDING, Story, World, client_file, installed, run};
+use super::{Story, World, client_file, installed, run};
 
 const JARS: &[&str] = &[
     "httpclient.jar",
@@ -53,7 +53,6 @@ fn java(world: &World, class: &str) -> Command {
         // Starts faster.
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
-        // Basic is off by default in tunnels; digest is not, and must do.
         &format!("-Dca={}", world.trust.display()),
         "-cp",
         &class_path(world),
@@ -75,15 +74,29 @@ async fn java_clients_get_through_with_digest() {
     ] {
         println!("{class} {listener}");
         let client = || java(&world, class);
-        let finished = format!("CONNECT 200 digest {algorithm} finished");
-        let wrong = format!("CONNECT 407 digest {algorithm} bad_credentials");
-        let story = Story {
+        let digest = |line: &str| line.replace("digest", &format!("digest {algorithm}"));
+        let finished = digest("CONNECT 200 digest finished");
+        let wrong = digest("CONNECT 407 digest bad_credentials");
+        let tunnel = Story {
             listener,
             ends: &["CONNECT 407 - no_credentials", &finished],
             ends_wrong: &["CONNECT 407 - no_credentials", &wrong],
         };
-        world.whole_story("https", &client, &story).await;
-        if FORWARDING {}
+        world.whole_story("https", &client, &tunnel).await;
+        let fetched = digest("GET 200 digest finished");
+        let sent = digest("POST 200 digest finished");
+        let wrong = digest("GET 407 digest bad_credentials");
+        // The JDK keeps a nonce for its next request; the others ask each time.
+        let mut ends = vec!["GET 407 - no_credentials", &fetched, &sent];
+        if class != "UrlConnection" {
+            ends.push("POST 407 - no_credentials");
+        }
+        let forward = Story {
+            listener,
+            ends: &ends,
+            ends_wrong: &["GET 407 - no_credentials", &wrong],
+        };
+        world.whole_story("http", &client, &forward).await;
     }
     world.close().await;
 }

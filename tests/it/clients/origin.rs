@@ -105,13 +105,10 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, desk: Arc<Desk>
 /// HTTP/2 without TLS opens with a preface that no HTTP/1.1 method begins like.
 async fn speaks_http2(tcp: &TcpStream) -> bool {
     let mut first = [0];
-    tcp.readable().await.is_ok()
-        && tcp.peek(&mut first).await.is_ok()
-        && first == *b"P"
-        && {
-            let mut preface = [0; 3];
-            tcp.peek(&mut preface).await.is_ok() && preface == *b"PRI"
-        }
+    tcp.readable().await.is_ok() && tcp.peek(&mut first).await.is_ok() && first == *b"P" && {
+        let mut preface = [0; 3];
+        tcp.peek(&mut preface).await.is_ok() && preface == *b"PRI"
+    }
 }
 
 async fn serve(
@@ -152,7 +149,7 @@ async fn answer(mut request: Request<Incoming>, desk: Arc<Desk>) -> hyper::Resul
         line: format!("{} {target} {version}", request.method()),
         fields: request.headers().clone(),
     });
-    if path == "/ws" {
+    if path.starts_with("/ws") {
         return Ok(upgrade(&mut request));
     }
     if let Some(length) = path.strip_prefix("/bytes/") {
@@ -249,7 +246,10 @@ impl Body for Pattern {
     }
 }
 
-/// Agrees to a WebSocket, and sends back what it is sent.
+/// A WebSocket frame with a text.
+pub(crate) const RING: &[u8] = b"\x81\x04ring";
+
+/// Agrees to a WebSocket, and sends back what it is sent; `/ws/ring` rings by itself, and closes.
 fn upgrade(request: &mut Request<Incoming>) -> Reply {
     let fields = request.headers();
     let Some(key) = fields.get("sec-websocket-key") else {
@@ -257,10 +257,18 @@ fn upgrade(request: &mut Request<Incoming>) -> Reply {
     };
     let told = [key.as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
     let accept = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &told);
+    let rings = request.uri().path() == "/ws/ring";
     let upgraded = hyper::upgrade::on(request);
     tokio::spawn(async move {
-        if let Ok(upgraded) = upgraded.await {
-            let _ = send_frames_back(TokioIo::new(upgraded)).await;
+        let Ok(upgraded) = upgraded.await else {
+            return;
+        };
+        let mut wire = TokioIo::new(upgraded);
+        if rings {
+            let _ = wire.write_all(RING).await;
+            let _ = wire.shutdown().await;
+        } else {
+            let _ = send_frames_back(wire).await;
         }
     });
     let mut reply = text(StatusCode::SWITCHING_PROTOCOLS, "");

@@ -5,13 +5,15 @@ use std::path::Path;
 use tokio::process::Command;
 
 use super::origin::Pattern;
-use super::{FORWARDING, World, run};
+use super::{World, run};
+use crate::house::House;
 
 /// Runs a program that must succeed.
 async fn succeeds(command: Command) -> Vec<String> {
     let shown = format!("{:?}", command.as_std());
     let said = run(command, None).await;
-    assert_eq!(said.code, Some(0), "{shown}: {}", said.errors);
+    let out = String::from_utf8_lossy(&said.out);
+    assert_eq!(said.code, Some(0), "{shown}: {out} {}", said.errors);
     said.lines()
 }
 
@@ -46,15 +48,25 @@ async fn repository(world: &World) {
 async fn git_clones() {
     let world = World::open().await;
     repository(&world).await;
-    let mut ways = vec![
-        ("https", "plain", "digest", &["CONNECT 200 digest MD5 finished", "CONNECT 407 - no_credentials"][..]),
+    for (scheme, listener, method, ends) in [
+        (
+            "https",
+            "plain",
+            "digest",
+            &[
+                "CONNECT 200 digest MD5 finished",
+                "CONNECT 407 - no_credentials",
+            ][..],
+        ),
         ("https", "tls", "basic", &["CONNECT 200 basic finished"]),
-    ];
-    if FORWARDING {
-        ways.push(("http", "plain", "digest", &["GET 200 digest MD5 finished", "GET 407 - no_credentials"]));
-        ways.push(("http", "tls", "basic", &["GET 200 basic finished"]));
-    }
-    for (scheme, listener, method, ends) in ways {
+        (
+            "http",
+            "plain",
+            "digest",
+            &["GET 200 digest MD5 finished", "GET 407 - no_credentials"],
+        ),
+        ("http", "tls", "basic", &["GET 200 basic finished"]),
+    ] {
         println!("{scheme} {listener} {method}");
         let proxy = world.proxy(listener).replace("://", "://ann:secret@");
         let clone = world.house.folder.path().join(format!("{scheme}-{method}"));
@@ -96,7 +108,8 @@ fn apt(world: &World, scheme: &str, proxy: &str, arguments: &[&str]) -> Command 
         "Dir::Etc::Main \"/dev/null\";\nDir::Etc::Parts \"/dev/null\";\nDir::Etc::SourceParts \"/dev/null\";\n\
          Dir::Etc::SourceList \"{root}/etc/sources.list\";\nDir::State \"{root}/state\";\n\
          Dir::State::Status \"{root}/status\";\nDir::Cache \"{root}/cache\";\nAPT::Sandbox::User \"\";\n\
-         Acquire::Languages \"none\";\nAcquire::Retries \"0\";\nAcquire::https::CaInfo \"{trust}\";\n\
+         Acquire::Languages \"none\";\nAcquire::Retries \"0\";\n\
+         APT::Update::Error-Mode \"any\";\nAcquire::https::CaInfo \"{trust}\";\n\
          Acquire::http::Proxy \"{proxy}\";\nAcquire::https::Proxy \"{proxy}\";\n",
         trust = world.trust.display(),
     );
@@ -123,15 +136,20 @@ fn packages(world: &World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn apt_updates_and_downloads() {
-    let world = World::open().await;
+    // apt knows Basic only, and its TLS inside TLS waits for bytes that it has read already.
+    let plan = House::new().set("authentication", "basic_requires_tls = false");
+    let world = World::around(plan).await;
     packages(&world);
-    let mut ways = vec![("https", &["CONNECT 200 basic finished"][..])];
-    if FORWARDING {
-        ways.push(("http", &["GET 200 basic finished", "GET 404 basic finished"]));
-    }
-    for (scheme, ends) in ways {
-        println!("{scheme}");
-        let proxy = world.proxy("tls").replace("://", "://ann:secret@");
+    for (scheme, listener, ends) in [
+        ("https", "plain", &["CONNECT 200 basic finished"][..]),
+        (
+            "http",
+            "tls",
+            &["GET 200 basic finished", "GET 404 basic finished"],
+        ),
+    ] {
+        println!("{scheme} {listener}");
+        let proxy = world.proxy(listener).replace("://", "://ann:secret@");
         succeeds(apt(&world, scheme, &proxy, &["update"])).await;
         succeeds(apt(&world, scheme, &proxy, &["download", "door"])).await;
         let package = world.house.folder.path().join("door_1_all.deb");
