@@ -250,7 +250,12 @@ async fn read_head(
     loop {
         match reader.parse() {
             Ok(Some(head)) => {
-                let rest = reader.bytes.split_off(head.len());
+                // Most heads come alone, and then nothing needs to be shared out.
+                let rest = if reader.bytes.len() > head.len() {
+                    reader.bytes.split_off(head.len())
+                } else {
+                    BytesMut::new()
+                };
                 return Opening::Head {
                     head,
                     rest,
