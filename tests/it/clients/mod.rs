@@ -106,8 +106,7 @@ impl World {
         command
     }
 
-    /// Fetches a little and a lot, and sends a lot; then fails with a wrong password. `ends` and `ends_wrong` are the
-    /// access lines.
+    /// Fetches a little and a lot, and sends a lot; then fails with a wrong password.
     async fn whole_story(&self, scheme: &str, client: &dyn Fn() -> Command, story: &Story<'_>) {
         let proxy = self.proxy(story.listener);
         let (get, post) = (self.url(scheme, "/hello"), self.url(scheme, "/upload"));
@@ -119,13 +118,11 @@ impl World {
             .arg(format!("GET {much}"))
             .arg(format!("POST {post} 200000"));
         let said = run(command, None).await;
-        let xs = origin::hex(
-            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &[b'x'; 200_000]).as_ref(),
-        );
+        let sent = origin::sha256(&[b'x'; 200_000]);
         let expected = [
             "200 hello from /hello".to_owned(),
             format!("200 {}", Pattern::sha256(300_000)),
-            format!("200 200000 {xs}"),
+            format!("200 200000 {sent}"),
         ];
         assert_eq!(said.lines(), expected, "{}", said.errors);
         self.ends(story.ends).await;
@@ -196,14 +193,9 @@ impl World {
         values.sum()
     }
 
-    /// Each request was made once, and nothing that is between client and proxy went on to the origin.
+    /// Each request was made once.
     fn origin_saw(&self, expected: &[&str]) {
         let mut asked = self.origin.asked();
-        for asked in &asked {
-            for name in asked.fields.keys() {
-                assert!(!name.as_str().starts_with("proxy-"), "{asked:?}");
-            }
-        }
         for asked in &mut asked {
             let end = asked.line.rfind(' ').expect("a version");
             asked.line.truncate(end);
@@ -217,7 +209,7 @@ impl World {
     }
 }
 
-/// How a client comes to the proxy, and the access lines that it leaves.
+/// How a client comes to the proxy, and the access lines that it leaves with the right and with a wrong password.
 #[derive(Debug)]
 struct Story<'a> {
     listener: &'a str,

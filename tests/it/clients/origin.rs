@@ -79,9 +79,15 @@ impl Origin {
         }
     }
 
-    /// What it was asked since the last time somebody looked.
+    /// What it was asked since the last time somebody looked; nothing between client and proxy may be among it.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut *self.desk.asked.lock().unwrap())
+        let asked = std::mem::take(&mut *self.desk.asked.lock().unwrap());
+        for asked in &asked {
+            for name in asked.fields.keys() {
+                assert!(!name.as_str().starts_with("proxy-"), "{asked:?}");
+            }
+        }
+        asked
     }
 }
 
@@ -185,7 +191,11 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
     reply
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
