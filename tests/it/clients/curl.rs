@@ -314,7 +314,7 @@ async fn curl_sends_what_a_pipe_gives() {
         } else {
             world.ends(&[&format!("{method} 200 basic finished")]).await;
         }
-        let asked = world.origin.asked();
+        let asked = world.asked();
         assert_eq!(asked.len(), 1, "{asked:?}");
         assert_eq!(asked[0].fields["transfer-encoding"], "chunked");
     }
@@ -340,12 +340,7 @@ async fn two_hundred_curls_at_once() {
         assert_eq!(said.lines(), vec!["200"; 200], "{}", said.errors);
         let method = if scheme == "https" { "CONNECT" } else { "GET" };
         world.ends(&digested(method)).await;
-        let mut asked: Vec<_> = world
-            .origin
-            .asked()
-            .into_iter()
-            .map(|asked| asked.line)
-            .collect();
+        let mut asked: Vec<_> = world.asked().into_iter().map(|asked| asked.line).collect();
         asked.sort();
         let expected: Vec<_> = (1000..1200)
             .map(|length| format!("GET /bytes/{length} HTTP/1.1"))
@@ -369,7 +364,7 @@ async fn curl_speaks_http2_inside_the_tunnel() {
             .arg(world.url(scheme, "/hello"));
         let said = run(curl, None).await;
         assert_eq!(said.lines(), ["hello from /hello 2"], "{}", said.errors);
-        assert_eq!(world.origin.asked()[0].line, "GET /hello HTTP/2");
+        assert_eq!(world.asked()[0].line, "GET /hello HTTP/2");
         world.ends(&digested("CONNECT")).await;
     }
     world.close().await;

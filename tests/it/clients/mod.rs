@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use self::origin::{Origin, Pattern};
+use self::origin::{Asked, Origin, Pattern};
 use crate::house::{Folder, House, Plan};
 
 /// Virtual machines and compilers start slowly on a busy machine; nothing waits so long unless it hangs.
@@ -193,9 +193,20 @@ impl World {
         values.sum()
     }
 
+    /// What the origin was asked since the last time; nothing between client and proxy may be among it.
+    fn asked(&self) -> Vec<Asked> {
+        let asked = self.origin.asked();
+        for asked in &asked {
+            for name in asked.fields.keys() {
+                assert!(!name.as_str().starts_with("proxy-"), "{asked:?}");
+            }
+        }
+        asked
+    }
+
     /// Each request was made once.
     fn origin_saw(&self, expected: &[&str]) {
-        let mut asked = self.origin.asked();
+        let mut asked = self.asked();
         for asked in &mut asked {
             let end = asked.line.rfind(' ').expect("a version");
             asked.line.truncate(end);

@@ -87,7 +87,7 @@ async fn git_clones() {
         let door = std::fs::read_to_string(clone.join("door")).unwrap();
         assert_eq!(door, "open\n");
         world.ends(ends).await;
-        assert!(!world.origin.asked().is_empty());
+        assert!(!world.asked().is_empty());
     }
     world.close().await;
 }
@@ -157,7 +157,13 @@ async fn apt_updates_and_downloads() {
         let wanted: Vec<u8> = Pattern::new(300_000).flatten().collect();
         assert!(package == wanted);
         world.ends(ends).await;
-        assert!(!world.origin.asked().is_empty());
+        // apt tells an https origin the proxy's password too, inside the tunnel, where no proxy can take it out.
+        let asked = if scheme == "https" {
+            world.origin.asked()
+        } else {
+            world.asked()
+        };
+        assert!(!asked.is_empty());
     }
     world.close().await;
 }
