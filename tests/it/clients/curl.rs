@@ -374,8 +374,11 @@ async fn curl_speaks_http2_inside_the_tunnel() {
 async fn curl_upgrades_to_a_websocket_inside_the_tunnel_and_forwarded() {
     let world = World::open().await;
     for (tunnel, ends) in [
-        (true, &["CONNECT 200 basic finished"]),
-        (false, &["GET 101 basic finished"]),
+        (true, &["CONNECT 200 basic finished"][..]),
+        (
+            false,
+            &["GET 101 basic finished", "tunnel of GET 101 basic finished"],
+        ),
     ] {
         println!("{ends:?}");
         let mut curl = world.curl("tls", "basic");

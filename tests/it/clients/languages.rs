@@ -84,13 +84,15 @@ async fn go_gets_through() {
     world.close().await;
 }
 
+const UPGRADE: &[&str] = &["GET 101 basic finished", "tunnel of GET 101 basic finished"];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn web_sockets_live_in_tunnels_and_forwarded() {
     let world = World::open().await;
     for (library, scheme, ends) in [
         ("aiohttp", "wss", TUNNEL.ends),
         // It asks the proxy for ws://… itself.
-        ("aiohttp", "ws", &["GET 101 basic finished"]),
+        ("aiohttp", "ws", UPGRADE),
         ("https-proxy-agent", "wss", TUNNEL.ends),
         ("https-proxy-agent", "ws", TUNNEL.ends),
     ] {

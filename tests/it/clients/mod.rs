@@ -170,8 +170,11 @@ impl World {
                 ("tunnel", "200") => field("reason").replace("client_reset", "finished"),
                 _ => field("reason"),
             };
+            // What an Upgrade has opened has a line of its own.
+            let tunnel = line["kind"] == "tunnel" && line["method"] != "CONNECT";
             ends.push(format!(
-                "{} {} {credentials} {reason}",
+                "{}{} {} {credentials} {reason}",
+                if tunnel { "tunnel of " } else { "" },
                 field("method"),
                 field("status"),
             ));
