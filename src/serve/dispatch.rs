@@ -109,7 +109,7 @@ async fn connect<Permit: 'static>(
     if send(&mut turn.stream, reply::ESTABLISHED).await.is_err() {
         return turn.left(Reason::ClientGone);
     }
-    let inspection = Inspection::of(&admission.cleared);
+    let inspection = Inspection::of(&admission.cleared, &service.reports);
     tunnel(
         turn,
         service,
