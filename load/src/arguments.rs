@@ -1,16 +1,18 @@
 //! The command line, and what its words mean.
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_load::bench;
 use tidegate_load::cloud::{Behavior, CloudPlan, Hosts};
 use tidegate_load::demo::DemoPlan;
 use tidegate_load::onprem::{Counts, ProxyClient, ServerPlan, Taste, tls};
+use tidegate_load::relay::RelayPlan;
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
 #[derive(Debug, Parser)]
@@ -28,6 +30,10 @@ pub(crate) enum Command {
     Names(Names),
     /// Run call servers that push through a proxy, and print what became of it
     Onprem(Onprem),
+    /// Run a TCP relay that does nothing else, until interrupted
+    Relay(Relay),
+    /// Measure the proxy beside the relay, both as processes of their own on loopback
+    Bench(Bench),
     /// Run everything around a real tidegate process for a few seconds, and judge it
     Demo(Demo),
 }
@@ -111,6 +117,76 @@ pub(crate) struct Onprem {
     /// How long, in seconds
     #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
     pub(crate) duration: Duration,
+    /// JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
+    /// Where to listen; may be repeated
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "IP:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Where connections go; by turns where repeated
+    #[arg(long, required = true, value_name = "IP:PORT")]
+    to: Vec<SocketAddr>,
+    /// How many threads
+    #[arg(long, default_value = "1")]
+    workers: NonZeroU8,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) measured: Measured,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Measured {
+    /// CPU time per transaction: connect, CONNECT, 1 KB each way, close
+    Connect(Connect),
+    /// Memory per idle tunnel
+    Idle(Idle),
+    /// What the tunnels lead to; the benchmarks start it
+    #[command(hide = true)]
+    Origin {
+        #[arg(long, required = true)]
+        listen: Vec<SocketAddr>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Of each of the measured in one round
+    #[arg(long, default_value = "8000", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    transactions: u64,
+    /// How many at the same time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Idle {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How many; fewer where the descriptors do not suffice
+    #[arg(long, default_value = "4000")]
+    tunnels: NonZeroU16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Rounds that count; proxy and relay take turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Threads of the proxy, and of the relay
+    #[arg(long, default_value = "1")]
+    workers: NonZeroU8,
+    /// The tidegate program; without it, the one next to this program
+    #[arg(long, value_name = "PATH")]
+    proxy: Option<PathBuf>,
     /// JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -224,6 +300,46 @@ impl Onprem {
             tls::server_name(&name)?,
             connector,
         ))
+    }
+}
+
+impl Relay {
+    pub(crate) fn plan(&self) -> RelayPlan {
+        RelayPlan {
+            listen: self.listen.clone(),
+            to: self.to.clone(),
+            workers: self.workers,
+        }
+    }
+}
+
+impl Common {
+    fn plan(&self) -> bench::Common {
+        bench::Common {
+            proxy: self.proxy.clone(),
+            rounds: self.rounds,
+            workers: self.workers.get(),
+            ..bench::Common::default()
+        }
+    }
+}
+
+impl Connect {
+    pub(crate) fn plan(&self) -> bench::ConnectPlan {
+        bench::ConnectPlan {
+            common: self.common.plan(),
+            transactions: self.transactions,
+            concurrency: self.concurrency,
+        }
+    }
+}
+
+impl Idle {
+    pub(crate) fn plan(&self) -> bench::IdlePlan {
+        bench::IdlePlan {
+            common: self.common.plan(),
+            tunnels: self.tunnels.get().into(),
+        }
     }
 }
 

@@ -4,12 +4,10 @@
 //! in a folder of its own that is removed at the end, whatever the end is.
 
 mod admin;
-mod proxy;
 mod samples;
 mod stage;
 mod verdict;
 
-use std::error::Error;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -19,10 +17,11 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use self::proxy::Proxy;
 use self::stage::{Caller, Stage};
 use self::verdict::{Death, Delivery, Observed};
+use crate::child::{Child, ChildError, proxy_program};
 use crate::cloud::{self, Behavior, Cloud, CloudPlan};
+use crate::display::chain;
 use crate::drive::{Pace, drive};
 use crate::names::{self, Names};
 use crate::onprem::{Counts, ProxyClient, Server, ServerError, ServerPlan, Taste, tls};
@@ -65,17 +64,9 @@ impl Default for DemoPlan {
 /// Why there is no verdict.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// No program to try.
-    #[error("there is no tidegate program at {0}; build it first, or name it with --proxy")]
-    NoProxy(PathBuf),
-    /// The proxy ended, or did not become ready.
-    #[error("the proxy {what}; it said:\n{said}")]
-    Proxy {
-        /// What it did.
-        what: String,
-        /// The end of its standard error.
-        said: String,
-    },
+    /// The proxy did not do its work.
+    #[error(transparent)]
+    Proxy(#[from] ChildError),
     /// Something of ours could not be set up.
     #[error("{what} failed")]
     Setup {
@@ -96,7 +87,7 @@ pub enum DemoError {
 
 /// Plays the demo. `progress` is told what happens, a line each time.
 pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, DemoError> {
-    let program = program(plan)?;
+    let program = proxy_program(plan.proxy.as_ref())?;
     let (cloud, names) = world().await?;
     progress(&format!(
         "cloud at {} to {}, names at {}",
@@ -133,10 +124,10 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     );
     let death = death.map_err(setup("making an address of the cloud hang"))?;
 
-    proxy.still_runs()?;
+    proxy.still_runs("while pushes were sent")?;
     let observed = settle(&stage, &servers, &counts, deliveries, death, &cloud).await?;
     let mut report = verdict::judge(&observed);
-    match proxy.stop().await.map_err(setup("stopping the proxy"))? {
+    match proxy.stop().await? {
         Some(0) => {}
         code => report.fault(format!(
             "the proxy ended with {} on SIGTERM instead of 0",
@@ -150,20 +141,6 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
         progress(&format!("the proxy's last words:\n{}", proxy.last_words()));
     }
     Ok(report)
-}
-
-fn program(plan: &DemoPlan) -> Result<PathBuf, DemoError> {
-    let program = match &plan.proxy {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()
-            .map_err(setup("finding this program"))?
-            .with_file_name(format!("tidegate{}", std::env::consts::EXE_SUFFIX)),
-    };
-    if program.is_file() {
-        Ok(program)
-    } else {
-        Err(DemoError::NoProxy(program))
-    }
 }
 
 /// The cloud, and a name server that knows it.
@@ -188,18 +165,19 @@ async fn raise_curtain(
     program: &std::path::Path,
     cloud: &cloud::Running,
     names: &names::Running,
-) -> Result<(Stage, Proxy), DemoError> {
+) -> Result<(Stage, Child), DemoError> {
     let mut tries = START_TRIES;
     loop {
         let stage = Stage::set(cloud.hosts(), cloud.port(), names.addr())
             .map_err(setup("writing the proxy's files"))?;
-        let proxy = Proxy::start(program, &stage).map_err(setup("starting the proxy"))?;
-        match proxy.ready(stage.admin).await {
-            Ok(proxy) => return Ok((stage, proxy)),
-            Err(DemoError::Proxy { said, .. }) if tries > 1 && said.contains("in use") => {
-                tries -= 1
-            }
-            Err(error) => return Err(error),
+        let mut proxy = stage.start_proxy(program)?;
+        match proxy
+            .ready(async || admin::is_ready(stage.admin).await)
+            .await
+        {
+            Ok(()) => return Ok((stage, proxy)),
+            Err(error) if tries > 1 && error.is_port_taken() => tries -= 1,
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -372,19 +350,6 @@ async fn settle(
 
 fn setup(what: &'static str) -> impl Fn(io::Error) -> DemoError {
     move |source| DemoError::Setup { what, source }
-}
-
-/// An error with all its causes.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The people and passwords of one run.

@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod measuring;
 mod pushing;
+mod relaying;
 mod talking;
 mod tiny_proxy;
