@@ -1,18 +1,20 @@
 //! The command line, and what its words mean.
 
+mod bench;
+
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU8, NonZeroU16};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_load::bench;
 use tidegate_load::cloud::{Behavior, CloudPlan, Hosts};
-use tidegate_load::demo::DemoPlan;
-use tidegate_load::onprem::{Counts, ProxyClient, ServerPlan, Taste, tls};
-use tidegate_load::relay::RelayPlan;
+use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
+use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
+
+pub(crate) use self::bench::{Bench, Measured, Relay};
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
 #[derive(Debug, Parser)]
@@ -49,6 +51,9 @@ pub(crate) struct Cloud {
     /// The port on all of them; 0: any free one
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Answer in clear too, on this port of all of them; 0: any free one
+    #[arg(long)]
+    plain_port: Option<u16>,
     /// Where the CA certificate to trust is written
     #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
     pub(crate) ca: PathBuf,
@@ -105,6 +110,12 @@ pub(crate) struct Onprem {
     /// Onboarding: https://HOST:PORT
     #[arg(long, default_value = "https://onboard.test", value_name = "URL")]
     onboard_url: String,
+    /// How many pushes in a hundred go in absolute form, not through a tunnel
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    absolute_share: u8,
+    /// Where those go, by turns: http://HOST:PORT or https://HOST:PORT; without it, to the push URL
+    #[arg(long, value_parser = origin, value_name = "URL")]
+    absolute_url: Vec<String>,
     /// The certificates the cloud is checked against, PEM
     #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
     ca: PathBuf,
@@ -123,76 +134,6 @@ pub(crate) struct Onprem {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Relay {
-    /// Where to listen; may be repeated
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "IP:PORT")]
-    listen: Vec<SocketAddr>,
-    /// Where connections go; by turns where repeated
-    #[arg(long, required = true, value_name = "IP:PORT")]
-    to: Vec<SocketAddr>,
-    /// How many threads
-    #[arg(long, default_value = "1")]
-    workers: NonZeroU8,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Bench {
-    #[command(subcommand)]
-    pub(crate) measured: Measured,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Measured {
-    /// CPU time per transaction: connect, CONNECT, 1 KB each way, close
-    Connect(Connect),
-    /// Memory per idle tunnel
-    Idle(Idle),
-    /// What the tunnels lead to; the benchmarks start it
-    #[command(hide = true)]
-    Origin {
-        #[arg(long, required = true)]
-        listen: Vec<SocketAddr>,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Connect {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// Of each of the measured in one round
-    #[arg(long, default_value = "8000", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    transactions: u64,
-    /// How many at the same time
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    concurrency: u16,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Idle {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// How many; fewer where the descriptors do not suffice
-    #[arg(long, default_value = "4000")]
-    tunnels: NonZeroU16,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Common {
-    /// Rounds that count; proxy and relay take turns
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
-    /// Threads of the proxy, and of the relay
-    #[arg(long, default_value = "1")]
-    workers: NonZeroU8,
-    /// The tidegate program; without it, the one next to this program
-    #[arg(long, value_name = "PATH")]
-    proxy: Option<PathBuf>,
-    /// JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// The tidegate program; without it, the one next to this program
     #[arg(long, value_name = "PATH")]
@@ -203,6 +144,9 @@ pub(crate) struct Demo {
     /// The cloud swallows one push: the demo must notice, and fail
     #[arg(long = "break")]
     breaks: bool,
+    /// How many pushes in a hundred go in absolute form (http and https by turns), not through a tunnel
+    #[arg(long, default_value_t = ABSOLUTE_SHARE, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    absolute_share: u8,
     /// JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -228,6 +172,10 @@ impl Cloud {
             .addresses(self.addresses)
             .port(self.port)
             .answer_after(Duration::from_millis(self.answer_after));
+        let plan = match self.plain_port {
+            Some(port) => plan.plain_port(port),
+            None => plan,
+        };
         let plan = match self.hosts.as_slice() {
             [push, token, onboard] => plan.hosts(Hosts {
                 push: push.clone(),
@@ -256,6 +204,7 @@ impl Onprem {
             push: authority(&self.push_url)?,
             token: authority(&self.token_url)?,
             onboard: authority(&self.onboard_url)?,
+            absolute: self.absolute_form(),
             ..ServerPlan::new(&format!("cucm{number}"), 443, &roots_pem)
         };
         let mut client = self.client()?.counted_in(counts).taste(match self.scheme {
@@ -270,6 +219,17 @@ impl Onprem {
             client = client.login(user, text.lines().next().unwrap_or_default());
         }
         Ok((plan, client))
+    }
+
+    fn absolute_form(&self) -> AbsoluteForm {
+        let to_push = || vec![self.push_url.trim_end_matches('/').to_owned()];
+        AbsoluteForm {
+            percent: self.absolute_share,
+            origins: match self.absolute_url.as_slice() {
+                [] => to_push(),
+                urls => urls.to_vec(),
+            },
+        }
     }
 
     fn client(&self) -> io::Result<ProxyClient> {
@@ -303,52 +263,13 @@ impl Onprem {
     }
 }
 
-impl Relay {
-    pub(crate) fn plan(&self) -> RelayPlan {
-        RelayPlan {
-            listen: self.listen.clone(),
-            to: self.to.clone(),
-            workers: self.workers,
-        }
-    }
-}
-
-impl Common {
-    fn plan(&self) -> bench::Common {
-        bench::Common {
-            proxy: self.proxy.clone(),
-            rounds: self.rounds,
-            workers: self.workers.get(),
-            ..bench::Common::default()
-        }
-    }
-}
-
-impl Connect {
-    pub(crate) fn plan(&self) -> bench::ConnectPlan {
-        bench::ConnectPlan {
-            common: self.common.plan(),
-            transactions: self.transactions,
-            concurrency: self.concurrency,
-        }
-    }
-}
-
-impl Idle {
-    pub(crate) fn plan(&self) -> bench::IdlePlan {
-        bench::IdlePlan {
-            common: self.common.plan(),
-            tunnels: self.tunnels.get().into(),
-        }
-    }
-}
-
 impl Demo {
     pub(crate) fn plan(&self) -> DemoPlan {
         DemoPlan {
             proxy: self.proxy.clone(),
             length: self.seconds,
             breaks: self.breaks,
+            absolute_share: self.absolute_share,
         }
     }
 }
@@ -377,6 +298,22 @@ fn read(file: &PathBuf) -> io::Result<String> {
 
 fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, problem)
+}
+
+/// `http://host:port` or `https://host:port`, without a path.
+fn origin(text: &str) -> Result<String, String> {
+    let origin = text.trim_end_matches('/');
+    let rest = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    let is_authority = |rest: &str| rest.parse::<http::uri::Authority>().is_ok();
+    if rest.is_some_and(is_authority) {
+        Ok(origin.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is neither http://HOST:PORT nor https://HOST:PORT"
+        ))
+    }
 }
 
 fn behavior(text: &str) -> Result<(usize, Behavior), String> {
@@ -442,6 +379,18 @@ mod tests {
         check("hang", None);
         check("0=slow", None);
         check("0=hang:3", None);
+    }
+
+    #[test]
+    fn origins_are_urls_without_a_path() {
+        let check = |text, expected: Option<&str>| {
+            assert_eq!(origin(text).ok().as_deref(), expected, "{text}");
+        };
+        check("http://push.test:80/", Some("http://push.test:80"));
+        check("https://[::1]:8443", Some("https://[::1]:8443"));
+        check("http://push.test/v1", None);
+        check("http://", None);
+        check("ftp://push.test", None);
     }
 
     #[test]

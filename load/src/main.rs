@@ -74,6 +74,9 @@ async fn cloud(arguments: arguments::Cloud) -> Result<ExitCode, Failure> {
     for (index, addr) in cloud.addrs().iter().enumerate() {
         println!("{index} {addr}");
     }
+    if let Some(port) = cloud.plain_port() {
+        println!("in clear on port {port}");
+    }
     println!("trust {}", arguments.ca.display());
     forever().await
 }
@@ -120,8 +123,9 @@ async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
     frame = frame
         .value("confirmation, from when it was due", summary.times())
         .value("CONNECTs answered 200", seen.established)
+        .value("absolute-form requests answered", seen.forwarded)
         .value("407 answers", seen.challenged)
-        .value("CONNECTs refused", seen.refused);
+        .value("refused by the proxy", seen.refused);
     show(arguments.json, &summary, &frame)?;
     Ok(if summary.outcomes.of(CONFIRMED) == summary.pushes {
         ExitCode::SUCCESS

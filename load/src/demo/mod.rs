@@ -24,7 +24,9 @@ use crate::cloud::{self, Behavior, Cloud, CloudPlan};
 use crate::display::chain;
 use crate::drive::{Pace, drive};
 use crate::names::{self, Names};
-use crate::onprem::{Counts, ProxyClient, Server, ServerError, ServerPlan, Taste, tls};
+use crate::onprem::{
+    AbsoluteForm, Counts, Outcome, ProxyClient, Server, ServerError, ServerPlan, Taste, tls,
+};
 
 pub use self::verdict::Report;
 
@@ -34,6 +36,8 @@ const PUSHES_PER_SECOND: f64 = 60.0;
 const CLOUD_ADDRESSES: u8 = 4;
 /// What a healthy push cloud takes to answer.
 const CLOUD_THINKS: Duration = Duration::from_millis(3);
+/// Of a hundred pushes; the others take tunnels, as call servers do.
+pub const ABSOLUTE_SHARE: u8 = 25;
 /// How long both sides may take to have counted the same.
 const SETTLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
@@ -49,6 +53,8 @@ pub struct DemoPlan {
     pub length: Duration,
     /// The cloud swallows one push, so that the verdict must be bad.
     pub breaks: bool,
+    /// How many pushes in a hundred are sent in absolute form, half of them http, half https.
+    pub absolute_share: u8,
 }
 
 impl Default for DemoPlan {
@@ -57,6 +63,7 @@ impl Default for DemoPlan {
             proxy: None,
             length: Duration::from_secs(10),
             breaks: false,
+            absolute_share: ABSOLUTE_SHARE,
         }
     }
 }
@@ -88,7 +95,7 @@ pub enum DemoError {
 /// Plays the demo. `progress` is told what happens, a line each time.
 pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, DemoError> {
     let program = proxy_program(plan.proxy.as_ref())?;
-    let (cloud, names) = world().await?;
+    let (cloud, names) = world(plan.absolute_share > 0).await?;
     progress(&format!(
         "cloud at {} to {}, names at {}",
         cloud.addr(0),
@@ -105,7 +112,7 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     ));
 
     let counts = Arc::new(Counts::default());
-    let servers = start_servers(&stage, &cloud, &counts).await?;
+    let servers = start_servers(plan, &stage, &cloud, &counts).await?;
     progress(&format!(
         "{} call servers have onboarded and have their tokens",
         servers.len()
@@ -144,10 +151,13 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
 }
 
 /// The cloud, and a name server that knows it.
-async fn world() -> Result<(cloud::Running, names::Running), DemoError> {
-    let plan = CloudPlan::new()
+async fn world(also_plain: bool) -> Result<(cloud::Running, names::Running), DemoError> {
+    let mut plan = CloudPlan::new()
         .addresses(CLOUD_ADDRESSES)
         .answer_after(CLOUD_THINKS);
+    if also_plain {
+        plan = plan.plain_port(0);
+    }
     let cloud = Cloud::start(plan)
         .await
         .map_err(setup("starting the cloud"))?;
@@ -168,8 +178,7 @@ async fn raise_curtain(
 ) -> Result<(Stage, Child), DemoError> {
     let mut tries = START_TRIES;
     loop {
-        let stage = Stage::set(cloud.hosts(), cloud.port(), names.addr())
-            .map_err(setup("writing the proxy's files"))?;
+        let stage = Stage::set(cloud, names.addr()).map_err(setup("writing the proxy's files"))?;
         let mut proxy = stage.start_proxy(program)?;
         match proxy
             .ready(async || admin::is_ready(stage.admin).await)
@@ -183,6 +192,7 @@ async fn raise_curtain(
 }
 
 async fn start_servers(
+    demo: &DemoPlan,
     stage: &Stage,
     cloud: &cloud::Running,
     counts: &Arc<Counts>,
@@ -200,7 +210,8 @@ async fn start_servers(
             .login(&caller.user, &caller.password)
             .taste(caller.taste)
             .counted_in(counts.clone());
-        let plan = ServerPlan::new(&caller.user, cloud.port(), cloud.ca_pem());
+        let mut plan = ServerPlan::new(&caller.user, cloud.port(), cloud.ca_pem());
+        plan.absolute = absolute_form(demo.absolute_share, cloud);
         starting.spawn(async move {
             let name = plan.name.clone();
             match Server::start(plan, client).await {
@@ -223,6 +234,19 @@ async fn start_servers(
     // They come as they finish; the roles are by name.
     servers.sort_by(|a, b| a.name().cmp(b.name()));
     Ok(servers)
+}
+
+/// In clear and in TLS by turns: the proxy speaks both to the cloud.
+fn absolute_form(percent: u8, cloud: &cloud::Running) -> AbsoluteForm {
+    let push = &cloud.hosts().push;
+    let in_tls = format!("https://{push}:{}", cloud.port());
+    let in_clear = cloud
+        .plain_port()
+        .map(|port| format!("http://{push}:{port}"));
+    AbsoluteForm {
+        percent,
+        origins: in_clear.into_iter().chain([in_tls]).collect(),
+    }
 }
 
 /// The second half of the servers talks to the proxy in TLS.
@@ -267,9 +291,11 @@ fn one_push(
             ended,
             word: outcome.word(),
             why: match outcome {
-                crate::onprem::Outcome::Unsent(error) => Some(chain(&error)),
-                crate::onprem::Outcome::Rejected(status) => Some(status.to_string()),
-                _ => None,
+                Outcome::Unsent(error) => Some(chain(&error)),
+                Outcome::Rejected(status) | Outcome::Undelivered(status) => {
+                    Some(status.to_string())
+                }
+                Outcome::Confirmed | Outcome::Cut | Outcome::Unconfirmed => None,
             },
         }
     }

@@ -9,8 +9,8 @@ use std::{fs, io};
 use super::callers;
 use crate::child::login::{random_hex, user_lines};
 use crate::child::{Child, ChildError, Folder, free_addresses};
-use crate::cloud::Hosts;
 use crate::cloud::ca::ThrowAwayCa;
+use crate::cloud::{self, Hosts};
 use crate::onprem::Taste;
 
 const REALM: &str = "tidegate demo";
@@ -45,7 +45,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(hosts: &Hosts, cloud_port: u16, dns: SocketAddr) -> io::Result<Self> {
+    pub(super) fn set(cloud: &cloud::Running, dns: SocketAddr) -> io::Result<Self> {
         let folder = Folder::new()?;
         let callers = callers();
         let users: String = callers
@@ -62,10 +62,8 @@ impl Stage {
 
         let [plain, tls, admin] = free_addresses()?;
         let config = folder.path("tidegate.toml");
-        fs::write(
-            &config,
-            configuration(hosts, cloud_port, dns, [plain, tls, admin]),
-        )?;
+        fs::write(folder.path("cloud-ca.pem"), cloud.ca_pem())?;
+        fs::write(&config, configuration(cloud, dns, [plain, tls, admin]))?;
         Ok(Self {
             plain,
             tls,
@@ -84,8 +82,7 @@ impl Stage {
 }
 
 fn configuration(
-    hosts: &Hosts,
-    cloud_port: u16,
+    cloud: &cloud::Running,
     dns: SocketAddr,
     [plain, tls, admin]: [SocketAddr; 3],
 ) -> String {
@@ -93,7 +90,15 @@ fn configuration(
         push,
         token,
         onboard,
-    } = hosts;
+    } = cloud.hosts();
+    // In absolute form the proxy itself speaks TLS to the cloud, and must trust it.
+    let (ports, trust) = match cloud.plain_port() {
+        None => (format!("[{}]", cloud.port()), ""),
+        Some(in_clear) => (
+            format!("[{}, {in_clear}]", cloud.port()),
+            "ca = \"cloud-ca.pem\"\n",
+        ),
+    };
     format!(
         r#"[[listener]]
 name = "plain"
@@ -117,10 +122,10 @@ users = "users.htdigest"
 [[destination]]
 name = "lab"
 hosts = ["{push}", "{token}", "{onboard}"]
-ports = [{cloud_port}]
+ports = {ports}
 role = "push"
 networks = ["127.0.0.0/8"]
-
+{trust}
 [dns]
 servers = ["{dns}"]
 
@@ -133,14 +138,33 @@ access = "access.log"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::{Cloud, CloudPlan};
 
-    #[test]
-    fn the_folder_goes_with_its_owner() {
-        let stage = Stage::set(&Hosts::default(), 443, ([127, 0, 0, 1], 53).into()).unwrap();
+    async fn stage(plan: CloudPlan) -> (Stage, Option<u16>) {
+        let cloud = Cloud::start(plan).await.unwrap();
+        let stage = Stage::set(&cloud, ([127, 0, 0, 1], 53).into()).unwrap();
+        (stage, cloud.plain_port())
+    }
+
+    #[tokio::test]
+    async fn the_folder_goes_with_its_owner() {
+        let (stage, _) = stage(CloudPlan::new()).await;
         let root = stage.folder.path("");
         assert!(root.join("tidegate.toml").is_file());
         assert_ne!(stage.plain, stage.tls);
         drop(stage);
         assert!(!root.exists());
+    }
+
+    #[tokio::test]
+    async fn only_for_absolute_form_the_proxy_needs_another_port_and_trust() {
+        let (alone, _) = stage(CloudPlan::new()).await;
+        let text = fs::read_to_string(alone.config).unwrap();
+        assert!(!text.contains("ca = "), "{text}");
+        let (both, port) = stage(CloudPlan::new().plain_port(0)).await;
+        let text = fs::read_to_string(both.config).unwrap();
+        assert!(text.contains("ca = \"cloud-ca.pem\""), "{text}");
+        assert!(text.contains(&format!(", {}]", port.unwrap())), "{text}");
+        assert!(both.folder.path("cloud-ca.pem").is_file());
     }
 }

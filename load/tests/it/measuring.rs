@@ -40,9 +40,15 @@ fn check(report: &Value, subjects: &[&str], sane: std::ops::Range<f64>) {
             assert!(sane.contains(&value.as_f64().unwrap()), "{row:#}");
         }
         let of = |name: &str| row["spread"][name].as_f64().unwrap();
-        assert!(of("min") <= of("median") && of("median") <= of("max"), "{row:#}");
+        assert!(
+            of("min") <= of("median") && of("median") <= of("max"),
+            "{row:#}"
+        );
     }
-    assert!(report["aim"]["reached"].as_f64().unwrap() > 0.0, "{report:#}");
+    assert!(
+        report["aim"]["reached"].as_f64().unwrap() > 0.0,
+        "{report:#}"
+    );
 }
 
 #[test]
@@ -67,5 +73,8 @@ fn a_proxy_that_is_not_there_is_said() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("no tidegate program at /nonexistent"), "{said}");
+    assert!(
+        said.contains("no tidegate program at /nonexistent"),
+        "{said}"
+    );
 }
