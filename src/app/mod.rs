@@ -16,17 +16,19 @@ use tokio::sync::{mpsc, watch};
 
 use self::bound::{Bound, bind_all, share_out};
 use self::control::Control;
-use self::core::{Core, TellsWhenLost};
+use self::core::{Core, TellsWhenLost, seed};
 use self::room::{Room, descriptors};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config};
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
+use crate::dial::tls::NativeRoots;
 use crate::gate::{Gate, GateOpenError, Rules};
 use crate::lifecycle::Drain;
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy};
 use crate::relay::Tunnels;
+use crate::serve::headers::Pseudonym;
 use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, Meters};
 
 const FAILED: u8 = 1;
@@ -113,11 +115,12 @@ impl App {
     /// Binds every address and starts the threads; when it returns, clients are served.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let descriptors = descriptors();
-        let room = Room::new(&config.intake, descriptors);
         let workers = match config.runtime.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers as usize,
         };
+        let idle = u64::from(config.forward.idle_connections) * workers as u64;
+        let room = Room::new(&config.intake, idle, descriptors);
         let bound = bind_all(&config, workers)?;
         let own = OwnAddresses {
             bound: bound
@@ -171,6 +174,8 @@ impl App {
         });
         note_certificates(&config, &meters);
 
+        let native_roots = NativeRoots::load();
+        let pseudonym = Pseudonym::new(seed());
         let Bound { listeners, admin } = bound;
         let shares = share_out(listeners, workers)?;
         let mut cores = Vec::new();
@@ -186,6 +191,9 @@ impl App {
                 ledger: Ledger::new(Arc::clone(&meters), log.clone()),
                 meters: Arc::clone(&meters),
                 intake: config.intake.clone(),
+                forward: config.forward.clone(),
+                native_roots: native_roots.clone(),
+                pseudonym: pseudonym.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
                 tunnels: own_tunnels,
                 permits: permits.clone(),

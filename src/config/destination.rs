@@ -127,7 +127,7 @@ pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<
         ],
     );
     let ca = path(&mut section, "ca", "lab-ca.pem");
-    authorities(&section, "ca", ca.as_ref());
+    let ca = authorities(&section, "ca", ca.as_ref());
     let max_ttl = section.maybe_duration("max_ttl", "1s", "24h");
     let addresses = section.list("addresses", Vec::new(), address);
     let connect_budget = section.maybe_duration("connect_budget", "100ms", "60s");

@@ -9,7 +9,7 @@ use super::complaint::Wrong;
 use super::file::{Section, Written};
 use super::identity::{self, Identity, Part};
 use super::item::Item;
-use super::{ClientUser, Listener, ListenerTls, Network, TlsVersion, endpoint, units};
+use super::{Authorities, ClientUser, Listener, ListenerTls, Network, TlsVersion, endpoint, units};
 use crate::exchange::ListenerName;
 
 /// A listener as far as it could be read. Without a good address or certificate there is a complaint, and a
@@ -163,8 +163,20 @@ pub(super) fn path(
 }
 
 /// Certificates that are to be trusted must at least be certificates.
-pub(super) fn authorities(section: &Section<'_, '_>, key: &str, path: Option<&PathBuf>) {
-    if let Some(Err(err)) = path.map(|path| identity::authorities(path)) {
-        section.complain(key, err.wrong());
+pub(super) fn authorities(
+    section: &Section<'_, '_>,
+    key: &str,
+    path: Option<&PathBuf>,
+) -> Option<Authorities> {
+    let path = path?;
+    match identity::authorities(path) {
+        Ok(certificates) => Some(Authorities {
+            path: path.clone(),
+            certificates: certificates.into(),
+        }),
+        Err(err) => {
+            section.complain(key, err.wrong());
+            None
+        }
     }
 }

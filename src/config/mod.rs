@@ -34,6 +34,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+
 use crate::exchange::{Algorithm, ClientName, DestinationName, ListenerName, Scheme, UserName};
 
 pub(crate) use identity::Identity;
@@ -173,7 +175,8 @@ pub(crate) struct Destination {
     /// Published ranges of the service (presets); an answer outside is worth a warning.
     pub(crate) published: Vec<Network>,
     pub(crate) sni: Sni,
-    pub(crate) ca: Option<PathBuf>,
+    /// Trusted beside the system's roots, for TLS that we originate.
+    pub(crate) ca: Option<Authorities>,
     pub(crate) max_ttl: Option<Duration>,
     /// Instead of DNS.
     pub(crate) addresses: Vec<IpAddr>,
@@ -182,6 +185,13 @@ pub(crate) struct Destination {
     pub(crate) via: Vec<String>,
     pub(crate) source: Vec<IpAddr>,
     pub(crate) report_only: bool,
+}
+
+/// Certificates that are trusted, and the file that they came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorities {
+    pub(crate) path: PathBuf,
+    pub(crate) certificates: Arc<[CertificateDer<'static>]>,
 }
 
 /// One host of a destination, with the role it has there (a preset has several roles).
@@ -289,6 +299,11 @@ pub(crate) struct Forward {
     pub(crate) body_timeout: Duration,
     pub(crate) body_max: Bytes,
     pub(crate) inspect_max: Bytes,
+    /// For the TLS handshake with an origin.
+    pub(crate) handshake_timeout: Duration,
+    /// Origin connections that each core keeps between requests.
+    pub(crate) idle_connections: u32,
+    pub(crate) idle_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]

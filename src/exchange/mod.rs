@@ -2,6 +2,7 @@
 //!
 //! Plain data. No I/O, no async, and nothing of ours is imported here.
 
+pub(crate) mod absolute;
 pub(crate) mod names;
 pub(crate) mod reason;
 pub(crate) mod target;
@@ -9,6 +10,7 @@ pub(crate) mod target;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use absolute::Absolute;
 pub(crate) use names::{
     ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
 };

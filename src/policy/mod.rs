@@ -99,6 +99,13 @@ impl Cleared {
         &self.policy.destinations[self.destination]
     }
 
+    /// Whether it is the same target, cleared by the same policy for the same destination.
+    pub(crate) fn is_the_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.policy, &other.policy)
+            && self.destination == other.destination
+            && self.target == other.target
+    }
+
     /// Whether an address that the target resolved to may be dialled.
     pub(crate) fn addr(&self, addr: SocketAddr) -> Result<ClearedAddr, Denial> {
         let destination = self.destination();

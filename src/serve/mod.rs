@@ -2,11 +2,17 @@
 //!
 //! Is handed a stream and opens no socket.
 
+pub(crate) mod body;
 pub(crate) mod dispatch;
+pub(crate) mod forward;
+pub(crate) mod forwarded;
 pub(crate) mod head;
+pub(crate) mod headers;
 pub(crate) mod http1;
+mod order;
 pub(crate) mod reply;
 pub(crate) mod scan;
+mod turn;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,12 +20,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use self::headers::Pseudonym;
 use crate::config;
 use crate::dial::Dialer;
+use crate::dial::tls::OriginTls;
 use crate::exchange::{ClientAddr, Exchange, ExchangeId, Reason};
 use crate::gate::{Gate, Rules};
 use crate::lifecycle::DrainWatch;
-use crate::relay::{Scratch, Tunnels};
+use crate::relay::{Idle, Scratch, Tunnels};
 use crate::telemetry::{Entry, Ledger, Meters};
 
 /// The handles that one connection needs; one per core, shared by its connections.
@@ -34,6 +42,12 @@ pub(crate) struct Service {
     pub(crate) tunnels: Tunnels,
     pub(crate) scratch: Scratch,
     pub(crate) ids: Ids,
+    pub(crate) forward: config::Forward,
+    pub(crate) pseudonym: Pseudonym,
+    pub(crate) origin_tls: OriginTls,
+    pub(crate) idle: Idle,
+    /// The longest silence of an event stream: that of a tunnel.
+    pub(crate) event_limit: Duration,
 }
 
 /// Makes the ids of one core's exchanges.

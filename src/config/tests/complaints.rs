@@ -194,6 +194,9 @@ fn bounds_are_told_with_the_default() {
     check_key("forward", "body_timeout", &[r#""2h""#]);
     check_key("forward", "body_max", &[r#""2TiB""#]);
     check_key("forward", "inspect_max", &[r#""2MiB""#]);
+    check_key("forward", "handshake_timeout", &[r#""6m""#]);
+    check_key("forward", "idle_connections", &["-1", "10001"]);
+    check_key("forward", "idle_timeout", &[r#""2h""#]);
     check_key("intake", "connections", &["10000001", "-1"]);
     check_key("intake", "tunnels", &["10000001"]);
     check_key("intake", "head_timeout", &[r#""0s""#, r#""6m""#]);
@@ -640,9 +643,6 @@ fn what_is_not_built_yet_is_refused() {
     check_key("tunnel", "unacknowledged_timeout", r#""16s""#);
     check_key("tunnel", "confirmation_timeout", r#""6s""#);
     check_key("forward", "second_address_after", r#""3s""#);
-    check_key("forward", "response_timeout", r#""31s""#);
-    check_key("forward", "body_timeout", r#""61s""#);
-    check_key("forward", "body_max", r#""1MiB""#);
     check_key("forward", "inspect_max", r#""0""#);
     check_key("log", "tunnel_lines", r#"["open", "close"]"#);
     check_key("drain", "upgrade_grace", r#""1h""#);
@@ -678,7 +678,6 @@ fn what_is_not_built_yet_is_refused() {
             (6, "destination[fcm].password_file", "not available yet"),
             (7, "destination[fcm].source", "not available yet"),
             (8, "destination[fcm].report_only", "not available yet"),
-            (9, "destination[fcm].ca", "not available yet"),
             (9, "destination[fcm].ca", "there is no such file"),
         ],
     );
