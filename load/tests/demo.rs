@@ -16,8 +16,6 @@ fn demo(arguments: &[&str]) -> Output {
     );
     let output = Command::new(program)
         .arg("demo")
-        // The proxy does not forward absolute-form requests yet.
-        .args(["--absolute-share", "0"])
         .args(arguments)
         .output()
         .expect("the demo starts");

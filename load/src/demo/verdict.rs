@@ -169,6 +169,7 @@ pub struct Report {
     in_flight_when_the_address_died: u64,
     tunnels_dropped: u64,
     tunnels_reopened: u64,
+    connections_for_absolute_form: u64,
     failovers: u64,
     compared: Vec<Pair>,
     faults: Vec<String>,
@@ -219,6 +220,10 @@ impl Report {
                 ),
             )
             .value("failovers to another address", self.failovers)
+            .value(
+                "connections to the proxy for absolute form",
+                self.connections_for_absolute_form,
+            )
             .heads("servers", "proxy");
         self.compared.iter().fold(frame, |frame, pair| {
             frame.pair(pair.what, pair.servers, pair.proxy)
@@ -256,6 +261,7 @@ pub(super) fn judge(observed: &Observed) -> Report {
         in_flight_when_the_address_died: in_flight.len() as u64,
         tunnels_dropped: observed.death.reset,
         tunnels_reopened: observed.reopened,
+        connections_for_absolute_form: observed.servers.reached,
         failovers: observed.proxy.failovers,
         compared: observed.pairs().to_vec(),
         faults: Vec::new(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counts {
     pub(super) established: AtomicU64,
     pub(super) forwarded: AtomicU64,
+    pub(super) reached: AtomicU64,
     pub(super) challenged: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) unanswered: AtomicU64,
@@ -22,6 +23,8 @@ pub struct Counted {
     pub established: u64,
     /// Requests in absolute form that the target answered.
     pub forwarded: u64,
+    /// Connections to the proxy itself that were opened for those.
+    pub reached: u64,
     /// 407 answers.
     pub challenged: u64,
     /// Other answers of the proxy itself.
@@ -42,6 +45,7 @@ impl Counts {
         Counted {
             established: read(&self.established),
             forwarded: read(&self.forwarded),
+            reached: read(&self.reached),
             challenged: read(&self.challenged),
             refused: read(&self.refused),
             unanswered: read(&self.unanswered),

@@ -247,7 +247,9 @@ impl ProxyClient {
     /// A connection to the proxy's address of this index, for requests to the proxy itself.
     pub(super) async fn reach(&self, index: usize) -> io::Result<ProxyStream> {
         let address = self.addresses[index % self.addresses.len()];
-        tokio::time::timeout(LAST_ADDRESS_WAIT, self.open(address)).await?
+        let stream = tokio::time::timeout(LAST_ADDRESS_WAIT, self.open(address)).await??;
+        one_more(&self.counts.reached);
+        Ok(stream)
     }
 
     async fn open(&self, address: SocketAddr) -> io::Result<ProxyStream> {

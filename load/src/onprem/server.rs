@@ -97,7 +97,7 @@ impl Server {
         &self.proxy
     }
 
-    /// How often a kept connection was found closed, and opened anew before the next push.
+    /// How often a kept tunnel was found closed, and opened anew before the next push.
     #[must_use]
     pub fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Relaxed)
@@ -178,7 +178,7 @@ impl Server {
                 // Not a byte of it went out: this is not a repetition.
                 Ok(Err(SendError::Unsent)) if fresh_starts < FRESH_STARTS => {
                     fresh_starts += 1;
-                    self.reopened.fetch_add(1, Ordering::Relaxed);
+                    way.note_closed(&self.reopened, 1);
                     match self.open(way, connection.via).await {
                         Ok(fresh) => *connection = fresh,
                         Err(error) => return Sent::Failed(error),
@@ -215,8 +215,7 @@ impl Server {
             let mut idle = self.idle(way);
             let before = idle.len();
             idle.retain(|connection| !connection.is_closed());
-            let closed = before - idle.len();
-            self.reopened.fetch_add(closed as u64, Ordering::Relaxed);
+            way.note_closed(&self.reopened, before - idle.len());
             if via == 0 { idle.pop_front() } else { None }
         };
         match kept {
@@ -262,6 +261,15 @@ enum Way {
         url: String,
         host: String,
     },
+}
+
+impl Way {
+    /// Tunnels that were found closed are counted; how many connections the proxy needed is counted as they open.
+    fn note_closed(&self, reopened: &AtomicU64, closed: usize) {
+        if matches!(self, Self::Tunnel) {
+            reopened.fetch_add(closed as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
