@@ -18,6 +18,7 @@ use crate::gate::{Gate, Rules};
 use crate::lifecycle::{DrainWatch, Phase, PhaseView};
 use crate::listen::Door;
 use crate::listen::permits::Permits;
+use crate::policy::Reports;
 use crate::relay::{Idle, Scratch, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::serve::{Ids, Service};
@@ -59,6 +60,7 @@ pub(super) struct Core {
     pub(super) pseudonym: Pseudonym,
     pub(super) idle_timeout: Duration,
     pub(super) tunnels: Tunnels,
+    pub(super) reports: Arc<Reports>,
     pub(super) permits: Permits,
     pub(super) watch: DrainWatch,
     pub(super) exit: watch::Receiver<bool>,
@@ -86,6 +88,7 @@ impl Core {
             pseudonym,
             idle_timeout,
             tunnels,
+            reports,
             permits,
             watch,
             mut exit,
@@ -102,6 +105,7 @@ impl Core {
             intake,
             tunnels: tunnels.clone(),
             scratch,
+            reports,
             ids,
             forward,
             pseudonym,

@@ -19,14 +19,14 @@ use self::control::Control;
 use self::core::{Core, TellsWhenLost, seed};
 use self::room::{Room, descriptors};
 use crate::admin::{Loaded, Window};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Unlisted};
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::gate::{Gate, GateOpenError, Rules};
 use crate::lifecycle::Drain;
 use crate::listen::permits::Permits;
-use crate::policy::{OwnAddresses, Policy};
+use crate::policy::{OwnAddresses, Policy, Reports};
 use crate::relay::Tunnels;
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, Meters};
@@ -148,7 +148,11 @@ impl App {
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
         let rules = watch::Sender::new(Arc::new(Rules::new(
             &config,
-            Arc::new(Policy::new(&config.destinations, own)),
+            Arc::new(Policy::new(
+                &config.destinations,
+                config.policy.unlisted,
+                own,
+            )),
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
         let dialer = Dialer::new(
@@ -173,6 +177,8 @@ impl App {
                 .collect(),
         });
         note_certificates(&config, &meters);
+        note_reporting(&config);
+        let reports = Arc::new(Reports::default());
 
         let native_roots = NativeRoots::load();
         let pseudonym = Pseudonym::new(seed());
@@ -196,6 +202,7 @@ impl App {
                 pseudonym: pseudonym.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
                 tunnels: own_tunnels,
+                reports: Arc::clone(&reports),
                 permits: permits.clone(),
                 watch: drain.watch(),
                 exit: exit.subscribe(),
@@ -215,6 +222,7 @@ impl App {
                 meters: Arc::clone(&meters),
                 tunnels: tunnels.clone(),
                 phase: drain.view(),
+                reports,
                 loaded: loaded.subscribe(),
             },
             answerer,
@@ -258,5 +266,17 @@ fn note_certificates(config: &Config, meters: &Meters) {
         if tls.identity.expires < SystemTime::now() + SOON {
             tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within 30 days: renew it");
         }
+    }
+}
+
+/// A rule that is only tried out refuses nothing: nobody may forget that.
+fn note_reporting(config: &Config) {
+    if config.policy.unlisted == Unlisted::Report {
+        tracing::warn!(
+            "policy.unlisted = \"report\": targets of no destination are let pass and counted; this is for migration, set it to \"refuse\" when /would-refuse shows nothing new"
+        );
+    }
+    for destination in config.destinations.iter().filter(|one| one.report_only) {
+        tracing::warn!(destination = %destination.name, "report_only: what the rules of this destination would refuse is let pass and counted");
     }
 }

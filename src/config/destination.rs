@@ -9,7 +9,9 @@ use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::{authorities, networks, path};
 use super::sheet::Sheet;
-use super::{Destination, HostRule, Network, PortRange, Repeat, Role, Sni, endpoint, host, units};
+use super::{
+    Destination, HostRule, Network, PortRange, Repeat, Role, Sni, UNLISTED, endpoint, host, units,
+};
 use crate::exchange::DestinationName;
 
 const PRESETS: &str = include_str!("../../config/presets.toml");
@@ -97,6 +99,32 @@ impl Preset {
             .iter()
             .find(|known| known.pattern == *rule)
             .map(|known| known.role)
+    }
+}
+
+impl Destination {
+    /// Every port, no host: what targets that stand nowhere are treated as, while they are let pass.
+    pub(crate) fn unlisted() -> Self {
+        Self {
+            name: DestinationName::new(UNLISTED),
+            preset: None,
+            hosts: Vec::new(),
+            ports: vec![PortRange {
+                first: 1,
+                last: u16::MAX,
+            }],
+            networks: Vec::new(),
+            published: Vec::new(),
+            sni: Sni::Off,
+            ca: None,
+            max_ttl: None,
+            addresses: Vec::new(),
+            connect_budget: None,
+            repeat: Repeat::Safe,
+            via: Vec::new(),
+            source: Vec::new(),
+            report_only: true,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod complaint;
 mod destination;
 mod disk;
 mod endpoint;
+mod exposure;
 mod file;
 mod host;
 pub(crate) mod identity;
@@ -90,6 +91,7 @@ pub(crate) struct Listener {
     pub(crate) dual_stack: bool,
     /// Empty: everybody.
     pub(crate) allow_from: Vec<Network>,
+    /// Who must say in a PROXY protocol header whose connection it is.
     pub(crate) proxy_protocol_from: Vec<Network>,
     pub(crate) tls: Option<ListenerTls>,
 }
@@ -97,16 +99,20 @@ pub(crate) struct Listener {
 #[derive(Debug, Clone)]
 pub(crate) struct ListenerTls {
     pub(crate) identity: Arc<Identity>,
-    pub(crate) client_ca: Option<PathBuf>,
+    /// Clients must show a certificate that one of these has signed.
+    pub(crate) client_ca: Option<Authorities>,
     pub(crate) client_user: ClientUser,
     pub(crate) min_version: TlsVersion,
     pub(crate) ticket_key_file: Option<PathBuf>,
     pub(crate) http2: bool,
 }
 
+/// Which name in a client's certificate is the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientUser {
+    /// The common name of the subject.
     Subject,
+    /// The first DNS name, else the first e-mail address, else the first URI.
     San,
 }
 
@@ -231,6 +237,9 @@ pub(crate) enum Repeat {
     Always,
     Never,
 }
+
+/// What targets of no destination are counted under while they are let pass.
+pub(crate) const UNLISTED: &str = "unlisted";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {

@@ -116,7 +116,7 @@ fn listener(listener: &Listener) -> Value {
         "tls": listener.tls.as_ref().map(|tls| present(json!({
             "certificate": path(&tls.identity.certificate),
             "private_key": path(&tls.identity.private_key),
-            "client_ca": maybe_path(tls.client_ca.as_deref()),
+            "client_ca": maybe_path(tls.client_ca.as_ref().map(|ca| ca.path.as_path())),
             "client_user": match tls.client_user {
                 ClientUser::Subject => "subject",
                 ClientUser::San => "san",

@@ -16,9 +16,6 @@ use Unbuilt::{Beginning, Whole};
 
 /// Keys without the number or name of their table.
 pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
-    ("listener.proxy_protocol_from", Whole),
-    ("listener.tls.client_ca", Whole),
-    ("listener.tls.client_user", Whole),
     ("listener.tls.ticket_key_file", Whole),
     ("listener.tls.http2", Whole),
     ("admin.control_socket", Whole),
@@ -32,8 +29,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("destination.via", Whole),
     ("destination.password_file", Whole),
     ("destination.source", Whole),
-    ("destination.report_only", Whole),
-    ("policy.unlisted", Whole),
     ("dns.servers", Beginning("tls://")),
     ("dns.servers", Beginning("https://")),
     ("dns.serve_stale", Whole),

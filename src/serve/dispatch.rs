@@ -17,7 +17,7 @@ use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
 use crate::dial::{DialError, Dialed, Story};
-use crate::exchange::{Absolute, Kind, PeerAddr, Reason, Side, Target};
+use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login, TunnelPermit};
 use crate::policy::Cleared;
 use crate::relay::{ClientStream, LiveTunnel, Origin, Tunnel, UpstreamStream};
@@ -96,6 +96,7 @@ async fn connect<Permit: 'static>(
         None => return turn.left(Reason::ClientGone),
     };
     turn.entry.peer = Some(peer);
+    service.note_would_refuse(&mut turn.entry, &admission.cleared);
     turn.entry.status = Some(reply::ESTABLISHED_STATUS);
     turn.entry.setup = Some(turn.entry.opened.elapsed());
     if send(&mut turn.stream, reply::ESTABLISHED).await.is_err() {
@@ -124,6 +125,12 @@ async fn dial<Permit>(
         () = turn.stream.gone() => None,
     };
     note_story(&mut turn.entry, story);
+    // What was refused all the same, at an address that never passes, is no report.
+    if let Some(Err(error)) = &dialed
+        && error.reason().fault() != Fault::Policy
+    {
+        service.note_would_refuse(&mut turn.entry, cleared);
+    }
     let refused = |error: DialError| Refused::new(error.reason(), error.to_string());
     dialed.map(|dialed| dialed.map_err(refused))
 }
@@ -240,6 +247,7 @@ async fn forward<Permit: 'static>(
     };
     let peer = origin.peer;
     turn.entry.peer = Some(peer);
+    service.note_would_refuse(&mut turn.entry, &admission.cleared);
     let exchange = forward::Exchange {
         head,
         framing,
@@ -322,6 +330,7 @@ async fn switch<Permit: 'static>(
     entry.method.clone_from(&asked.method);
     entry.target.clone_from(&asked.target);
     entry.destination.clone_from(&asked.destination);
+    entry.would_refuse = asked.would_refuse;
     note_login(&mut entry, &admission.login);
     entry.peer = asked.peer;
     entry.status = asked.status;
@@ -387,6 +396,7 @@ fn admit<Permit>(
         request_target: head.request_target(),
         target: &target,
         authorization: &authorization,
+        certificate_user: arrival.user.as_ref(),
     };
     match service.gate.admit(&rules, &asked, SystemTime::now()) {
         Ok(admission) => {

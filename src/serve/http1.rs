@@ -123,6 +123,27 @@ fn open_now<Permit>(service: &Service, arrival: &Arrival<Permit>) -> Entry {
     service.open(&arrival.listener, arrival.client, std::time::Instant::now())
 }
 
+/// Refuses a connection whose first request was not even looked at.
+pub(crate) async fn turn_away<Permit>(
+    mut stream: ClientStream,
+    arrival: Arrival<Permit>,
+    service: &Service,
+    reason: Reason,
+    details: &str,
+) {
+    let mut entry = service.open(&arrival.listener, arrival.client, arrival.accepted);
+    let refusal = Refusal {
+        reason,
+        details,
+        challenges: &[],
+        keep: false,
+    };
+    if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
+        drop(entry);
+        farewell(stream, &service.scratch).await;
+    }
+}
+
 /// Ends the exchange with the refusal's reason and sends its reply, if there is one.
 pub(super) async fn refuse(
     stream: &mut ClientStream,

@@ -16,7 +16,7 @@ use super::lines::{self, LineWriter, Lines};
 use super::sink::Sink;
 use super::timestamp::{Timestamp, milliseconds};
 use crate::config::AccessSink;
-use crate::exchange::{Algorithm, Attempt, Exchange, Scheme, Side};
+use crate::exchange::{Algorithm, Attempt, Exchange, Reason, Scheme, Side};
 
 const METHOD_CHARS: usize = 32;
 const USER_CHARS: usize = 256;
@@ -141,6 +141,7 @@ struct Line<'a> {
     reason: &'static str,
     fault: &'static str,
     closed_by: Option<&'static str>,
+    would_refuse: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -193,6 +194,7 @@ impl<'a> Line<'a> {
             reason: exchange.reason.token(),
             fault: exchange.reason.fault().token(),
             closed_by: exchange.closed_by.map(Side::token),
+            would_refuse: exchange.would_refuse.map(Reason::token),
         }
     }
 }

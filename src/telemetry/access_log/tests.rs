@@ -42,6 +42,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
     exchange.status = Some(200);
     exchange.reason = Reason::Finished;
     exchange.closed_by = Some(Side::Client);
+    exchange.would_refuse = Some(Reason::PortDenied);
     check(
         &exchange,
         concat!(
@@ -55,7 +56,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
             r#""dns_ms":1.5,"dns_stale_ms":null,"connect_ms":262.0,"setup_ms":264.0,"#,
             r#""total_ms":1800000.5,"bytes_up":1200,"bytes_down":3400,"exchanges":null,"#,
             r#""idle_max_ms":60000.0,"limit_wait_ms":null,"tracking_id":null,"status":200,"#,
-            r#""reason":"finished","fault":"nobody","closed_by":"client"}"#,
+            r#""reason":"finished","fault":"nobody","closed_by":"client","would_refuse":"port_denied"}"#,
             "\n"
         ),
     );
@@ -76,7 +77,7 @@ fn a_head_that_could_not_be_read_has_nulls() {
             r#""dns_ms":null,"dns_stale_ms":null,"connect_ms":null,"setup_ms":null,"#,
             r#""total_ms":1800000.5,"bytes_up":0,"bytes_down":0,"exchanges":null,"#,
             r#""idle_max_ms":null,"limit_wait_ms":null,"tracking_id":null,"status":400,"#,
-            r#""reason":"bad_request","fault":"client","closed_by":null}"#,
+            r#""reason":"bad_request","fault":"client","closed_by":null,"would_refuse":null}"#,
             "\n"
         ),
     );
