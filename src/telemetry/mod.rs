@@ -11,10 +11,11 @@ pub(crate) mod ledger;
 mod lines;
 pub(crate) mod meters;
 mod sink;
+pub(crate) mod summary;
 pub(crate) mod timestamp;
 
 pub(crate) use access_log::{AccessLog, AccessLogError};
-pub(crate) use journal::{Chain, Journal};
+pub(crate) use journal::{Chain, Journal, LevelSwitch};
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use lines::LineWriter;
 pub(crate) use meters::Meters;

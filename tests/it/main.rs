@@ -24,5 +24,6 @@ mod intake;
 mod link;
 mod policy;
 mod proxy_protocol;
+mod reload;
 mod report;
 mod start;
