@@ -20,7 +20,7 @@ use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login, TunnelPermit};
 use crate::policy::Cleared;
-use crate::relay::{ClientStream, LiveTunnel, Origin, Tunnel, UpstreamStream};
+use crate::relay::{ClientStream, Inspection, LiveTunnel, Origin, Tunnel, UpstreamStream};
 use crate::telemetry::{Chain, Entry};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
@@ -92,8 +92,15 @@ async fn connect<Permit: 'static>(
     };
     let Dialed { stream, peer } = match dial(&mut turn, service, &admission.cleared).await {
         Some(Ok(dialed)) => dialed,
-        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
-        None => return turn.left(Reason::ClientGone),
+        // The place is free before the line that tells of it is written.
+        Some(Err(refused)) => {
+            drop(permit);
+            return turn.refuse(service, &refused, after).await;
+        }
+        None => {
+            drop(permit);
+            return turn.left(Reason::ClientGone);
+        }
     };
     turn.entry.peer = Some(peer);
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
@@ -102,11 +109,13 @@ async fn connect<Permit: 'static>(
     if send(&mut turn.stream, reply::ESTABLISHED).await.is_err() {
         return turn.left(Reason::ClientGone);
     }
+    let inspection = Inspection::of(&admission.cleared);
     tunnel(
         turn,
         service,
         admission,
         UpstreamStream::Plain(stream),
+        inspection,
         peer,
         permit,
     )
@@ -141,6 +150,7 @@ fn tunnel<Permit: 'static>(
     service: &Service,
     admission: Admission,
     upstream: UpstreamStream,
+    inspection: Option<Box<Inspection>>,
     peer: PeerAddr,
     permit: TunnelPermit,
 ) -> Next<Permit> {
@@ -176,6 +186,7 @@ fn tunnel<Permit: 'static>(
         client: stream,
         upstream,
         early: Box::from(&pending[..]),
+        inspection,
         entry,
         live,
         listing,
@@ -339,7 +350,8 @@ async fn switch<Permit: 'static>(
     };
     std::mem::replace(&mut turn.entry, entry).end(Reason::Finished);
     turn.entry.bytes_down = sent.len() as u64;
-    tunnel(turn, service, admission, upstream, peer, permit)
+    // What it opens with has been looked at: a request, of which the target was read.
+    tunnel(turn, service, admission, upstream, None, peer, permit)
 }
 
 /// Makes a connected socket an origin's: TLS first, where it is asked for.
