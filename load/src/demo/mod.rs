@@ -347,6 +347,7 @@ async fn settle(
         confirmations: cloud.confirmations(),
         death,
         reopened: servers.iter().map(|server| server.reopened()).sum(),
+        keepable: servers.iter().map(|server| server.keeps() as u64).sum(),
         ..Observed::default()
     };
 

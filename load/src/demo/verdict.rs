@@ -65,6 +65,8 @@ pub(super) struct Observed {
     /// Tunnels open just before the servers closed, as they and as the proxy saw it.
     pub(super) open: u64,
     pub(super) listed: u64,
+    /// As many connections to the proxy itself as the servers can keep; more mean that the proxy closed some.
+    pub(super) keepable: u64,
     /// Both books, after the servers closed.
     pub(super) servers: Counted,
     pub(super) proxy: ProxySide,
@@ -85,6 +87,7 @@ impl Default for Observed {
             reopened: 0,
             open: 0,
             listed: 0,
+            keepable: 0,
             servers: Counted::default(),
             proxy: ProxySide::default(),
         }
@@ -292,6 +295,15 @@ pub(super) fn judge(observed: &Observed) -> Report {
         report.fault(format!(
             "only {} pushes were sent, {} are wanted",
             report.summary.pushes, observed.wanted
+        ));
+    }
+    let Counted {
+        reached, forwarded, ..
+    } = observed.servers;
+    if reached > observed.keepable {
+        report.fault(format!(
+            "{forwarded} absolute-form requests took {reached} connections to the proxy, {} would have done",
+            observed.keepable
         ));
     }
     for pair in report.compared.clone() {

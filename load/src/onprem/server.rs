@@ -91,6 +91,12 @@ impl Server {
         &self.plan.name
     }
 
+    /// How many connections of a kind it keeps at most.
+    #[must_use]
+    pub fn keeps(&self) -> usize {
+        self.plan.tunnels.max(1)
+    }
+
     /// The proxy as it sees it.
     #[must_use]
     pub fn proxy(&self) -> &ProxyClient {

@@ -25,9 +25,11 @@ fn good() -> Observed {
         reopened: 2,
         open: 8,
         listed: 8,
+        keepable: 4,
         servers: Counted {
             established: 20,
             forwarded: 6,
+            reached: 4,
             challenged: 7,
             authenticated: 20,
             ..Counted::default()
@@ -159,6 +161,14 @@ fn books_that_differ_are_a_fault_each() {
         &["407", "open before the end"],
     );
     check(|o| o.proxy.live = 1, &["open after the end"]);
+}
+
+#[test]
+fn a_proxy_that_closes_after_every_forwarded_push_is_found_out() {
+    check(
+        |o| o.servers.reached = 5,
+        &["6 absolute-form requests took 5 connections"],
+    );
 }
 
 #[test]
