@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, timeout};
 
 use super::core::runtime;
+use super::logkeeper::LogKeeper;
 use crate::admin::{self, Loaded, Window};
 use crate::config::Grace;
 use crate::dial::resolve::Answerer;
@@ -17,7 +18,7 @@ use crate::gate::Rules;
 use crate::lifecycle::Drain;
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::relay::Tunnels;
-use crate::telemetry::{AccessLog, LineWriter, Meters};
+use crate::telemetry::{AccessLog, Meters};
 
 /// How long tunnels have to write their last line once they were told to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ pub(super) struct Control {
     pub(super) cores: Vec<JoinHandle<()>>,
     pub(super) cores_lost: mpsc::Receiver<usize>,
     pub(super) log: AccessLog,
-    pub(super) log_writer: Option<LineWriter>,
+    pub(super) log_end: LogKeeper,
     /// What a reload will replace.
     pub(super) _snapshots: (watch::Sender<Arc<Rules>>, watch::Sender<Loaded>),
 }
@@ -78,7 +79,7 @@ impl Control {
             cores,
             mut cores_lost,
             log,
-            log_writer,
+            log_end,
             _snapshots,
         } = self;
         let started = Signals::take()
@@ -93,6 +94,7 @@ impl Control {
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run());
         tokio::task::spawn_local(upkeep(meters));
+        let log_end = log_end.start();
         let _ = ready.send(Ok(()));
 
         let mut ending = Ending::NotYet(drain);
@@ -151,7 +153,7 @@ impl Control {
         for core in cores {
             let _ = core.join();
         }
-        if log_writer.is_some_and(|writer| !writer.flush_and_stop(LOG_FLUSH)) {
+        if !log_end.finish(LOG_FLUSH).await {
             tracing::warn!("the access log could not be written to its end");
         }
         tracing::info!("ended");

@@ -53,6 +53,8 @@ pub(super) struct Core {
     pub(super) meters: Arc<Meters>,
     pub(super) intake: config::Intake,
     pub(super) idle_timeout: Duration,
+    /// Whether tunnels write a line every hour.
+    pub(super) hourly: bool,
     pub(super) tunnels: Tunnels,
     pub(super) permits: Permits,
     pub(super) watch: DrainWatch,
@@ -77,6 +79,7 @@ impl Core {
             meters,
             intake,
             idle_timeout,
+            hourly,
             tunnels,
             permits,
             watch,
@@ -114,7 +117,7 @@ impl Core {
             tokio::task::spawn_local(door.accept(socket));
         }
         drop(service);
-        tokio::task::spawn_local(sweep(tunnels.clone(), idle_timeout, meters));
+        tokio::task::spawn_local(sweep(tunnels.clone(), idle_timeout, hourly, meters));
         let until = watch.view();
         drop(watch);
         tokio::task::spawn_local(end_tunnels(until, tunnels));
@@ -129,12 +132,12 @@ fn seed() -> u32 {
     RandomState::new().hash_one(thread::current().id()) as u32
 }
 
-/// Ends idle tunnels and counts bytes, a few times within every idle limit.
-async fn sweep(tunnels: Tunnels, idle_timeout: Duration, meters: Arc<Meters>) {
+/// Ends idle tunnels, has old ones write their line and counts bytes, a few times within every idle limit.
+async fn sweep(tunnels: Tunnels, idle_timeout: Duration, hourly: bool, meters: Arc<Meters>) {
     let mut ticks = interval((idle_timeout / 8).clamp(Duration::from_millis(100), SWEEP));
     loop {
         let now = ticks.tick().await;
-        let (up, down) = tunnels.sweep(idle_timeout, now);
+        let (up, down) = tunnels.sweep(idle_timeout, hourly, now);
         meters.tunnel_bytes(up, down);
     }
 }

@@ -3,6 +3,7 @@
 mod bound;
 mod control;
 mod core;
+mod logkeeper;
 mod room;
 
 use std::io;
@@ -17,9 +18,11 @@ use tokio::sync::{mpsc, watch};
 use self::bound::{Bound, bind_all, share_out};
 use self::control::Control;
 use self::core::{Core, TellsWhenLost};
+use self::logkeeper::LogKeeper;
 use self::room::{Room, descriptors};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config};
+use crate::deliver::CourierError;
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
 use crate::gate::{Gate, GateOpenError, Rules};
@@ -51,6 +54,10 @@ pub enum StartError {
     AccessLog {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("cannot deliver the access log")]
+    Delivery {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot set up authentication")]
     Gate {
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -64,6 +71,14 @@ pub enum StartError {
 impl From<AccessLogError> for StartError {
     fn from(source: AccessLogError) -> Self {
         Self::AccessLog {
+            source: source.into(),
+        }
+    }
+}
+
+impl From<CourierError> for StartError {
+    fn from(source: CourierError) -> Self {
+        Self::Delivery {
             source: source.into(),
         }
     }
@@ -118,14 +133,6 @@ impl App {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers as usize,
         };
-        let bound = bind_all(&config, workers)?;
-        let own = OwnAddresses {
-            bound: bound
-                .iter()
-                .map(|listener| listener.config.address)
-                .chain([bound.admin_address()])
-                .collect(),
-        };
         let names: Vec<_> = config
             .listeners
             .iter()
@@ -138,16 +145,24 @@ impl App {
             .collect();
         let meters = Arc::new(Meters::new(&names, &destinations));
         let counted = Arc::clone(&meters);
-        let (log, log_writer) =
-            AccessLog::start(&config.log.access, config.log.queue_lines, move |lines| {
-                counted.log_lines_dropped(lines)
-            })?;
+        // Before the listeners say that they listen: without its log nothing is served.
+        let (log, log_end) =
+            AccessLog::start(&config.log, move |lines| counted.log_lines_dropped(lines))?;
+        let bound = bind_all(&config, workers)?;
+        let own = OwnAddresses {
+            bound: bound
+                .iter()
+                .map(|listener| listener.config.address)
+                .chain([bound.admin_address()])
+                .collect(),
+        };
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
         let rules = watch::Sender::new(Arc::new(Rules::new(
             &config,
             Arc::new(Policy::new(&config.destinations, own)),
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
+        let log_end = LogKeeper::new(log_end, &config, &resolver)?;
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
@@ -187,6 +202,7 @@ impl App {
                 meters: Arc::clone(&meters),
                 intake: config.intake.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
+                hourly: config.log.tunnel_lines.hourly,
                 tunnels: own_tunnels,
                 permits: permits.clone(),
                 watch: drain.watch(),
@@ -218,7 +234,7 @@ impl App {
             cores,
             cores_lost,
             log,
-            log_writer,
+            log_end,
             _snapshots: (rules, loaded),
         };
         let (ready, is_ready) = std::sync::mpsc::channel();

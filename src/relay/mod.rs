@@ -10,7 +10,7 @@ pub(crate) mod tunnel;
 pub(crate) mod upstream;
 
 pub(crate) use client::ClientStream;
-pub(crate) use live::{LiveTunnel, Order, Tunnels};
+pub(crate) use live::{LiveTunnel, Tunnels};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upstream::UpstreamStream;

@@ -15,7 +15,7 @@ use crate::dial::{Dialed, Story};
 use crate::exchange::{Kind, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login};
 use crate::relay::{ClientStream, LiveTunnel, Tunnel, UpstreamStream};
-use crate::telemetry::Entry;
+use crate::telemetry::{Entry, Event};
 
 /// What becomes of the connection after an exchange.
 #[derive(Debug)]
@@ -123,6 +123,7 @@ async fn connect<Permit: 'static>(
         entry.end(Reason::ClientGone);
         return Next::Taken;
     }
+    entry.tell(Event::Open);
     let target = cleared.target().clone();
     let live = Arc::new(LiveTunnel {
         id: entry.id,

@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod collector;
 mod house;
 mod upstream;
 
@@ -23,3 +24,4 @@ mod intake;
 mod link;
 mod policy;
 mod start;
+mod syslog;

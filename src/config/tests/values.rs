@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    AccessSink, Config, DnsServer, Grace, HostPattern, Level, Role, Sni, load, parse,
+    AccessSink, Config, DnsServer, Grace, HostPattern, Level, Role, Sni, Transport, load, parse,
 };
 
 fn read(text: &str) -> Config {
@@ -191,6 +191,28 @@ fn what_is_set_beside_a_preset_replaces_only_that() {
         (bare.hosts.len(), bare.hosts[0].role, bare.ports[0].first),
         (1, Role::Push, 443)
     );
+}
+
+#[test]
+fn an_access_log_may_go_to_a_collector() {
+    let folder = Folder::new();
+    folder.write("ca.pem", certificate().0);
+    let text = "[log]\naccess = \"syslog+tls://logs.test\"\nsyslog_ca = \"ca.pem\"\ntunnel_lines = [\"hourly\", \"open\"]\n";
+    let config = parse(text, &folder.path("t.toml")).unwrap();
+    let AccessSink::Syslog(collector) = &config.log.access else {
+        panic!("{:?}", config.log.access);
+    };
+    assert_eq!(
+        (collector.transport, collector.port),
+        (Transport::Tls, 6514)
+    );
+    assert_eq!(config.log.syslog_ca, Some(folder.path("ca.pem")));
+    let lines = config.log.tunnel_lines;
+    assert_eq!((lines.open, lines.hourly, lines.close), (true, true, false));
+    let shown = &config.source.shown["log"];
+    assert_eq!(shown["access"], "syslog+tls://logs.test:6514");
+    assert_eq!(shown["tunnel_lines"], serde_json::json!(["open", "hourly"]));
+    assert!(parse("[log]\ntunnel_lines = []\n", &folder.path("t.toml")).is_ok());
 }
 
 #[test]

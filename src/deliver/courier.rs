@@ -1,0 +1,217 @@
+//! Carries the access lines that wait to a syslog collector, in their order, for as long as the program runs.
+//!
+//! Syslog has no receipts: what was on its way when a connection breaks may be lost unseen, a few lines at most.
+//! Everything else is sent, or counted as lost.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::backoff::Backoff;
+use super::batch::{Batch, Framing};
+use super::link::{Link, LinkError};
+use super::syslog::Sender;
+use super::tls::ClientTerms;
+use super::trouble::{CALM, Trouble};
+use crate::config::identity::{self, IdentityError};
+use crate::config::{Collector, Transport};
+use crate::dial::operator::OperatorDialer;
+use crate::telemetry::{Letter, Waiting};
+
+/// Carries lines until it is told to end.
+#[derive(Debug)]
+pub(crate) struct Courier {
+    collector: Collector,
+    terms: Option<ClientTerms>,
+    dialer: OperatorDialer,
+    sender: Sender,
+    waiting: Waiting,
+    batch: Batch,
+    trouble: Trouble,
+    backoff: Backoff,
+    /// Whether the end has begun: no new lines, and no patience with a collector that is away.
+    ending: bool,
+}
+
+/// Why lines cannot be carried at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CourierError {
+    #[error("cannot read log.syslog_ca")]
+    Ca(#[source] IdentityError),
+    #[error("cannot set up TLS for the log collector")]
+    Tls(#[source] rustls::Error),
+}
+
+/// A courier at work.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    end: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Courier {
+    pub(crate) fn new(
+        collector: Collector,
+        ca: Option<&Path>,
+        dialer: OperatorDialer,
+        waiting: Waiting,
+    ) -> Result<Self, CourierError> {
+        let (framing, terms) = match collector.transport {
+            Transport::Udp => (Framing::Datagrams, None),
+            Transport::Tcp => (Framing::Counted, None),
+            Transport::Tls => {
+                let extra = ca
+                    .map(identity::authorities)
+                    .transpose()
+                    .map_err(CourierError::Ca)?;
+                let terms =
+                    ClientTerms::new(extra.unwrap_or_default()).map_err(CourierError::Tls)?;
+                (Framing::Counted, Some(terms))
+            }
+        };
+        Ok(Self {
+            collector,
+            terms,
+            dialer,
+            sender: Sender::of_this_process(),
+            waiting,
+            batch: Batch::new(framing),
+            trouble: Trouble::default(),
+            backoff: Backoff::default(),
+            ending: false,
+        })
+    }
+
+    /// Starts to carry, in a task of its own on this thread.
+    pub(crate) fn start(self) -> Delivery {
+        let (end, told) = watch::channel(false);
+        let task = tokio::task::spawn_local(self.run(told));
+        Delivery { end, task }
+    }
+
+    async fn run(mut self, mut told: watch::Receiver<bool>) {
+        while let Some(mut link) = self.connect(&mut told).await {
+            let opened = Instant::now();
+            match self.carry(&mut link, &mut told).await {
+                Ok(()) => return link.close().await,
+                Err(error) => self.note(&error),
+            }
+            self.batch.rewind();
+            if opened.elapsed() >= CALM {
+                self.backoff = Backoff::default();
+            }
+        }
+    }
+
+    /// Tries until there is a connection; `None` if the end has come and nothing is left to be carried.
+    async fn connect(&mut self, told: &mut watch::Receiver<bool>) -> Option<Link> {
+        loop {
+            tokio::select! {
+                biased;
+                () = end(told), if !self.ending => self.begin_end(),
+                () = sleep(self.backoff.pause()) => {}
+            }
+            if self.ending && self.batch.is_empty() && self.waiting.is_empty() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                () = end(told), if !self.ending => self.begin_end(),
+                link = Link::open(&self.collector, &self.dialer, self.terms.as_ref()) => match link {
+                    Ok(link) => return Some(link),
+                    Err(error) => self.note(&error),
+                },
+            }
+        }
+    }
+
+    /// Carries what comes until the link breaks, or the end has come and all is sent.
+    async fn carry(
+        &mut self,
+        link: &mut Link,
+        told: &mut watch::Receiver<bool>,
+    ) -> Result<(), LinkError> {
+        loop {
+            if self.batch.is_empty() {
+                let troubled = self.trouble.is_on(self.waiting.is_losing());
+                tokio::select! {
+                    biased;
+                    error = link.broken() => return Err(error),
+                    () = end(told), if !self.ending => self.begin_end(),
+                    letter = self.waiting.next() => match letter {
+                        Some(letter) => self.pack(&letter),
+                        None => return Ok(()),
+                    },
+                    () = sleep(CALM), if troubled => self.look(),
+                }
+            }
+            while !self.batch.is_full() {
+                let Some(letter) = self.waiting.try_next() else {
+                    break;
+                };
+                self.pack(&letter);
+            }
+            if !self.batch.is_empty() {
+                link.send(&mut self.batch, &self.waiting).await?;
+                self.trouble.sent(self.waiting.dropped(), Instant::now());
+                self.look();
+            }
+        }
+    }
+
+    fn pack(&mut self, letter: &Letter) {
+        self.batch
+            .push(&self.sender.message(letter.at, &letter.line));
+    }
+
+    fn begin_end(&mut self) {
+        self.ending = true;
+        self.waiting.close();
+        self.backoff = Backoff::default();
+    }
+
+    fn note(&mut self, error: &LinkError) {
+        let collector = &self.collector;
+        if self.collector.transport == Transport::Udp
+            && matches!(error, LinkError::Broken(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+        {
+            // Heard of late: it was a datagram that is gone.
+            self.waiting.lost(1, error);
+        }
+        if self.trouble.begins() {
+            tracing::warn!(%collector, cause = %error, "the log collector cannot be reached: lines wait");
+        }
+    }
+
+    fn look(&mut self) {
+        if !self.trouble.is_on(self.waiting.is_losing()) {
+            return;
+        }
+        let dropped = self.waiting.dropped();
+        if let Some(lost) = self.trouble.is_over(dropped, Instant::now()) {
+            self.waiting.settle();
+            let collector = &self.collector;
+            tracing::info!(%collector, lost, "log lines reach the collector again");
+        }
+    }
+}
+
+impl Delivery {
+    /// Carries what waits, and ends; gives up after `patience`. True if all was sent.
+    pub(crate) async fn finish(self, patience: Duration) -> bool {
+        let Self { end, mut task } = self;
+        end.send_replace(true);
+        let done = timeout(patience, &mut task).await.is_ok();
+        task.abort();
+        done
+    }
+}
+
+/// Returns when the end has come.
+async fn end(told: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so.
+    let _ = told.wait_for(|end| *end).await;
+}
