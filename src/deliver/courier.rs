@@ -215,3 +215,84 @@ async fn end(told: &mut watch::Receiver<bool>) {
     // An error means that nobody is left who could say so.
     let _ = told.wait_for(|end| *end).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Dns, Families, Keepalive};
+    use crate::dial::resolve::Resolver;
+    use crate::exchange::Host;
+    use crate::telemetry::Meters;
+    use crate::telemetry::outbox::outbox;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::task::LocalSet;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A courier to a port of loopback, with these lines to carry.
+    fn courier(port: u16, lines: &[&str]) -> Courier {
+        let dns = Dns {
+            servers: Vec::new(),
+            min_ttl: Duration::ZERO,
+            max_ttl: LONG,
+            negative_ttl: Duration::ZERO,
+            serve_stale: Duration::ZERO,
+            timeout: LONG,
+        };
+        let (resolver, _) = Resolver::new(dns, Arc::new(Meters::new(&[], &[])));
+        let keepalive = Keepalive {
+            idle: LONG,
+            interval: LONG,
+            probes: 1,
+        };
+        let (outbox, waiting) = outbox(8, |_| {});
+        for line in lines {
+            outbox.push(Letter {
+                at: SystemTime::UNIX_EPOCH,
+                line: (*line).into(),
+            });
+        }
+        let collector = Collector {
+            transport: Transport::Tcp,
+            host: Host::Addr([127, 0, 0, 98].into()),
+            port,
+        };
+        let dialer = OperatorDialer::new(resolver, Families::Both, keepalive);
+        Courier::new(collector, None, dialer, waiting).unwrap()
+    }
+
+    /// Starts it, and tells it to end before it has begun.
+    async fn finish(courier: Courier, patience: Duration) -> bool {
+        let local = LocalSet::new();
+        let end = async { courier.start().finish(patience).await };
+        local.run_until(end).await
+    }
+
+    #[tokio::test]
+    async fn the_end_comes_after_what_waits_was_sent() {
+        let listener = TcpListener::bind("127.0.0.98:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(finish(courier(port, &["1", "2", "3"]), LONG).await);
+        let mut arrived = String::new();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_to_string(&mut arrived).await.unwrap();
+        let bodies: Vec<&str> = arrived
+            .split(" access - ")
+            .skip(1)
+            .map(|rest| &rest[..1])
+            .collect();
+        assert_eq!(bodies, ["1", "2", "3"], "{arrived}");
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_is_away_is_waited_for_at_the_end_only_with_lines_in_hand() {
+        let listener = TcpListener::bind("127.0.0.98:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        assert!(finish(courier(port, &[]), LONG).await);
+        assert!(!finish(courier(port, &["1"]), Duration::from_millis(50)).await);
+    }
+}
