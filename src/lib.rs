@@ -18,6 +18,14 @@
 //! 5. [`relay`] moves bytes both ways in a small task of its own (`tunnel.rs`, `copy.rs`) until both sides have
 //!    closed, one breaks, both are silent for too long, or the proxy ends.
 //!
+//! # One forward
+//!
+//! A request in absolute form takes the same way as far as the dial, but needs no tunnel's place. `serve/body.rs` says
+//! where its body ends, `serve/headers.rs` which of its fields travel, `serve/order.rs` whether it is for the origin at
+//! all. The origin is a connection that the core has kept (`relay/idle.rs`) or one that was dialled now, with TLS of our
+//! own for `https` (`dial/tls.rs`). `serve/forward.rs` then moves both bodies at once, piece by piece, and
+//! `serve/forwarded.rs` writes the reply. An origin's `101` to a WebSocket makes the two connections a tunnel.
+//!
 //! # What it stands on
 //!
 //! [`exchange`] has the nouns of a request, [`config`] what the operator wanted, [`telemetry`] what the operator

@@ -5,6 +5,7 @@
 
 mod tunnels;
 mod views;
+mod would_refuse;
 
 use std::convert::Infallible;
 use std::io;
@@ -24,6 +25,7 @@ use tokio::time;
 
 use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
+use crate::policy::Reports;
 use crate::relay::Tunnels;
 use crate::telemetry::Meters;
 
@@ -44,6 +46,7 @@ pub(crate) struct Window {
     /// Of every core.
     pub(crate) tunnels: Vec<Tunnels>,
     pub(crate) phase: PhaseView,
+    pub(crate) reports: Arc<Reports>,
     pub(crate) loaded: watch::Receiver<Loaded>,
 }
 

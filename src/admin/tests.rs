@@ -21,6 +21,15 @@ async fn pages() {
     house
         .check(
             "GET",
+            "/would-refuse",
+            200,
+            "application/json",
+            "{\"dropped\":0,\"would_refuse\":[]}\n",
+        )
+        .await;
+    house
+        .check(
+            "GET",
             "/metrics",
             200,
             "text/plain; version=0.0.4",
@@ -251,6 +260,7 @@ impl House {
             meters: Arc::new(Meters::new(&[plain], &[])),
             tunnels: tunnels.clone(),
             phase: drain.view(),
+            reports: Arc::default(),
             loaded: loaded.subscribe(),
         };
         let mut serving = JoinSet::new();

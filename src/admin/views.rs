@@ -13,7 +13,7 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
-use super::{Loaded, Window};
+use super::{Loaded, Window, would_refuse};
 use crate::exchange::ListenerName;
 use crate::telemetry::{Timestamp, json};
 
@@ -34,9 +34,11 @@ const INDEX: &str = "<!doctype html>
 <li><a href=\"/readyz\">/readyz</a> it takes new work
 <li><a href=\"/config\">/config</a> the configuration in force
 <li><a href=\"/tunnels\">/tunnels</a> the tunnels open now
+<li><a href=\"/would-refuse\">/would-refuse</a> what rules that are only tried out would have refused
 </ul>
 ";
-const NO_PAGE: &str = "no such page; there are: / /metrics /livez /readyz /config /tunnels\n";
+const NO_PAGE: &str =
+    "no such page; there are: / /metrics /livez /readyz /config /tunnels /would-refuse\n";
 
 pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response<Body> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -55,6 +57,7 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
         ("/readyz", None) => page(StatusCode::OK, TEXT, "ready\n"),
         ("/metrics", _) => metrics(window).await,
         ("/config", _) => config(&window.loaded.borrow()),
+        ("/would-refuse", _) => page(StatusCode::OK, JSON, would_refuse::shown(&window.reports)),
         ("/tunnels", _) => tunnels(window, Instant::now()).await,
         _ => page(StatusCode::NOT_FOUND, TEXT, NO_PAGE),
     }

@@ -13,11 +13,14 @@ use tokio::time::{interval, sleep_until};
 use super::bound::Share;
 use crate::config;
 use crate::dial::Dialer;
+use crate::dial::tls::{NativeRoots, OriginTls};
 use crate::gate::{Gate, Rules};
 use crate::lifecycle::{DrainWatch, Phase, PhaseView};
 use crate::listen::Door;
 use crate::listen::permits::Permits;
-use crate::relay::{Scratch, Tunnels};
+use crate::policy::Reports;
+use crate::relay::{Idle, Scratch, Tunnels};
+use crate::serve::headers::Pseudonym;
 use crate::serve::{Ids, Service};
 use crate::telemetry::{Chain, Ledger, Meters};
 
@@ -52,10 +55,14 @@ pub(super) struct Core {
     pub(super) ledger: Ledger,
     pub(super) meters: Arc<Meters>,
     pub(super) intake: config::Intake,
+    pub(super) forward: config::Forward,
+    pub(super) native_roots: NativeRoots,
+    pub(super) pseudonym: Pseudonym,
     pub(super) idle_timeout: Duration,
     /// Whether tunnels write a line every hour.
     pub(super) hourly: bool,
     pub(super) tunnels: Tunnels,
+    pub(super) reports: Arc<Reports>,
     pub(super) permits: Permits,
     pub(super) watch: DrainWatch,
     pub(super) exit: watch::Receiver<bool>,
@@ -78,15 +85,20 @@ impl Core {
             ledger,
             meters,
             intake,
+            forward,
+            native_roots,
+            pseudonym,
             idle_timeout,
             hourly,
             tunnels,
+            reports,
             permits,
             watch,
             mut exit,
         } = self;
         let scratch = Scratch::new();
         let ids = Ids::new(seed());
+        let idle = Idle::new(forward.idle_connections as usize, forward.idle_timeout);
         let service = Rc::new(Service {
             gate,
             rules,
@@ -96,7 +108,13 @@ impl Core {
             intake,
             tunnels: tunnels.clone(),
             scratch,
+            reports,
             ids,
+            forward,
+            pseudonym,
+            origin_tls: OriginTls::new(native_roots),
+            idle: idle.clone(),
+            event_limit: idle_timeout,
         });
         for (listener, tls, socket) in doors {
             let socket = match tokio::net::TcpListener::from_std(socket) {
@@ -117,7 +135,7 @@ impl Core {
             tokio::task::spawn_local(door.accept(socket));
         }
         drop(service);
-        tokio::task::spawn_local(sweep(tunnels.clone(), idle_timeout, hourly, meters));
+        tokio::task::spawn_local(sweep(tunnels.clone(), idle, idle_timeout, hourly, meters));
         let until = watch.view();
         drop(watch);
         tokio::task::spawn_local(end_tunnels(until, tunnels));
@@ -126,19 +144,27 @@ impl Core {
     }
 }
 
-fn seed() -> u32 {
+pub(super) fn seed() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     // The standard library's random keys differ between processes and calls; ids need no more than that.
     RandomState::new().hash_one(thread::current().id()) as u32
 }
 
-/// Ends idle tunnels, has old ones write their line and counts bytes, a few times within every idle limit.
-async fn sweep(tunnels: Tunnels, idle_timeout: Duration, hourly: bool, meters: Arc<Meters>) {
+/// Ends idle tunnels, has old ones write their line, lets go of origin connections that nobody needs, and counts bytes, a
+/// few times within every idle limit.
+async fn sweep(
+    tunnels: Tunnels,
+    idle: Idle,
+    idle_timeout: Duration,
+    hourly: bool,
+    meters: Arc<Meters>,
+) {
     let mut ticks = interval((idle_timeout / 8).clamp(Duration::from_millis(100), SWEEP));
     loop {
         let now = ticks.tick().await;
         let (up, down) = tunnels.sweep(idle_timeout, hourly, now);
         meters.tunnel_bytes(up, down);
+        idle.sweep(now);
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::{AccessSink, Config};
 use crate::deliver::{Courier, CourierError, Delivery};
 use crate::dial::operator::OperatorDialer;
 use crate::dial::resolve::Resolver;
+use crate::dial::tls::NativeRoots;
 use crate::telemetry::{LineWriter, LogEnd};
 
 /// Ready to work.
@@ -27,6 +28,7 @@ impl LogKeeper {
         end: LogEnd,
         config: &Config,
         resolver: &Resolver,
+        native_roots: &NativeRoots,
     ) -> Result<Self, CourierError> {
         match (end, &config.log.access) {
             (LogEnd::Writer(writer), _) => Ok(Self::Writer(writer)),
@@ -37,7 +39,7 @@ impl LogKeeper {
                     config.tunnel.keepalive,
                 );
                 let ca = config.log.syslog_ca.as_deref();
-                let courier = Courier::new(collector.clone(), ca, dialer, waiting)?;
+                let courier = Courier::new(collector.clone(), native_roots, ca, dialer, waiting)?;
                 Ok(Self::Courier(Box::new(courier)))
             }
             (LogEnd::Nobody | LogEnd::Collector(_), _) => Ok(Self::Nobody),

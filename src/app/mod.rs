@@ -17,19 +17,21 @@ use tokio::sync::{mpsc, watch};
 
 use self::bound::{Bound, bind_all, share_out};
 use self::control::Control;
-use self::core::{Core, TellsWhenLost};
+use self::core::{Core, TellsWhenLost, seed};
 use self::logkeeper::LogKeeper;
 use self::room::{Room, descriptors};
 use crate::admin::{Loaded, Window};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Unlisted};
 use crate::deliver::CourierError;
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
+use crate::dial::tls::NativeRoots;
 use crate::gate::{Gate, GateOpenError, Rules};
 use crate::lifecycle::Drain;
 use crate::listen::permits::Permits;
-use crate::policy::{OwnAddresses, Policy};
+use crate::policy::{OwnAddresses, Policy, Reports};
 use crate::relay::Tunnels;
+use crate::serve::headers::Pseudonym;
 use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, Meters};
 
 const FAILED: u8 = 1;
@@ -128,11 +130,12 @@ impl App {
     /// Binds every address and starts the threads; when it returns, clients are served.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let descriptors = descriptors();
-        let room = Room::new(&config.intake, descriptors);
         let workers = match config.runtime.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => workers as usize,
         };
+        let idle = u64::from(config.forward.idle_connections) * workers as u64;
+        let room = Room::new(&config.intake, idle, descriptors);
         let names: Vec<_> = config
             .listeners
             .iter()
@@ -159,10 +162,15 @@ impl App {
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
         let rules = watch::Sender::new(Arc::new(Rules::new(
             &config,
-            Arc::new(Policy::new(&config.destinations, own)),
+            Arc::new(Policy::new(
+                &config.destinations,
+                config.policy.unlisted,
+                own,
+            )),
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
-        let log_end = LogKeeper::new(log_end, &config, &resolver)?;
+        let native_roots = NativeRoots::load();
+        let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
@@ -185,7 +193,10 @@ impl App {
                 .collect(),
         });
         note_certificates(&config, &meters);
+        note_reporting(&config);
+        let reports = Arc::new(Reports::default());
 
+        let pseudonym = Pseudonym::new(seed());
         let Bound { listeners, admin } = bound;
         let shares = share_out(listeners, workers)?;
         let mut cores = Vec::new();
@@ -201,9 +212,13 @@ impl App {
                 ledger: Ledger::new(Arc::clone(&meters), log.clone()),
                 meters: Arc::clone(&meters),
                 intake: config.intake.clone(),
+                forward: config.forward.clone(),
+                native_roots: native_roots.clone(),
+                pseudonym: pseudonym.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
                 hourly: config.log.tunnel_lines.hourly,
                 tunnels: own_tunnels,
+                reports: Arc::clone(&reports),
                 permits: permits.clone(),
                 watch: drain.watch(),
                 exit: exit.subscribe(),
@@ -223,6 +238,7 @@ impl App {
                 meters: Arc::clone(&meters),
                 tunnels: tunnels.clone(),
                 phase: drain.view(),
+                reports,
                 loaded: loaded.subscribe(),
             },
             answerer,
@@ -266,5 +282,17 @@ fn note_certificates(config: &Config, meters: &Meters) {
         if tls.identity.expires < SystemTime::now() + SOON {
             tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within 30 days: renew it");
         }
+    }
+}
+
+/// A rule that is only tried out refuses nothing: nobody may forget that.
+fn note_reporting(config: &Config) {
+    if config.policy.unlisted == Unlisted::Report {
+        tracing::warn!(
+            "policy.unlisted = \"report\": targets of no destination are let pass and counted; this is for migration, set it to \"refuse\" when /would-refuse shows nothing new"
+        );
+    }
+    for destination in config.destinations.iter().filter(|one| one.report_only) {
+        tracing::warn!(destination = %destination.name, "report_only: what the rules of this destination would refuse is let pass and counted");
     }
 }

@@ -13,8 +13,10 @@ pub(super) struct Room {
 impl Room {
     /// What the descriptors allow: two a tunnel, less a reserve for connections that are being refused, sockets that are
     /// still being tried, logs, listeners and the admin endpoint.
-    pub(super) fn new(intake: &config::Intake, descriptors: u64) -> Self {
-        let reserve = permits::REFUSALS as u64 + 64 + descriptors / 16;
+    ///
+    /// `idle` connections to origins are kept beside them.
+    pub(super) fn new(intake: &config::Intake, idle: u64, descriptors: u64) -> Self {
+        let reserve = permits::REFUSALS as u64 + 64 + descriptors / 16 + idle;
         let allowed = usize::try_from(descriptors.saturating_sub(reserve) / 2)
             .unwrap_or(usize::MAX / 2)
             .max(1);

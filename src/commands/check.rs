@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Unlisted};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -72,6 +72,17 @@ fn report(file: &Path, config: &Config, now: SystemTime) -> String {
             listener.name
         ));
     }
+    if config.policy.unlisted == Unlisted::Report {
+        report.push_str(&format!(
+            "{file}: note: policy.unlisted = \"report\" lets targets of no destination pass: for migration only\n"
+        ));
+    }
+    for destination in config.destinations.iter().filter(|one| one.report_only) {
+        report.push_str(&format!(
+            "{file}: note: destination {} is report_only: what its rules would refuse passes\n",
+            destination.name
+        ));
+    }
     report
 }
 
@@ -112,6 +123,25 @@ mod tests {
             lines[1].starts_with("a.toml: note: the certificates of listener tls are good for ")
         );
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn rules_that_are_only_tried_out_are_pointed_out() {
+        let folder = Folder::new();
+        let file = folder.write(
+            "a.toml",
+            "[policy]\nunlisted = \"report\"\n[[destination]]\npreset = \"fcm\"\nreport_only = true\n[[destination]]\npreset = \"apns\"\n",
+        );
+        let (code, out) = check(&file);
+        assert_eq!(code, 0, "{out}");
+        let notes: Vec<&str> = out.lines().skip(1).collect();
+        assert_eq!(
+            notes,
+            [
+                "a.toml: note: policy.unlisted = \"report\" lets targets of no destination pass: for migration only",
+                "a.toml: note: destination fcm is report_only: what its rules would refuse passes"
+            ]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use super::complaint::{Wrong, either, nearest, quoted};
 use super::file::Written;
+use super::listener::Draft;
 use super::noncekey::NonceKeyError;
 use super::sections::folder_exists;
 use super::sheet::Sheet;
@@ -18,7 +19,11 @@ pub(super) fn users(
     sheet: &Sheet,
     authentication: &mut Written<Authentication>,
     clients: &[Written<Client>],
+    listeners: &[Written<Draft>],
 ) {
+    // A certificate names a user too, and needs no line in the file.
+    let certified = |listener: &Written<Draft>| listener.value.has_client_ca;
+    let any_certified = listeners.iter().any(certified);
     let Authentication {
         required,
         users_file: path,
@@ -26,9 +31,9 @@ pub(super) fn users(
         ..
     } = &authentication.value;
     let named = clients.iter().any(|client| !client.value.users.is_empty());
-    let needed = *required || named;
-    let mentioned = authentication.marks.has("users");
-    if !(needed || mentioned && path.exists()) {
+    let needed = *required && !listeners.iter().all(certified) || named && !any_certified;
+    let wanted = *required || named || authentication.marks.has("users");
+    if !(needed || wanted && path.exists()) {
         return;
     }
     let spot = authentication.marks.spot("users");
@@ -77,7 +82,9 @@ pub(super) fn users(
         sheet.complain(&spot, nobody_of(realm, &file));
         return;
     }
-    unknown_users(sheet, clients, &ours);
+    if !any_certified {
+        unknown_users(sheet, clients, &ours);
+    }
     authentication.value.users = ours;
     users_without_a_way_in(sheet, authentication);
 }

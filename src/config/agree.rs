@@ -12,8 +12,8 @@ use super::listener::Draft;
 use super::sheet::Sheet;
 use super::units::show_duration;
 use super::{
-    Admin, Authentication, Client, Connect, Destination, Dns, Families, Limit, Network, Role,
-    Tunnel,
+    Admin, Authentication, Client, Connect, Destination, Dns, Families, Limit, Role, Tunnel,
+    UNLISTED, exposure,
 };
 use crate::exchange::Scheme;
 
@@ -38,11 +38,13 @@ pub(super) fn check(sheet: &Sheet, all: &Sections) {
     idle_push(sheet, all);
     one_client_each(sheet, all);
     addresses_of_the_family(sheet, all);
+    unlisted_name(sheet, all);
+    exposure::proxy_protocol(sheet, all);
 }
 
 /// What is wrong because a key is not there, or has its default: not to be said of a file that is broken somewhere.
 pub(super) fn whole(sheet: &Sheet, all: &Sections) {
-    open_proxy(sheet, all);
+    exposure::open_proxy(sheet, all);
     basic_without_tls(sheet, all);
     client_destinations(sheet, all);
     pairs(sheet, all);
@@ -221,57 +223,24 @@ fn clash((a, a_dual): (SocketAddr, bool), (b, b_dual): (SocketAddr, bool)) -> bo
     a.ip() == b.ip() || covers(a.ip(), a_dual, b.ip()) || covers(b.ip(), b_dual, a.ip())
 }
 
-/// A proxy that anybody on the network may use will be found and used.
-fn open_proxy(sheet: &Sheet, all: &Sections) {
-    let required = all.authentication.value.required;
-    let exposed: Vec<&Written<Draft>> = all
-        .listeners
-        .iter()
-        .filter(|one| {
-            let listener = &one.value.listener;
-            let allow = &listener.allow_from;
-            !listener.address.ip().is_loopback() && (allow.is_empty() || covers_everybody(allow))
-        })
-        .collect();
-    for one in &exposed {
-        if required || !one.value.has_address {
-            continue;
-        }
-        let key = if one.marks.has("allow_from") {
-            "allow_from"
-        } else {
-            "address"
-        };
-        sheet.complain(
-            &one.marks.spot(key),
-            Wrong::new(
-                format!("would be an open proxy: {} is reached from beyond this machine, and anybody may use it", one.value.listener.address),
-                r#"allow_from = ["10.0.0.0/8"] says who may connect; [authentication] required = true asks for a password; 127.0.0.1 keeps it local"#,
-            ),
-        );
-    }
-    for client in &all.clients {
-        if required
-            && client.value.exempt
-            && covers_everybody(&client.value.networks)
-            && !exposed.is_empty()
-        {
+/// The destination that unlisted targets are counted under has its name to itself.
+fn unlisted_name(sheet: &Sheet, all: &Sections) {
+    for destination in &all.destinations {
+        if destination.value.name.as_str() == UNLISTED {
+            let key = if destination.marks.has("name") {
+                "name"
+            } else {
+                "preset"
+            };
             sheet.complain(
-                &client.marks.spot("networks"),
+                &destination.marks.spot(key),
                 Wrong::new(
-                    "would make an open proxy: these networks are everybody, and authentication = \"none\" asks nobody",
-                    "name the senders' own networks, or give every listener beyond loopback an allow_from",
+                    format!("{UNLISTED:?} is what targets of no destination are counted under"),
+                    "choose another name",
                 ),
             );
         }
     }
-}
-
-/// Whether all of IPv4 or all of IPv6 is in it, in one piece or in several.
-fn covers_everybody(networks: &[Network]) -> bool {
-    Network::aggregate(&networks.to_vec())
-        .iter()
-        .any(|network| network.prefix_len() == 0)
 }
 
 /// A challenge needs a scheme to offer.

@@ -104,7 +104,7 @@ pub(super) fn read(sheet: &Sheet, mut root: Section<'_, '_>) -> Config {
     drop(root);
     // What is missing may stand where the text is broken; then nothing can be said of the whole.
     if sheet.is_whole() {
-        accounts::users(sheet, &mut all.authentication, &all.clients);
+        accounts::users(sheet, &mut all.authentication, &all.clients, &all.listeners);
         accounts::nonce_keys(sheet, &mut all.authentication);
         agree::whole(sheet, &all);
     }
@@ -148,6 +148,7 @@ fn listeners(root: &mut Section<'_, '_>, now: SystemTime) -> Vec<Written<listene
             listener: listener::default(),
             has_address: true,
             has_tls: false,
+            has_client_ca: false,
         })],
     }
 }

@@ -9,7 +9,9 @@ use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::{authorities, networks, path};
 use super::sheet::Sheet;
-use super::{Destination, HostRule, Network, PortRange, Repeat, Role, Sni, endpoint, host, units};
+use super::{
+    Destination, HostRule, Network, PortRange, Repeat, Role, Sni, UNLISTED, endpoint, host, units,
+};
 use crate::exchange::DestinationName;
 
 const PRESETS: &str = include_str!("../../config/presets.toml");
@@ -100,6 +102,32 @@ impl Preset {
     }
 }
 
+impl Destination {
+    /// Every port, no host: what targets that stand nowhere are treated as, while they are let pass.
+    pub(crate) fn unlisted() -> Self {
+        Self {
+            name: DestinationName::new(UNLISTED),
+            preset: None,
+            hosts: Vec::new(),
+            ports: vec![PortRange {
+                first: 1,
+                last: u16::MAX,
+            }],
+            networks: Vec::new(),
+            published: Vec::new(),
+            sni: Sni::Off,
+            ca: None,
+            max_ttl: None,
+            addresses: Vec::new(),
+            connect_budget: None,
+            repeat: Repeat::Safe,
+            via: Vec::new(),
+            source: Vec::new(),
+            report_only: true,
+        }
+    }
+}
+
 pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<Destination> {
     let preset = section.optional("preset", |item| {
         let text = item.text("cisco")?;
@@ -127,7 +155,7 @@ pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<
         ],
     );
     let ca = path(&mut section, "ca", "lab-ca.pem");
-    authorities(&section, "ca", ca.as_ref());
+    let ca = authorities(&section, "ca", ca.as_ref());
     let max_ttl = section.maybe_duration("max_ttl", "1s", "24h");
     let addresses = section.list("addresses", Vec::new(), address);
     let connect_budget = section.maybe_duration("connect_budget", "100ms", "60s");

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::RootCertStore;
+
 use super::complaint::Wrong;
 use super::file::{Section, Written};
 use super::identity::{self, Identity, Part};
 use super::item::Item;
-use super::{ClientUser, Listener, ListenerTls, Network, TlsVersion, endpoint, units};
+use super::{Authorities, ClientUser, Listener, ListenerTls, Network, TlsVersion, endpoint, units};
 use crate::exchange::ListenerName;
 
 /// A listener as far as it could be read. Without a good address or certificate there is a complaint, and a
@@ -19,6 +21,8 @@ pub(super) struct Draft {
     pub(super) listener: Listener,
     pub(super) has_address: bool,
     pub(super) has_tls: bool,
+    /// Clients must show a certificate: it has a `client_ca`, readable or not.
+    pub(super) has_client_ca: bool,
 }
 
 /// The one that serves where the file has none.
@@ -58,8 +62,9 @@ pub(super) fn read(mut section: Section<'_, '_>, now: SystemTime) -> Written<Dra
     }
     let allow_from = networks(&mut section, "allow_from");
     let proxy_protocol_from = networks(&mut section, "proxy_protocol_from");
+    let mut has_client_ca = false;
     let (has_tls, tls) = match section.maybe_section("tls") {
-        Some(section) => (true, read_tls(section, now)),
+        Some(section) => (true, read_tls(section, now, &mut has_client_ca)),
         None => (false, None),
     };
     section.written(Draft {
@@ -73,6 +78,7 @@ pub(super) fn read(mut section: Section<'_, '_>, now: SystemTime) -> Written<Dra
         },
         has_address: address.is_some(),
         has_tls,
+        has_client_ca,
     })
 }
 
@@ -84,7 +90,11 @@ pub(super) fn network(item: &Item<'_, '_>) -> Result<Network, Wrong> {
     units::network(item.text("10.0.0.0/8")?)
 }
 
-fn read_tls(mut section: Section<'_, '_>, now: SystemTime) -> Option<ListenerTls> {
+fn read_tls(
+    mut section: Section<'_, '_>,
+    now: SystemTime,
+    has_client_ca: &mut bool,
+) -> Option<ListenerTls> {
     let certificate = path(&mut section, "certificate", "proxy.pem");
     let private_key = path(&mut section, "private_key", "proxy.key");
     if !section.has("certificate") {
@@ -100,12 +110,25 @@ fn read_tls(mut section: Section<'_, '_>, now: SystemTime) -> Option<ListenerTls
         );
     }
     let client_ca = path(&mut section, "client_ca", "clients.pem");
-    authorities(&section, "client_ca", client_ca.as_ref());
+    let client_ca = authorities(&section, "client_ca", client_ca.as_ref());
+    *has_client_ca = section.has("client_ca");
+    if let Some(ca) = &client_ca {
+        trust_anchors(&section, ca);
+    }
     let client_user = section.word(
         "client_user",
         "subject",
         &[("subject", ClientUser::Subject), ("san", ClientUser::San)],
     );
+    if section.has("client_user") && !section.has("client_ca") {
+        section.complain(
+            "client_user",
+            Wrong::new(
+                "means nothing without client_ca",
+                r#"say whose certificates are taken: client_ca = "clients.pem""#,
+            ),
+        );
+    }
     let min_version = section.word(
         "min_version",
         "1.2",
@@ -163,8 +186,36 @@ pub(super) fn path(
 }
 
 /// Certificates that are to be trusted must at least be certificates.
-pub(super) fn authorities(section: &Section<'_, '_>, key: &str, path: Option<&PathBuf>) {
-    if let Some(Err(err)) = path.map(|path| identity::authorities(path)) {
-        section.complain(key, err.wrong());
+pub(super) fn authorities(
+    section: &Section<'_, '_>,
+    key: &str,
+    path: Option<&PathBuf>,
+) -> Option<Authorities> {
+    let path = path?;
+    match identity::authorities(path) {
+        Ok(certificates) => Some(Authorities {
+            path: path.clone(),
+            certificates: certificates.into(),
+        }),
+        Err(err) => {
+            section.complain(key, err.wrong());
+            None
+        }
+    }
+}
+
+/// A certificate can be well-formed and still be none that others could be traced back to.
+fn trust_anchors(section: &Section<'_, '_>, ca: &Authorities) {
+    let mut store = RootCertStore::empty();
+    for (place, certificate) in ca.certificates.iter().enumerate() {
+        if store.add(certificate.clone()).is_err() {
+            section.complain(
+                "client_ca",
+                Wrong::new(
+                    format!("certificate {} in it cannot be trusted", place + 1),
+                    "X.509 version 3 certificates of the authorities that sign your clients' certificates",
+                ),
+            );
+        }
     }
 }

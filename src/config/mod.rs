@@ -12,6 +12,7 @@ mod complaint;
 mod destination;
 mod disk;
 mod endpoint;
+mod exposure;
 mod file;
 mod host;
 pub(crate) mod identity;
@@ -33,6 +34,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
 
 use crate::exchange::{
     Algorithm, ClientName, DestinationName, Host, ListenerName, Scheme, UserName,
@@ -90,6 +93,7 @@ pub(crate) struct Listener {
     pub(crate) dual_stack: bool,
     /// Empty: everybody.
     pub(crate) allow_from: Vec<Network>,
+    /// Who must say in a PROXY protocol header whose connection it is.
     pub(crate) proxy_protocol_from: Vec<Network>,
     pub(crate) tls: Option<ListenerTls>,
 }
@@ -97,16 +101,20 @@ pub(crate) struct Listener {
 #[derive(Debug, Clone)]
 pub(crate) struct ListenerTls {
     pub(crate) identity: Arc<Identity>,
-    pub(crate) client_ca: Option<PathBuf>,
+    /// Clients must show a certificate that one of these has signed.
+    pub(crate) client_ca: Option<Authorities>,
     pub(crate) client_user: ClientUser,
     pub(crate) min_version: TlsVersion,
     pub(crate) ticket_key_file: Option<PathBuf>,
     pub(crate) http2: bool,
 }
 
+/// Which name in a client's certificate is the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientUser {
+    /// The common name of the subject.
     Subject,
+    /// The first DNS name, else the first e-mail address, else the first URI.
     San,
 }
 
@@ -175,7 +183,8 @@ pub(crate) struct Destination {
     /// Published ranges of the service (presets); an answer outside is worth a warning.
     pub(crate) published: Vec<Network>,
     pub(crate) sni: Sni,
-    pub(crate) ca: Option<PathBuf>,
+    /// Trusted beside the system's roots, for TLS that we originate.
+    pub(crate) ca: Option<Authorities>,
     pub(crate) max_ttl: Option<Duration>,
     /// Instead of DNS.
     pub(crate) addresses: Vec<IpAddr>,
@@ -184,6 +193,13 @@ pub(crate) struct Destination {
     pub(crate) via: Vec<String>,
     pub(crate) source: Vec<IpAddr>,
     pub(crate) report_only: bool,
+}
+
+/// Certificates that are trusted, and the file that they came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorities {
+    pub(crate) path: PathBuf,
+    pub(crate) certificates: Arc<[CertificateDer<'static>]>,
 }
 
 /// One host of a destination, with the role it has there (a preset has several roles).
@@ -223,6 +239,9 @@ pub(crate) enum Repeat {
     Always,
     Never,
 }
+
+/// What targets of no destination are counted under while they are let pass.
+pub(crate) const UNLISTED: &str = "unlisted";
 
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
@@ -291,6 +310,11 @@ pub(crate) struct Forward {
     pub(crate) body_timeout: Duration,
     pub(crate) body_max: Bytes,
     pub(crate) inspect_max: Bytes,
+    /// For the TLS handshake with an origin.
+    pub(crate) handshake_timeout: Duration,
+    /// Origin connections that each core keeps between requests.
+    pub(crate) idle_connections: u32,
+    pub(crate) idle_timeout: Duration,
 }
 
 #[derive(Debug, Clone)]

@@ -172,6 +172,9 @@ pub(super) fn forward(mut section: Section<'_, '_>) -> Forward {
         body_timeout: section.duration("body_timeout", "60s", "100ms", "1h"),
         body_max: section.size("body_max", "0", "0", "1TiB"),
         inspect_max: section.size("inspect_max", "64KiB", "0", "1MiB"),
+        handshake_timeout: section.duration("handshake_timeout", "5s", "100ms", "5m"),
+        idle_connections: section.number("idle_connections", 32, 0..=10_000),
+        idle_timeout: section.duration("idle_timeout", "30s", "100ms", "1h"),
     }
 }
 

@@ -82,6 +82,9 @@ pub(super) fn config(config: &Config) -> Value {
             "body_timeout": duration(forward.body_timeout),
             "body_max": forward.body_max.to_string(),
             "inspect_max": forward.inspect_max.to_string(),
+            "handshake_timeout": duration(forward.handshake_timeout),
+            "idle_connections": forward.idle_connections,
+            "idle_timeout": duration(forward.idle_timeout),
         },
         "intake": {
             "connections": intake.connections,
@@ -113,7 +116,7 @@ fn listener(listener: &Listener) -> Value {
         "tls": listener.tls.as_ref().map(|tls| present(json!({
             "certificate": path(&tls.identity.certificate),
             "private_key": path(&tls.identity.private_key),
-            "client_ca": maybe_path(tls.client_ca.as_deref()),
+            "client_ca": maybe_path(tls.client_ca.as_ref().map(|ca| ca.path.as_path())),
             "client_user": match tls.client_user {
                 ClientUser::Subject => "subject",
                 ClientUser::San => "san",
@@ -200,7 +203,7 @@ fn destination(destination: &Destination) -> Value {
             Sni::Match => "match",
             Sni::Require => "require",
         },
-        "ca": maybe_path(destination.ca.as_deref()),
+        "ca": maybe_path(destination.ca.as_ref().map(|ca| ca.path.as_path())),
         "max_ttl": destination.max_ttl.map(duration),
         "addresses": strings(&destination.addresses),
         "connect_budget": destination.connect_budget.map(duration),

@@ -16,9 +16,6 @@ use Unbuilt::{Beginning, Whole};
 
 /// Keys without the number or name of their table.
 pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
-    ("listener.proxy_protocol_from", Whole),
-    ("listener.tls.client_ca", Whole),
-    ("listener.tls.client_user", Whole),
     ("listener.tls.ticket_key_file", Whole),
     ("listener.tls.http2", Whole),
     ("admin.control_socket", Whole),
@@ -28,13 +25,10 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("client.component", Whole),
     ("client.priority", Whole),
     ("destination.sni", Whole),
-    ("destination.ca", Whole),
     ("destination.repeat", Whole),
     ("destination.via", Whole),
     ("destination.password_file", Whole),
     ("destination.source", Whole),
-    ("destination.report_only", Whole),
-    ("policy.unlisted", Whole),
     ("dns.servers", Beginning("tls://")),
     ("dns.servers", Beginning("https://")),
     ("dns.serve_stale", Whole),
@@ -43,9 +37,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("tunnel.unacknowledged_timeout", Whole),
     ("tunnel.confirmation_timeout", Whole),
     ("forward.second_address_after", Whole),
-    ("forward.response_timeout", Whole),
-    ("forward.body_timeout", Whole),
-    ("forward.body_max", Whole),
     ("forward.inspect_max", Whole),
     ("limit", Whole),
     ("drain.upgrade_grace", Whole),

@@ -19,6 +19,7 @@ use super::trouble::{CALM, Trouble};
 use crate::config::identity::{self, IdentityError};
 use crate::config::{Collector, Transport};
 use crate::dial::operator::OperatorDialer;
+use crate::dial::tls::NativeRoots;
 use crate::telemetry::{Letter, Waiting};
 
 /// Carries lines until it is told to end.
@@ -55,6 +56,7 @@ pub(crate) struct Delivery {
 impl Courier {
     pub(crate) fn new(
         collector: Collector,
+        native_roots: &NativeRoots,
         ca: Option<&Path>,
         dialer: OperatorDialer,
         waiting: Waiting,
@@ -67,8 +69,8 @@ impl Courier {
                     .map(identity::authorities)
                     .transpose()
                     .map_err(CourierError::Ca)?;
-                let terms =
-                    ClientTerms::new(extra.unwrap_or_default()).map_err(CourierError::Tls)?;
+                let terms = ClientTerms::new(native_roots, extra.unwrap_or_default())
+                    .map_err(CourierError::Tls)?;
                 (Framing::Counted, Some(terms))
             }
         };
@@ -261,7 +263,7 @@ mod tests {
             port,
         };
         let dialer = OperatorDialer::new(resolver, Families::Both, keepalive);
-        Courier::new(collector, None, dialer, waiting).unwrap()
+        Courier::new(collector, &NativeRoots::load(), None, dialer, waiting).unwrap()
     }
 
     /// Starts it, and tells it to end before it has begun.

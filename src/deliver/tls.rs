@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::dial::tls::NativeRoots;
 use crate::exchange::Host;
 
 #[derive(Clone)]
@@ -21,15 +22,13 @@ impl std::fmt::Debug for ClientTerms {
 }
 
 impl ClientTerms {
-    /// Reads the system's certificates: not for a thread that serves.
-    pub(super) fn new(extra: Vec<CertificateDer<'static>>) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        // Without any, every handshake fails and says why; a machine may well have none and need only the extra ones.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots.add_parsable_certificates(extra);
+    pub(super) fn new(
+        native: &NativeRoots,
+        extra: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, rustls::Error> {
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
+            .with_root_certificates(native.and(extra))
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }

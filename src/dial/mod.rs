@@ -10,6 +10,7 @@ pub(crate) mod order;
 pub(crate) mod race;
 pub(crate) mod resolve;
 mod servers;
+pub(crate) mod tls;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

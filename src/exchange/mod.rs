@@ -2,6 +2,7 @@
 //!
 //! Plain data. No I/O, no async, and nothing of ours is imported here.
 
+pub(crate) mod absolute;
 pub(crate) mod names;
 pub(crate) mod reason;
 pub(crate) mod target;
@@ -9,6 +10,7 @@ pub(crate) mod target;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) use absolute::Absolute;
 pub(crate) use names::{
     ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
 };
@@ -35,11 +37,12 @@ impl Kind {
     }
 }
 
-/// The authentication scheme that a client really used (RFC 7235).
+/// How a client really logged in: a scheme of RFC 7235, or the certificate of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Scheme {
     Basic,
     Digest,
+    Certificate,
 }
 
 impl Scheme {
@@ -47,6 +50,7 @@ impl Scheme {
         match self {
             Self::Basic => "basic",
             Self::Digest => "digest",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -130,6 +134,8 @@ pub(crate) struct Exchange {
     pub(crate) bytes_down: u64,
     pub(crate) idle_max: Option<Duration>,
     pub(crate) status: Option<u16>,
+    /// What it would have been refused for, had the rules not only been tried out.
+    pub(crate) would_refuse: Option<Reason>,
     pub(crate) reason: Reason,
     pub(crate) closed_by: Option<Side>,
 }
@@ -167,6 +173,7 @@ impl Exchange {
             bytes_down: 0,
             idle_max: None,
             status: None,
+            would_refuse: None,
             reason: Reason::Dropped,
             closed_by: None,
         }

@@ -47,6 +47,9 @@ pub(crate) enum TargetError {
     NameTooLong,
     Hyphen,
     Number,
+    Scheme,
+    Fragment,
+    PathByte,
 }
 
 impl TargetError {
@@ -73,6 +76,9 @@ impl TargetError {
             Self::NameTooLong => "name over 253 bytes",
             Self::Hyphen => "name with a label that begins or ends with a hyphen",
             Self::Number => "host ends in a number and is no dotted IPv4 address",
+            Self::Scheme => "only http, https and ws URIs are forwarded",
+            Self::Fragment => "URI with a fragment",
+            Self::PathByte => "path or query has a byte that no URI has",
         }
     }
 }
@@ -145,7 +151,7 @@ impl fmt::Display for Target {
     }
 }
 
-fn port(digits: &[u8]) -> Result<u16, TargetError> {
+pub(super) fn port(digits: &[u8]) -> Result<u16, TargetError> {
     match digits {
         [] => Err(TargetError::PortMissing),
         [b'1'..=b'9', rest @ ..] if rest.len() < 5 && rest.iter().all(u8::is_ascii_digit) => {

@@ -60,8 +60,7 @@ impl Terms {
         now: SystemTime,
     ) -> Result<(), GateError> {
         let value = match asked.authorization {
-            [] if self.required => return Err(GateError::NoCredentials),
-            [] => return Ok(()),
+            [] => return self.without_credentials(asked, login),
             [value] => value,
             [_, _, ..] => return Err(GateError::SeveralCredentials),
         };
@@ -80,6 +79,19 @@ impl Terms {
         };
         login.user = Some(user);
         Ok(())
+    }
+
+    /// A certificate logs in as well as a password; without either one, nobody is anybody.
+    fn without_credentials(&self, asked: &Asked<'_>, login: &mut Login) -> Result<(), GateError> {
+        match asked.certificate_user {
+            Some(user) => {
+                login.user = Some(user.clone());
+                login.scheme = Some(Scheme::Certificate);
+                Ok(())
+            }
+            None if self.required => Err(GateError::NoCredentials),
+            None => Ok(()),
+        }
     }
 
     fn check_basic(
@@ -163,7 +175,8 @@ impl Terms {
                 Scheme::Basic if self.basic_is_safe(listener) => {
                     challenges.push(format!("Basic realm=\"{realm}\", charset=\"UTF-8\""));
                 }
-                Scheme::Basic => {}
+                // What came with the connection cannot be asked for in a reply.
+                Scheme::Basic | Scheme::Certificate => {}
             }
         }
         challenges

@@ -58,6 +58,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) target: &'a Target,
     /// Every `Proxy-Authorization` value, in order.
     pub(crate) authorization: &'a [&'a [u8]],
+    /// Whom the certificate of this connection names.
+    pub(crate) certificate_user: Option<&'a UserName>,
 }
 
 /// Proof of having passed.

@@ -10,7 +10,7 @@ use crate::config::tests::Folder;
 use crate::config::userfile::HashKind;
 use crate::config::{
     ClientUser, Destination, HostPattern, HostRule, Identity, ListenerTls, PortRange, Priority,
-    Rate, Repeat, Role, Secret, Sni, TlsVersion, UserLine,
+    Rate, Repeat, Role, Secret, Sni, TlsVersion, Unlisted, UserLine,
 };
 use crate::exchange::{DestinationName, Host, ListenerName, Reason};
 use crate::policy::OwnAddresses;
@@ -133,6 +133,7 @@ struct Door {
     rules: Rules,
     listener: Listener,
     client: &'static str,
+    certificate: Option<UserName>,
     target: Target,
     now: SystemTime,
 }
@@ -144,12 +145,13 @@ impl Door {
             destination("other", "other.test"),
         ];
         let own = OwnAddresses { bound: Vec::new() };
-        let policy = Arc::new(Policy::new(&destinations, own));
+        let policy = Arc::new(Policy::new(&destinations, Unlisted::Refuse, own));
         Self {
             gate: Gate::open_with(authentication, 2).expect("opens"),
             rules: Rules::of(authentication, clients, policy),
             listener: plain(),
             client: "192.0.2.1",
+            certificate: None,
             target: Target {
                 host: Host::Name(Arc::from("push.test")),
                 port: 443,
@@ -168,6 +170,11 @@ impl Door {
         self
     }
 
+    fn certified(mut self, user: &str) -> Self {
+        self.certificate = Some(UserName::new(user));
+        self
+    }
+
     fn to(mut self, host: &str) -> Self {
         self.target.host = Host::Name(Arc::from(host));
         self
@@ -183,6 +190,7 @@ impl Door {
             request_target: request_target.as_bytes(),
             target: &self.target,
             authorization: &values,
+            certificate_user: self.certificate.as_ref(),
         };
         self.gate.admit(&self.rules, &asked, self.now)
     }
@@ -543,5 +551,39 @@ fn nothing_printed_tells_a_secret() {
         for secret in ["wr0ng", response, &basic[6..], &stored] {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }
+    }
+}
+
+#[test]
+fn a_certificate_logs_in_and_credentials_beside_it_win() {
+    let mut by_user = client("cluster", &[], &["push"]);
+    by_user.users = vec![UserName::new("cucm1")];
+    let exempt = Client {
+        exempt: true,
+        ..client("apns", &["10.0.0.0/8"], &["push"])
+    };
+    let clients = [by_user, exempt];
+    let basic = basic_value("ann", PASSWORD.as_bytes());
+    let wrong = basic_value("ann", b"x");
+    for required in [true, false] {
+        let mut authentication = authentication();
+        authentication.required = required;
+        let door = || {
+            Door::new(&authentication, &clients)
+                .on(tls())
+                .certified("cucm1")
+        };
+        door().check(&[], "ok cucm1 certificate @cluster");
+        door()
+            .to("other.test")
+            .check(&[], "client_denied cucm1 certificate @cluster");
+        door().check(&[&basic], "ok ann basic");
+        door().check(&[&wrong], "bad_credentials ann basic");
+        door().check(&["Bearer x"], "no_credentials");
+        // A sender that is known by its network needs no name.
+        door().from("10.1.2.3").check(&[], "ok @apns");
+        Door::new(&authentication, &clients)
+            .certified("somebody")
+            .check(&[], "ok somebody certificate");
     }
 }

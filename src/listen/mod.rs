@@ -1,9 +1,11 @@
-//! From a listening socket to a client stream: bind, accept, permits, TLS.
+//! From a listening socket to a client stream: bind, accept, permits, PROXY protocol, TLS.
 //!
 //! A listening socket is never closed with a queue behind it: a closed SO_REUSEPORT socket takes its queue along.
 
 pub(crate) mod bind;
+mod certificate;
 pub(crate) mod permits;
+mod proxy_protocol;
 pub(crate) mod tls;
 
 use std::io;
@@ -106,22 +108,76 @@ impl Door {
             turned_away,
             permit: held,
             watch: self.watch.clone(),
+            user: None,
         };
         let service = Rc::clone(&self.service);
-        match &self.tls {
-            None => drop(tokio::task::spawn_local(http1::serve(
-                ClientStream::Plain(tcp),
-                arrival,
-                service,
-            ))),
-            Some(terms) => drop(tokio::task::spawn_local(welcome_tls(
+        let from = client.0.ip().to_canonical();
+        let balancers = &self.listener.proxy_protocol_from;
+        if balancers.iter().any(|network| network.contains(&from)) {
+            drop(tokio::task::spawn_local(introduce(
                 tcp,
-                terms.clone(),
+                self.tls.clone(),
                 arrival,
                 service,
-            ))),
+            )));
+        } else {
+            hand_on(tcp, self.tls.clone(), arrival, service);
         }
     }
+}
+
+/// In a task of its own, so that nothing of what came before takes room while the connection lives.
+fn hand_on<Held: 'static>(
+    tcp: TcpStream,
+    tls: Option<TlsTerms>,
+    arrival: Arrival<Held>,
+    service: Rc<Service>,
+) {
+    match tls {
+        None => drop(tokio::task::spawn_local(http1::serve(
+            ClientStream::Plain(tcp),
+            arrival,
+            service,
+        ))),
+        Some(terms) => drop(tokio::task::spawn_local(welcome_tls(
+            tcp, terms, arrival, service,
+        ))),
+    }
+}
+
+/// A load balancer says first whose connection it is; from then on that is the client.
+async fn introduce<Held: 'static>(
+    mut tcp: TcpStream,
+    tls: Option<TlsTerms>,
+    mut arrival: Arrival<Held>,
+    service: Rc<Service>,
+) {
+    let patience = service.intake.handshake_timeout;
+    let details = match timeout(patience, proxy_protocol::read(&mut tcp)).await {
+        Ok(Ok(Some(header))) => {
+            if let Some(source) = header.source {
+                arrival.client = ClientAddr(source);
+            }
+            if tls.is_none() {
+                // The head's deadline follows the header, which had one of its own.
+                arrival.accepted = Instant::now();
+            }
+            return hand_on(tcp, tls, arrival, service);
+        }
+        // A health check that only connects.
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no whole PROXY protocol header in time".to_owned(),
+    };
+    tracing::debug!(from = %arrival.client, listener = %arrival.listener.name, error = %details, "a load balancer did not say whose connection it passes on");
+    if tls.is_some() {
+        // There is no TLS yet in which it could be told.
+        let mut entry = service.open(&arrival.listener, arrival.client, arrival.accepted);
+        entry.end(Reason::BadProxyHeader);
+        return;
+    }
+    let stream = ClientStream::Plain(tcp);
+    http1::turn_away(stream, arrival, &service, Reason::BadProxyHeader, &details).await;
 }
 
 /// TLS first; a client that does not speak it is told so in words that it understands.
@@ -133,7 +189,8 @@ async fn welcome_tls<Held: 'static>(
 ) {
     let patience = service.intake.handshake_timeout;
     let mut first = [0];
-    match timeout(patience, tcp.peek(&mut first)).await {
+    let left = patience.saturating_sub(arrival.accepted.elapsed());
+    match timeout(left, tcp.peek(&mut first)).await {
         // Nobody spoke: a port check, or a client that changed its mind.
         Ok(Ok(0) | Err(_)) | Err(_) => return,
         Ok(Ok(_)) if first[0] != TLS_HANDSHAKE => {
@@ -149,7 +206,8 @@ async fn welcome_tls<Held: 'static>(
         .handshake(tcp, patience.saturating_sub(arrival.accepted.elapsed()))
         .await
     {
-        Ok(tls) => {
+        Ok((tls, user)) => {
+            arrival.user = user;
             // The head's deadline follows the handshake, which had one of its own.
             arrival.accepted = Instant::now();
             http1::serve(ClientStream::Tls(Box::new(tls)), arrival, service).await;

@@ -1,18 +1,22 @@
 //! May this be reached: targets become `Cleared`, resolved addresses become `ClearedAddr`.
 //!
-//! No I/O, no async, no clock: the same question has the same answer until the next reload.
+//! No I/O, no async, no clock: the same question has the same answer until the next reload. Where rules are only tried
+//! out, the answer is yes, and what it would have been is told along with it.
 
+mod lines;
 mod own;
+mod reports;
 mod rules;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, HostPattern};
+use crate::config::{self, HostPattern, Unlisted};
 use crate::exchange::{DestinationName, Reason, Target};
 
 pub(crate) use own::OwnAddresses;
+pub(crate) use reports::{Latest, Passed, Reports};
 
 /// The destinations of one configuration, and our own addresses.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct Policy {
     destinations: Vec<config::Destination>,
     hosts: rules::Hosts,
     own: OwnAddresses,
+    /// Where targets of no destination go while they are let pass.
+    unlisted: Option<usize>,
 }
 
 /// Why a target or an address may not be reached.
@@ -38,47 +44,92 @@ pub(crate) enum Denial {
 }
 
 impl Policy {
-    pub(crate) fn new(destinations: &[config::Destination], own: OwnAddresses) -> Self {
+    pub(crate) fn new(
+        destinations: &[config::Destination],
+        unlisted: Unlisted,
+        own: OwnAddresses,
+    ) -> Self {
+        let hosts = rules::Hosts::new(destinations);
+        let mut destinations = destinations.to_vec();
+        let unlisted = match unlisted {
+            Unlisted::Refuse => None,
+            Unlisted::Report => {
+                destinations.push(config::Destination::unlisted());
+                Some(destinations.len() - 1)
+            }
+        };
         Self {
-            destinations: destinations.to_vec(),
-            hosts: rules::Hosts::new(destinations),
+            destinations,
+            hosts,
             own,
+            unlisted,
         }
     }
 
     /// Whether a client with these destinations (none: all) may ask for this target.
     ///
     /// Of several destinations that have it, the closest host rule decides; one that the client may not use, or that
-    /// lacks the port, leaves the word to the next.
+    /// lacks the port, leaves the word to the next. What none of them allows is let pass by one that only reports.
     pub(crate) fn clear(
         self: &Arc<Self>,
         allowed: &[DestinationName],
         target: &Target,
     ) -> Result<Cleared, Denial> {
         let mut denial = Denial::Target;
+        // The destination that lets it pass, and whether the port is among what it lacks.
+        let mut reports: Option<(usize, bool)> = None;
         for found in self.hosts.matching(&target.host) {
             let destination = &self.destinations[found.destination];
             let port = |range: &config::PortRange| range.contains(target.port);
-            if !destination.ports.iter().any(port) {
+            let has_port = destination.ports.iter().any(port);
+            let may_use = allowed.is_empty() || allowed.contains(&destination.name);
+            if has_port && may_use {
+                return Ok(self.cleared(found.destination, target, None));
+            }
+            // Of two, the one that lacks less.
+            if destination.report_only && reports.is_none_or(|(_, lacks)| lacks && has_port) {
+                reports = Some((found.destination, !has_port));
+            }
+            if !has_port {
                 if denial == Denial::Target {
                     let destination = destination.name.clone();
                     denial = Denial::Port { destination };
                 }
-            } else if !allowed.is_empty() && !allowed.contains(&destination.name) {
+            } else if !matches!(denial, Denial::Client { .. }) {
                 // Further than the port: this is the better answer, and the closest rule gives it.
-                if !matches!(denial, Denial::Client { .. }) {
-                    let destination = destination.name.clone();
-                    denial = Denial::Client { destination };
-                }
-            } else {
-                return Ok(Cleared {
-                    policy: self.clone(),
-                    destination: found.destination,
-                    target: target.clone(),
-                });
+                let destination = destination.name.clone();
+                denial = Denial::Client { destination };
             }
         }
-        Err(denial)
+        let reports = match (reports, self.unlisted) {
+            (None, Some(unlisted)) if denial == Denial::Target => Some((unlisted, false)),
+            (reports, _) => reports,
+        };
+        match reports {
+            Some((destination, lacks_port)) => {
+                let reported = Reported {
+                    denial,
+                    lacks_port,
+                    allowed: allowed.into(),
+                };
+                Ok(self.cleared(destination, target, Some(Box::new(reported))))
+            }
+            None => Err(denial),
+        }
+    }
+
+    fn cleared(
+        self: &Arc<Self>,
+        destination: usize,
+        target: &Target,
+        reported: Option<Box<Reported>>,
+    ) -> Cleared {
+        Cleared {
+            policy: self.clone(),
+            destination,
+            target: target.clone(),
+            reported,
+        }
     }
 }
 
@@ -88,6 +139,17 @@ pub(crate) struct Cleared {
     policy: Arc<Policy>,
     destination: usize,
     target: Target,
+    /// It only passes because somebody wants to see what would be refused.
+    reported: Option<Box<Reported>>,
+}
+
+/// What would have been said, and what would have to change for it to be allowed.
+#[derive(Debug, Clone)]
+struct Reported {
+    denial: Denial,
+    lacks_port: bool,
+    /// The destinations that the client may use.
+    allowed: Box<[DestinationName]>,
 }
 
 impl Cleared {
@@ -97,6 +159,13 @@ impl Cleared {
 
     pub(crate) fn destination(&self) -> &config::Destination {
         &self.policy.destinations[self.destination]
+    }
+
+    /// Whether it is the same target, cleared by the same policy for the same destination.
+    pub(crate) fn is_the_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.policy, &other.policy)
+            && self.destination == other.destination
+            && self.target == other.target
     }
 
     /// Whether an address that the target resolved to may be dialled.
@@ -109,7 +178,8 @@ impl Cleared {
         }
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         if let Some(range) = rules::special(addr.ip())
-            && !lists(destination, addr)
+            && !lists(destination, addr.ip())
+            && !self.reports_address(addr.ip())
         {
             return Err(Denial::Address { range });
         }
@@ -123,11 +193,35 @@ impl Cleared {
             refuse_if_local,
         })
     }
+
+    /// What this exchange would have been refused for, had the rules not only been tried out. `peer` is the address
+    /// that it was connected to, if it came so far.
+    pub(crate) fn would_refuse(&self, peer: Option<SocketAddr>) -> Option<Denial> {
+        if let Some(reported) = &self.reported {
+            return Some(reported.denial.clone());
+        }
+        let peer = peer.filter(|peer| self.is_unlisted_special(peer.ip()))?;
+        rules::special(peer.ip()).map(|range| Denial::Address { range })
+    }
+
+    /// Only private networks, where a company's own servers are, and never metadata services. A destination whose
+    /// hosts somebody wrote down may lead to loopback; if any target passes, that would open every local port.
+    fn reports_address(&self, ip: IpAddr) -> bool {
+        self.destination().report_only
+            && (rules::is_private(ip) || (!self.is_unlisted() && rules::embedded(ip).is_loopback()))
+    }
+
+    fn is_unlisted_special(&self, ip: IpAddr) -> bool {
+        rules::special(ip).is_some() && !lists(self.destination(), ip.to_canonical())
+    }
+
+    fn is_unlisted(&self) -> bool {
+        self.policy.unlisted == Some(self.destination)
+    }
 }
 
 /// Whether the operator named this very address, or a network around it.
-fn lists(destination: &config::Destination, addr: SocketAddr) -> bool {
-    let ip = addr.ip();
+fn lists(destination: &config::Destination, ip: IpAddr) -> bool {
     let ends_at = rules::embedded(ip);
     let network = |network: &config::Network| network.contains(&ip) || network.contains(&ends_at);
     let host = |rule: &config::HostRule| match &rule.pattern {

@@ -88,6 +88,31 @@ pub(super) fn special(addr: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// Whether it lies in a network that belongs to whoever uses it, and is no metadata service of a cloud platform.
+pub(super) fn is_private(addr: IpAddr) -> bool {
+    match embedded(addr) {
+        IpAddr::V4(addr) => PRIVATE_V4.iter().any(|net| net.contains(&addr)) && addr != METADATA_V4,
+        IpAddr::V6(addr) => {
+            PRIVATE_V6.contains(&addr) && !METADATA_V6.iter().any(|net| net.contains(&addr))
+        }
+    }
+}
+
+const PRIVATE_V4: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+const PRIVATE_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7);
+
+/// Alibaba's lies in the carriers' range, those of Amazon and Google among the unique local addresses.
+const METADATA_V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+const METADATA_V6: [Ipv6Net; 2] = [
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0), 32),
+];
+
 /// The IPv4 address that a packet to an IPv4-mapped (RFC 4291 §2.5.5.2) or NAT64 (RFC 6052) address ends at.
 pub(super) fn embedded(addr: IpAddr) -> IpAddr {
     match addr.to_canonical() {

@@ -41,7 +41,11 @@ fn destination(name: &str, hosts: &[&str], ports: &[(u16, u16)]) -> Destination 
 }
 
 fn policy(destinations: &[Destination]) -> Arc<Policy> {
-    Arc::new(Policy::new(destinations, OwnAddresses::default()))
+    Arc::new(Policy::new(
+        destinations,
+        Unlisted::Refuse,
+        OwnAddresses::default(),
+    ))
 }
 
 fn names(names: &[&str]) -> Vec<DestinationName> {
@@ -170,7 +174,7 @@ fn cleared(networks: &[&str], hosts: &[&str], addresses: &[&str], bound: &[&str]
         bound: bound.iter().map(|text| text.parse().unwrap()).collect(),
     };
     let target = Target::from_connect(b"push.test:443").unwrap();
-    Arc::new(Policy::new(&[section], own))
+    Arc::new(Policy::new(&[section], Unlisted::Refuse, own))
         .clear(&[], &target)
         .unwrap()
 }
@@ -320,3 +324,5 @@ proptest! {
         }
     }
 }
+
+mod reporting;

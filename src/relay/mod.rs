@@ -4,12 +4,17 @@
 
 pub(crate) mod client;
 pub(crate) mod copy;
+pub(crate) mod forward;
+pub(crate) mod idle;
 pub(crate) mod live;
+pub(crate) mod outgoing;
 pub(crate) mod scratch;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;
 
 pub(crate) use client::ClientStream;
+pub(crate) use forward::{ForwardError, Origin};
+pub(crate) use idle::Idle;
 pub(crate) use live::{LiveTunnel, Tunnels};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;

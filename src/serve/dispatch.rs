@@ -3,34 +3,29 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use bytes::BytesMut;
 use tokio::time::Instant;
 
-use super::head::Head;
-use super::http1::{refuse, send};
-use super::reply::{self, Refusal};
+use super::body::Framing;
+use super::forward::{self, Ending};
+use super::head::{Head, HeadLimits};
+use super::http1::send;
+use super::order::Order;
+use super::reply;
+use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
-use crate::dial::{Dialed, Story};
-use crate::exchange::{Kind, Reason, Side, Target};
-use crate::gate::{Admission, Asked, Login};
-use crate::relay::{ClientStream, LiveTunnel, Tunnel, UpstreamStream};
-use crate::telemetry::{Entry, Event};
+use crate::dial::{DialError, Dialed, Story};
+use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
+use crate::gate::{Admission, Asked, Login, TunnelPermit};
+use crate::policy::Cleared;
+use crate::relay::{ClientStream, LiveTunnel, Origin, Tunnel, UpstreamStream};
+use crate::telemetry::{Chain, Entry, Event};
 
-/// What becomes of the connection after an exchange.
-#[derive(Debug)]
-pub(crate) enum Next<Permit> {
-    /// It became a tunnel, or the client is gone.
-    Taken,
-    /// It stays open for another request.
-    Head {
-        stream: ClientStream,
-        arrival: Arrival<Permit>,
-        challenged: bool,
-    },
-    /// Its last reply was sent.
-    Close(ClientStream),
-}
+/// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
+/// closes its idle connections after some seconds might be doing so while the request is on its way.
+const UNREPEATABLE_FRESH: Duration = Duration::from_secs(3);
 
 /// Takes one request through the house.
 pub(crate) async fn dispatch<Permit: 'static>(
@@ -38,93 +33,125 @@ pub(crate) async fn dispatch<Permit: 'static>(
     arrival: Arrival<Permit>,
     service: &Rc<Service>,
     head: Head,
-    rest: Box<[u8]>,
+    pending: BytesMut,
     mut entry: Entry,
 ) -> Next<Permit> {
     entry.method = Some(head.method().into());
-    if head.is_connect() {
-        entry.kind = Kind::Tunnel;
-        return connect(stream, arrival, service, head, rest, entry).await;
-    }
-    let details = if head.request_target().starts_with(b"/") || head.request_target() == b"*" {
-        "this is a proxy: ask with CONNECT host:port"
-    } else {
-        entry.kind = Kind::Forward;
-        "forwarding of absolute-form requests is not available yet: ask with CONNECT host:port"
+    let turn = Turn {
+        stream,
+        arrival,
+        pending,
+        entry,
     };
-    let refused = Refused::new(Reason::BadRequest, details);
-    // A body may stand behind the head; what is left of it must not be read as a request.
-    answer(stream, arrival, entry, &refused, false).await
-}
-
-/// A refusal or failure on its way to the reply.
-#[derive(Debug)]
-struct Refused {
-    reason: Reason,
-    details: String,
-    challenges: Vec<String>,
-}
-
-impl Refused {
-    fn new(reason: Reason, details: impl Into<String>) -> Self {
-        Self {
-            reason,
-            details: details.into(),
-            challenges: Vec::new(),
-        }
+    if head.is_connect() {
+        return connect(turn, service, head).await;
     }
+    let framing = match Framing::of(&head) {
+        Ok(framing) => framing,
+        Err(error) => {
+            let refused = Refused::new(error.reason(), error.details());
+            return turn.refuse(service, &refused, After::Close).await;
+        }
+    };
+    let after = After::forward(&head, framing);
+    if Absolute::looks_like(head.request_target()) {
+        return forward(turn, service, &head, framing, after).await;
+    }
+    if head.method() == "OPTIONS" && head.request_target() == b"*" {
+        let options = reply::options(after != After::Close);
+        return turn.reply(service, options, after).await;
+    }
+    let refused = Refused::new(
+        Reason::BadRequest,
+        "this is a proxy: ask with CONNECT host:port or an absolute URI",
+    );
+    turn.refuse(service, &refused, After::Close).await
 }
 
 async fn connect<Permit: 'static>(
-    mut stream: ClientStream,
-    arrival: Arrival<Permit>,
+    mut turn: Turn<Permit>,
     service: &Rc<Service>,
     head: Head,
-    rest: Box<[u8]>,
-    mut entry: Entry,
 ) -> Next<Permit> {
-    // Bytes behind a refused CONNECT were meant for its target; they must not be read as a request.
-    let keep = head.keep_alive() && rest.is_empty();
-    let admission = match admit(service, &arrival, &head, &mut entry) {
-        Ok(admission) => admission,
-        Err(refused) => return answer(stream, arrival, entry, &refused, keep).await,
+    turn.entry.kind = Kind::Tunnel;
+    let after = After::connect(&head, &turn.pending);
+    let target = match Target::from_connect(head.request_target()) {
+        Ok(target) => target,
+        Err(error) => {
+            let refused = Refused::new(error.reason(), error.details());
+            return turn.refuse(service, &refused, after).await;
+        }
     };
-    let Admission { login, cleared } = admission;
+    let admission = match admit(service, &turn.arrival, &head, target, &mut turn.entry) {
+        Ok(admission) => admission,
+        Err(refused) => return turn.refuse(service, &refused, after).await,
+    };
     let Some(permit) = service.gate.take_tunnel() else {
         let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
-        return answer(stream, arrival, entry, &refused, keep).await;
+        return turn.refuse(service, &refused, after).await;
     };
-    let mut story = Story::default();
-    let dialed = tokio::select! {
-        dialed = service.dialer.dial(&cleared, Instant::from_std(entry.opened), &mut story) => Some(dialed),
-        () = stream.gone() => None,
-    };
-    note_story(&mut entry, story);
-    let Dialed {
-        stream: upstream,
-        peer,
-    } = match dialed {
+    let Dialed { stream, peer } = match dial(&mut turn, service, &admission.cleared).await {
         Some(Ok(dialed)) => dialed,
-        Some(Err(error)) => {
-            let refused = Refused::new(error.reason(), error.to_string());
-            return answer(stream, arrival, entry, &refused, keep).await;
-        }
-        None => {
-            entry.closed_by = Some(Side::Client);
-            entry.end(Reason::ClientGone);
-            return Next::Taken;
-        }
+        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+        None => return turn.left(Reason::ClientGone),
     };
-    entry.peer = Some(peer);
-    entry.status = Some(reply::ESTABLISHED_STATUS);
-    entry.setup = Some(entry.opened.elapsed());
-    if send(&mut stream, reply::ESTABLISHED).await.is_err() {
-        entry.closed_by = Some(Side::Client);
-        entry.end(Reason::ClientGone);
-        return Next::Taken;
+    turn.entry.peer = Some(peer);
+    service.note_would_refuse(&mut turn.entry, &admission.cleared);
+    turn.entry.status = Some(reply::ESTABLISHED_STATUS);
+    turn.entry.setup = Some(turn.entry.opened.elapsed());
+    if send(&mut turn.stream, reply::ESTABLISHED).await.is_err() {
+        return turn.left(Reason::ClientGone);
     }
-    entry.tell(Event::Open);
-    let target = cleared.target().clone();
+    turn.entry.tell(Event::Open);
+    tunnel(
+        turn,
+        service,
+        admission,
+        UpstreamStream::Plain(stream),
+        peer,
+        permit,
+    )
+}
+
+/// Connects to the target; `None` where the client did not wait for it.
+async fn dial<Permit>(
+    turn: &mut Turn<Permit>,
+    service: &Service,
+    cleared: &Cleared,
+) -> Option<Result<Dialed, Refused>> {
+    let mut story = Story::default();
+    let begun = Instant::from_std(turn.entry.opened);
+    let dialed = tokio::select! {
+        dialed = service.dialer.dial(cleared, begun, &mut story) => Some(dialed),
+        () = turn.stream.gone() => None,
+    };
+    note_story(&mut turn.entry, story);
+    // What was refused all the same, at an address that never passes, is no report.
+    if let Some(Err(error)) = &dialed
+        && error.reason().fault() != Fault::Policy
+    {
+        service.note_would_refuse(&mut turn.entry, cleared);
+    }
+    let refused = |error: DialError| Refused::new(error.reason(), error.to_string());
+    dialed.map(|dialed| dialed.map_err(refused))
+}
+
+/// Joins the two sides, in a task of its own: the future of the connection is large, and ends here.
+fn tunnel<Permit: 'static>(
+    turn: Turn<Permit>,
+    service: &Service,
+    admission: Admission,
+    upstream: UpstreamStream,
+    peer: PeerAddr,
+    permit: TunnelPermit,
+) -> Next<Permit> {
+    let Turn {
+        stream,
+        arrival,
+        pending,
+        entry,
+    } = turn;
+    let Admission { login, cleared } = admission;
     let live = Arc::new(LiveTunnel {
         id: entry.id,
         opened_at: entry.opened_at,
@@ -133,7 +160,7 @@ async fn connect<Permit: 'static>(
         client: arrival.client,
         sender: login.sender,
         user: login.user,
-        target,
+        target: cleared.target().clone(),
         destination: cleared.destination().name.clone(),
         peer,
         traffic: Default::default(),
@@ -148,27 +175,218 @@ async fn connect<Permit: 'static>(
     );
     let tunnel = Tunnel {
         client: stream,
-        upstream: UpstreamStream::Plain(upstream),
-        early: rest,
+        upstream,
+        early: Box::from(&pending[..]),
         entry,
         live,
         listing,
         held,
     };
-    // A task of its own: the future of this connection is large, and ends here.
     tokio::task::spawn_local(tunnel.run(service.scratch.clone(), Arc::clone(&service.meters)));
     Next::Taken
 }
 
-/// Target, credentials and policy; what is learnt on the way goes into the entry.
+/// A request in absolute form, from its head to the end of its reply.
+async fn forward<Permit: 'static>(
+    mut turn: Turn<Permit>,
+    service: &Rc<Service>,
+    head: &Head,
+    framing: Framing,
+    after: After,
+) -> Next<Permit> {
+    turn.entry.kind = Kind::Forward;
+    let absolute = match Absolute::parse(head.request_target()) {
+        Ok(absolute) => absolute,
+        Err(error) => {
+            let refused = Refused::new(error.reason(), error.details());
+            return turn.refuse(service, &refused, after).await;
+        }
+    };
+    let target = absolute.target.clone();
+    let admission = match admit(service, &turn.arrival, head, target, &mut turn.entry) {
+        Ok(admission) => admission,
+        Err(refused) => return turn.refuse(service, &refused, after).await,
+    };
+    let order = match Order::of(head, &absolute, framing, service) {
+        Ok(order) => order,
+        Err(refused) => return turn.refuse(service, &refused, After::Close).await,
+    };
+    let order = match order {
+        Order::Forward(order) => order,
+        Order::Answer(answer) => {
+            let keep = after != After::Close;
+            return turn.reply(service, answer(head, keep), after).await;
+        }
+    };
+    let permit = if order.websocket {
+        let Some(permit) = service.gate.take_tunnel() else {
+            let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
+            return turn.refuse(service, &refused, after).await;
+        };
+        Some(permit)
+    } else {
+        None
+    };
+    let fresh = if order.parts.method.is_idempotent() {
+        service.forward.idle_timeout
+    } else {
+        UNREPEATABLE_FRESH
+    };
+    let kept = service
+        .idle
+        .take(&admission.cleared, absolute.tls, fresh, Instant::now());
+    let origin = match kept {
+        Some(origin) => origin,
+        None => match dial(&mut turn, service, &admission.cleared).await {
+            Some(Ok(dialed)) => match open(service, dialed, &admission.cleared, &absolute).await {
+                Ok(origin) => origin,
+                Err(refused) => return turn.refuse(service, &refused, after).await,
+            },
+            Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+            None => return turn.left(Reason::ClientGone),
+        },
+    };
+    let peer = origin.peer;
+    turn.entry.peer = Some(peer);
+    service.note_would_refuse(&mut turn.entry, &admission.cleared);
+    let exchange = forward::Exchange {
+        head,
+        framing,
+        websocket: order.websocket,
+        keep: head.keep_alive(),
+        watch: &turn.arrival.watch,
+        limits: &service.forward,
+        head_limits: HeadLimits::new(&service.intake),
+        event_limit: service.event_limit,
+        pseudonym: &service.pseudonym,
+        scratch: &service.scratch,
+        idle: &service.idle,
+    };
+    let cleared = &admission.cleared;
+    let reopen = async |entry: &mut Entry| {
+        let mut story = Story::default();
+        let dialed = service
+            .dialer
+            .dial(cleared, Instant::now(), &mut story)
+            .await;
+        note_story(entry, story);
+        let dialed = dialed.map_err(|error| Refused::new(error.reason(), error.to_string()))?;
+        open(service, dialed, cleared, &absolute).await
+    };
+    let ending = exchange
+        .run(
+            &mut turn.stream,
+            &mut turn.pending,
+            order.parts,
+            origin,
+            &mut turn.entry,
+            reopen,
+        )
+        .await;
+    match ending {
+        Ending::Replied { keep } => turn.replied(keep),
+        Ending::Refused(refused) => {
+            // What is left of the body lies between here and the next request.
+            let after = match after {
+                After::Keep { read_over } => After::Keep {
+                    read_over: read_over.saturating_sub(turn.entry.bytes_up),
+                },
+                After::Close => After::Close,
+            };
+            turn.refuse(service, &refused, after).await
+        }
+        Ending::Cut { reason, by, reset } => turn.cut(reason, by, reset),
+        Ending::Left(reason) => turn.left(reason),
+        Ending::Upgraded(response) => {
+            let Some(permit) = permit else {
+                return turn.cut(Reason::Internal, Side::Proxy, true);
+            };
+            switch(turn, service, admission, *response, permit).await
+        }
+    }
+}
+
+/// A WebSocket from its 101 on: a tunnel, with a line of its own beside the request's.
+async fn switch<Permit: 'static>(
+    mut turn: Turn<Permit>,
+    service: &Service,
+    admission: Admission,
+    response: http::Response<hyper::body::Incoming>,
+    permit: TunnelPermit,
+) -> Next<Permit> {
+    let (upstream, sent) = match crate::relay::forward::upgraded(response).await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return turn.cut(error.reason(), Side::Upstream, true),
+    };
+    if send(&mut turn.stream, &sent).await.is_err() {
+        return turn.left(Reason::ClientGone);
+    }
+    let mut entry = service.open(
+        &turn.arrival.listener,
+        turn.arrival.client,
+        std::time::Instant::now(),
+    );
+    let asked = &turn.entry;
+    entry.kind = Kind::Tunnel;
+    entry.method.clone_from(&asked.method);
+    entry.target.clone_from(&asked.target);
+    entry.destination.clone_from(&asked.destination);
+    entry.would_refuse = asked.would_refuse;
+    note_login(&mut entry, &admission.login);
+    entry.peer = asked.peer;
+    entry.status = asked.status;
+    let Some(peer) = asked.peer else {
+        return turn.cut(Reason::Internal, Side::Proxy, true);
+    };
+    std::mem::replace(&mut turn.entry, entry).end(Reason::Finished);
+    turn.entry.bytes_down = sent.len() as u64;
+    tunnel(turn, service, admission, upstream, peer, permit)
+}
+
+/// Makes a connected socket an origin's: TLS first, where it is asked for.
+async fn open(
+    service: &Service,
+    dialed: Dialed,
+    cleared: &Cleared,
+    absolute: &Absolute,
+) -> Result<Origin, Refused> {
+    let Dialed { stream, peer } = dialed;
+    let stream = if absolute.tls {
+        let destination = cleared.destination();
+        let trust = destination
+            .ca
+            .as_ref()
+            .map(|ca| Arc::clone(&ca.certificates));
+        let patience = service.forward.handshake_timeout;
+        let host = &cleared.target().host;
+        let shaken =
+            service
+                .origin_tls
+                .handshake(stream, host, &destination.name, &trust, patience);
+        match shaken.await {
+            Ok(tls) => UpstreamStream::Tls(Box::new(tls)),
+            Err(error) => {
+                tracing::debug!(%peer, error = %Chain(&error), "no TLS with an origin");
+                return Err(Refused::new(error.reason(), error.details()));
+            }
+        }
+    } else {
+        UpstreamStream::Plain(stream)
+    };
+    let head_bytes = HeadLimits::new(&service.intake).head_bytes;
+    Origin::open(stream, peer, cleared.clone(), head_bytes, Instant::now())
+        .await
+        .map_err(|error| Refused::new(error.reason(), error.details()))
+}
+
+/// Credentials and policy; what is learnt on the way goes into the entry.
 fn admit<Permit>(
     service: &Service,
     arrival: &Arrival<Permit>,
     head: &Head,
+    target: Target,
     entry: &mut Entry,
 ) -> Result<Admission, Refused> {
-    let target = Target::from_connect(head.request_target())
-        .map_err(|error| Refused::new(error.reason(), error.details()))?;
     entry.target = Some(target.clone());
     let authorization: Vec<&[u8]> = head.field_values("proxy-authorization").collect();
     let rules = Arc::clone(&service.rules.borrow());
@@ -179,6 +397,7 @@ fn admit<Permit>(
         request_target: head.request_target(),
         target: &target,
         authorization: &authorization,
+        certificate_user: arrival.user.as_ref(),
     };
     match service.gate.admit(&rules, &asked, SystemTime::now()) {
         Ok(admission) => {
@@ -230,35 +449,4 @@ fn note_story(entry: &mut Entry, story: Story) {
 /// A dual-stack socket shows IPv4 clients as mapped addresses; rules speak of the IPv4 address.
 fn client_ip(client: SocketAddr) -> std::net::IpAddr {
     client.ip().to_canonical()
-}
-
-/// Sends the refusal, and says what becomes of the connection.
-async fn answer<Permit>(
-    mut stream: ClientStream,
-    arrival: Arrival<Permit>,
-    mut entry: Entry,
-    refused: &Refused,
-    keep: bool,
-) -> Next<Permit> {
-    let challenged = matches!(
-        refused.reason,
-        Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce
-    );
-    // In a drain only the client that was asked for credentials may come back on this connection.
-    let keep = keep && (challenged || !arrival.watch.is_draining());
-    let refusal = Refusal {
-        reason: refused.reason,
-        details: &refused.details,
-        challenges: &refused.challenges,
-        keep,
-    };
-    match refuse(&mut stream, &mut entry, &refusal).await {
-        Err(_) => Next::Taken,
-        Ok(()) if keep => Next::Head {
-            stream,
-            arrival,
-            challenged,
-        },
-        Ok(()) => Next::Close(stream),
-    }
 }

@@ -7,7 +7,10 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::scan::Scan;
+use crate::config;
 use crate::exchange::Reason;
 
 /// Two hundred are promised to clients; thousands are an attack.
@@ -18,6 +21,14 @@ pub(super) const FIELDS_MAX: usize = 256;
 pub(crate) struct HeadLimits {
     /// The whole head, its last empty line included. The request-target may take half of it.
     pub(crate) head_bytes: usize,
+}
+
+impl HeadLimits {
+    pub(crate) fn new(intake: &config::Intake) -> Self {
+        Self {
+            head_bytes: usize::try_from(intake.head_bytes.0).unwrap_or(usize::MAX),
+        }
+    }
 }
 
 /// What the bytes so far are.
@@ -33,6 +44,16 @@ pub(crate) enum Parsed {
 pub(crate) enum Version {
     Http10,
     Http11,
+}
+
+impl Version {
+    /// As it stands in `Via`.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+        }
+    }
 }
 
 /// A request head that keeps every rule of this file.
@@ -137,6 +158,10 @@ impl Head {
         std::str::from_utf8(&self.bytes[self.method.clone()]).unwrap_or_default()
     }
 
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
     pub(crate) fn is_connect(&self) -> bool {
         self.method() == "CONNECT"
     }
@@ -145,6 +170,16 @@ impl Head {
     pub(crate) fn request_target(&self) -> &[u8] {
         &self.bytes[self.request_target.clone()]
     }
+
+    /// The request line, with its line end.
+    pub(crate) fn line(&self) -> &[u8] {
+        let end = self.bytes[self.request_target.end..]
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(self.bytes.len(), |end| self.request_target.end + end + 1);
+        &self.bytes[self.method.start..end]
+    }
+
     /// How many bytes of the buffer were the head; what follows is body, tunnel or the next request.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
@@ -182,7 +217,7 @@ impl Head {
         }
     }
 
-    fn connection_lists(&self, option: &str) -> bool {
+    pub(crate) fn connection_lists(&self, option: &str) -> bool {
         self.field_values("connection")
             .flat_map(|value| value.split(|&byte| byte == b','))
             .any(|listed| listed.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
@@ -199,6 +234,22 @@ impl fmt::Debug for Head {
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whole, well-formed field lines and the empty line behind them, as a map.
+pub(super) fn fields(section: &[u8]) -> Result<HeaderMap, HeadError> {
+    let mut room = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut room)
+    else {
+        return Err(HeadError::Malformed);
+    };
+    let mut map = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::try_from(field.name).map_err(|_| HeadError::FieldName)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| HeadError::FieldValue)?;
+        map.append(name, value);
+    }
+    Ok(map)
 }
 
 /// Where a part that httparse cut out of `whole` lies in it.

@@ -7,13 +7,15 @@ use std::rc::Rc;
 use std::task::ready;
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::dispatch::{self, Next};
+use super::dispatch;
 use super::head::{self, Head, HeadError, HeadLimits, Parsed};
 use super::reply::Refusal;
 use super::scan::Scan;
+use super::turn::Next;
 use super::{Arrival, Service};
 use crate::exchange::Reason;
 use crate::lifecycle::DrainWatch;
@@ -31,7 +33,7 @@ const FAREWELL_BYTES: usize = 256 * 1024;
 enum Opening {
     Head {
         head: Head,
-        rest: Box<[u8]>,
+        rest: BytesMut,
         complete: Instant,
     },
     /// The client left, or the wait ended, before a byte of a request had come: nothing to say, nothing to log.
@@ -50,8 +52,16 @@ pub(crate) async fn serve<Permit: 'static>(
 ) {
     let first_deadline = Instant::from_std(arrival.accepted) + service.intake.head_timeout;
     let mut wait = Wait::First(first_deadline);
+    let mut pending = BytesMut::new();
     loop {
-        let opening = read_head(&mut stream, &service, &mut arrival.watch, wait).await;
+        let opening = read_head(
+            &mut stream,
+            &service,
+            &mut arrival.watch,
+            wait,
+            std::mem::take(&mut pending),
+        )
+        .await;
         let (mut entry, reason, details) = match opening {
             Opening::Nothing => return,
             Opening::Head {
@@ -69,8 +79,9 @@ pub(crate) async fn serve<Permit: 'static>(
                             stream: ours,
                             arrival: back,
                             challenged,
+                            pending: behind,
                         } => {
-                            (stream, arrival) = (ours, back);
+                            (stream, arrival, pending) = (ours, back, behind);
                             wait = if challenged {
                                 Wait::Challenged
                             } else {
@@ -112,6 +123,27 @@ fn open_now<Permit>(service: &Service, arrival: &Arrival<Permit>) -> Entry {
     service.open(&arrival.listener, arrival.client, std::time::Instant::now())
 }
 
+/// Refuses a connection whose first request was not even looked at.
+pub(crate) async fn turn_away<Permit>(
+    mut stream: ClientStream,
+    arrival: Arrival<Permit>,
+    service: &Service,
+    reason: Reason,
+    details: &str,
+) {
+    let mut entry = service.open(&arrival.listener, arrival.client, arrival.accepted);
+    let refusal = Refusal {
+        reason,
+        details,
+        challenges: &[],
+        keep: false,
+    };
+    if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
+        drop(entry);
+        farewell(stream, &service.scratch).await;
+    }
+}
+
 /// Ends the exchange with the refusal's reason and sends its reply, if there is one.
 pub(super) async fn refuse(
     stream: &mut ClientStream,
@@ -134,6 +166,35 @@ pub(super) async fn send(stream: &mut ClientStream, bytes: &[u8]) -> io::Result<
         stream.flush().await
     })
     .await?
+}
+
+/// Reads a refused request's body over, so that the next request can be read behind it.
+pub(super) async fn read_over(
+    stream: &mut ClientStream,
+    scratch: &Scratch,
+    pending: &mut BytesMut,
+    length: u64,
+    patience: Duration,
+) -> io::Result<()> {
+    let mut left = usize::try_from(length).unwrap_or(usize::MAX);
+    loop {
+        let here = left.min(pending.len());
+        pending.advance(here);
+        left -= here;
+        if left == 0 {
+            return Ok(());
+        }
+        let more = poll_fn(|cx| {
+            let mut scratch = scratch.borrow();
+            let mut buf = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+            pending.extend_from_slice(buf.filled());
+            std::task::Poll::Ready(io::Result::Ok(buf.filled().len()))
+        });
+        if timeout(patience, more).await?? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
 }
 
 /// Closes so that the client can still read what was sent: our side first, then what it sends is read and dropped.
@@ -175,20 +236,23 @@ async fn read_head(
     service: &Service,
     watch: &mut DrainWatch,
     wait: Wait,
+    pending: BytesMut,
 ) -> Opening {
     let intake = &service.intake;
-    let limits = HeadLimits {
-        head_bytes: usize::try_from(intake.head_bytes.0).unwrap_or(usize::MAX),
-    };
+    let limits = HeadLimits::new(intake);
     let mut reader = HeadReader {
         stream,
         scratch: &service.scratch,
-        bytes: Vec::new(),
+        bytes: pending,
         limits,
         scan: Scan::default(),
     };
     let mut deadline = match wait {
         Wait::First(deadline) => deadline,
+        // Its first bytes came with the request before.
+        Wait::Next | Wait::Challenged if !reader.bytes.is_empty() => {
+            Instant::now() + intake.head_timeout
+        }
         Wait::Next | Wait::Challenged => {
             let idle_until = Instant::now() + intake.client_idle_timeout;
             let first = tokio::select! {
@@ -207,7 +271,12 @@ async fn read_head(
     loop {
         match reader.parse() {
             Ok(Some(head)) => {
-                let rest = reader.bytes[head.len()..].into();
+                // Most heads come alone, and then nothing needs to be shared out.
+                let rest = if reader.bytes.len() > head.len() {
+                    reader.bytes.split_off(head.len())
+                } else {
+                    BytesMut::new()
+                };
                 return Opening::Head {
                     head,
                     rest,
@@ -241,7 +310,7 @@ async fn drained(watch: &mut DrainWatch, wait: Wait, patience: Duration) {
 struct HeadReader<'a> {
     stream: &'a mut ClientStream,
     scratch: &'a Scratch,
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     limits: HeadLimits,
     scan: Scan,
 }

@@ -2,11 +2,17 @@
 //!
 //! Is handed a stream and opens no socket.
 
+pub(crate) mod body;
 pub(crate) mod dispatch;
+pub(crate) mod forward;
+pub(crate) mod forwarded;
 pub(crate) mod head;
+pub(crate) mod headers;
 pub(crate) mod http1;
+mod order;
 pub(crate) mod reply;
 pub(crate) mod scan;
+mod turn;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,12 +20,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use self::headers::Pseudonym;
 use crate::config;
 use crate::dial::Dialer;
-use crate::exchange::{ClientAddr, Exchange, ExchangeId, Reason};
+use crate::dial::tls::OriginTls;
+use crate::exchange::{ClientAddr, Exchange, ExchangeId, Reason, UserName};
 use crate::gate::{Gate, Rules};
 use crate::lifecycle::DrainWatch;
-use crate::relay::{Scratch, Tunnels};
+use crate::policy::{Cleared, Latest, Passed, Reports};
+use crate::relay::{Idle, Scratch, Tunnels};
 use crate::telemetry::{Entry, Ledger, Meters};
 
 /// The handles that one connection needs; one per core, shared by its connections.
@@ -33,7 +42,14 @@ pub(crate) struct Service {
     pub(crate) intake: config::Intake,
     pub(crate) tunnels: Tunnels,
     pub(crate) scratch: Scratch,
+    pub(crate) reports: Arc<Reports>,
     pub(crate) ids: Ids,
+    pub(crate) forward: config::Forward,
+    pub(crate) pseudonym: Pseudonym,
+    pub(crate) origin_tls: OriginTls,
+    pub(crate) idle: Idle,
+    /// The longest silence of an event stream: that of a tunnel.
+    pub(crate) event_limit: Duration,
 }
 
 /// Makes the ids of one core's exchanges.
@@ -77,6 +93,8 @@ pub(crate) struct Arrival<Permit> {
     /// Freed when the connection, or the tunnel it became, has ended.
     pub(crate) permit: Permit,
     pub(crate) watch: DrainWatch,
+    /// Whom the certificate names that the client showed.
+    pub(crate) user: Option<UserName>,
 }
 
 impl Service {
@@ -95,5 +113,30 @@ impl Service {
             listener.name.clone(),
             client,
         ))
+    }
+
+    /// Once a cleared target was dialled, whatever came of it: notes what a rule that is only tried out would have said.
+    pub(crate) fn note_would_refuse(&self, entry: &mut Entry, cleared: &Cleared) {
+        let peer = entry.peer.map(|peer| peer.0);
+        let Some(denial) = cleared.would_refuse(peer) else {
+            return;
+        };
+        let destination = &cleared.destination().name;
+        let reason = denial.reason();
+        entry.would_refuse = Some(reason);
+        let sender = entry.sender.as_ref();
+        self.meters.would_refuse(destination, sender, reason);
+        let passed = Passed {
+            client: sender.cloned(),
+            target: cleared.target().clone(),
+            destination: destination.clone(),
+            reason,
+        };
+        let latest = Latest {
+            user: entry.user.clone(),
+            address: entry.client.0.ip().to_canonical(),
+            lines_to_add: cleared.lines_to_add(sender, peer),
+        };
+        self.reports.note(passed, latest, SystemTime::now());
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::head::Head;
 use crate::exchange::{ExchangeId, Reason};
 
 /// The whole answer to a CONNECT that got through. Some clients compare it byte by byte, whatever version they speak.
@@ -74,6 +75,47 @@ impl Refusal<'_> {
         head.push_str(&body);
         Some((status.as_u16(), head.into_bytes()))
     }
+}
+
+/// Our own answer to OPTIONS: what a proxy can be asked.
+pub(crate) fn options(keep: bool) -> (u16, Vec<u8>) {
+    let mut head = String::from("HTTP/1.1 200 OK\r\n");
+    field(
+        &mut head,
+        "Allow",
+        "CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE",
+    );
+    if !keep {
+        field(&mut head, "Connection", "close");
+    }
+    head.push_str("Content-Length: 0\r\n\r\n");
+    (StatusCode::OK.as_u16(), head.into_bytes())
+}
+
+/// Our own answer to TRACE (RFC 9110 §9.3.8): the request as it came, less what is nobody else's business.
+pub(crate) fn trace(request: &Head, keep: bool) -> (u16, Vec<u8>) {
+    let mut body = Vec::from(request.line());
+    for (name, value) in request.fields() {
+        let secret = |secret: &str| name.eq_ignore_ascii_case(secret.as_bytes());
+        let ours = name.len() > 6 && name[..6].eq_ignore_ascii_case(b"proxy-");
+        if ours || secret("authorization") || secret("cookie") {
+            continue;
+        }
+        for part in [name, b": ", value, b"\r\n"] {
+            body.extend_from_slice(part);
+        }
+    }
+    body.extend_from_slice(b"\r\n");
+    let mut head = String::from("HTTP/1.1 200 OK\r\n");
+    if !keep {
+        field(&mut head, "Connection", "close");
+    }
+    field(&mut head, "Content-Type", "message/http");
+    field(&mut head, "Content-Length", &body.len().to_string());
+    head.push_str("\r\n");
+    let mut reply = head.into_bytes();
+    reply.append(&mut body);
+    (StatusCode::OK.as_u16(), reply)
 }
 
 fn field(head: &mut String, name: &str, value: &str) {

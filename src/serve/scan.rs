@@ -36,6 +36,14 @@ enum Place {
 }
 
 impl Scan {
+    /// For lines of fields with no request line before them: a trailer section.
+    pub(super) fn fields() -> Self {
+        Self {
+            place: Place::Line,
+            ..Self::default()
+        }
+    }
+
     /// The head's length once it is whole.
     pub(super) fn advance(
         &mut self,

@@ -158,10 +158,11 @@ impl AccessLog {
         match event {
             Event::Open => lines.open,
             Event::Hourly => lines.hourly,
-            // What went wrong is worth its line whatever the operator wants to see of tunnels.
+            // What went wrong, or would have, is worth its line whatever the operator wants to see of tunnels.
             Event::Close => {
                 lines.close
                     || exchange.kind != Kind::Tunnel
+                    || exchange.would_refuse.is_some()
                     || exchange.reason.fault() != Fault::Nobody
             }
         }
@@ -226,6 +227,7 @@ struct Line<'a> {
     reason: Option<&'static str>,
     fault: Option<&'static str>,
     closed_by: Option<&'static str>,
+    would_refuse: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -285,6 +287,7 @@ impl<'a> Line<'a> {
             reason: reason.map(Reason::token),
             fault: reason.map(|reason| reason.fault().token()),
             closed_by: exchange.closed_by.map(Side::token),
+            would_refuse: exchange.would_refuse.map(Reason::token),
         }
     }
 }

@@ -117,6 +117,13 @@ pub(crate) const CONNECTIONS: Row = Row {
     help: "Client connections open now, those that carry a tunnel included.",
     why: "Compare it with intake.connections before senders are turned away.",
 };
+pub(crate) const WOULD_REFUSE: Row = Row {
+    name: "tidegate_would_refuse_total",
+    kind: Kind::Counter,
+    labels: &["destination", "client", "reason"],
+    help: "Exchanges that passed only because of report_only or unlisted = \"report\", by what they would have been refused for.",
+    why: "When it stands still, the rules are complete and can be enforced.",
+};
 pub(crate) const CERTIFICATE_EXPIRY: Row = Row {
     name: "tidegate_certificate_expiry_timestamp_seconds",
     kind: Kind::Gauge,
@@ -153,6 +160,7 @@ pub(crate) const ALL: &[Row] = &[
     CONNECT_SECONDS,
     FAILOVERS,
     CONNECTIONS,
+    WOULD_REFUSE,
     CERTIFICATE_EXPIRY,
     ACCESS_LOG_DROPPED,
     BUILD_INFO,

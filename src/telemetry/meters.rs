@@ -16,11 +16,12 @@ use metrics_exporter_prometheus::{
 
 use super::catalogue::{self, Row};
 use crate::exchange::{
-    Algorithm, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Scheme,
+    Algorithm, ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Scheme,
 };
 
 /// Destinations that have series of their own; a reload may bring new names again and again, memory may not grow with it.
 const DESTINATIONS_MAX: usize = 1_024;
+const CLIENTS_MAX: usize = 1_024;
 
 /// All handles.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Meters {
     failovers: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
+    clients: Mutex<HashSet<ClientName>>,
+    would_refuse: Family<(DestinationName, ClientName, Reason)>,
 }
 
 /// Holds one open client connection in `tidegate_connections`; drop it with the connection.
@@ -74,6 +77,8 @@ impl Meters {
         let meters = Self {
             handle: recorder.handle(),
             names: Mutex::new(HashSet::new()),
+            clients: Mutex::new(HashSet::new()),
+            would_refuse: Family::new(&catalogue::WOULD_REFUSE),
             none: DestinationName::new("none"),
             other: DestinationName::new("other"),
             exchanges: Family::new(&catalogue::EXCHANGES),
@@ -177,6 +182,22 @@ impl Meters {
 
     pub(crate) fn failover(&self, destination: &DestinationName) {
         self.failover_series(destination).increment(1);
+    }
+
+    /// `client` is the `[[client]]` that asked.
+    pub(crate) fn would_refuse(
+        &self,
+        destination: &DestinationName,
+        client: Option<&ClientName>,
+        reason: Reason,
+    ) {
+        let destination = self.bounded(destination);
+        let client = self.bounded_client(client);
+        let labels = [destination.as_str(), client.as_str(), reason.token()];
+        let key = (destination.clone(), client.clone(), reason);
+        self.would_refuse
+            .series(&self.recorder, key, &labels)
+            .increment(1);
     }
 
     pub(crate) fn certificate_expiry(&self, listener: &ListenerName, at: SystemTime) {
@@ -299,6 +320,21 @@ impl Meters {
         }
         names.insert(destination.clone());
         destination.clone()
+    }
+
+    fn bounded_client(&self, client: Option<&ClientName>) -> ClientName {
+        let Some(client) = client else {
+            return ClientName::new(self.none.as_str());
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if clients.contains(client) {
+            return client.clone();
+        }
+        if clients.len() == CLIENTS_MAX {
+            return ClientName::new(self.other.as_str());
+        }
+        clients.insert(client.clone());
+        client.clone()
     }
 }
 

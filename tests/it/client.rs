@@ -68,7 +68,23 @@ impl Client {
         }
     }
 
+    /// Over whatever the test has set up.
+    pub(crate) fn over(wire: impl Wire + 'static) -> Self {
+        Self {
+            wire: Box::new(wire),
+            pending: Vec::new(),
+        }
+    }
+
     pub(crate) async fn tls(address: SocketAddr, ca: &str) -> Self {
+        let tcp = TcpStream::connect(address)
+            .await
+            .expect("the listener accepts");
+        Self::tls_over(tcp, ca).await
+    }
+
+    /// Over a socket that has said something already.
+    pub(crate) async fn tls_over(tcp: TcpStream, ca: &str) -> Self {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
@@ -76,9 +92,6 @@ impl Client {
         let config = ClientConfig::builder()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let tcp = TcpStream::connect(address)
-            .await
-            .expect("the listener accepts");
         let name = ServerName::try_from("localhost").unwrap();
         let tls = TlsConnector::from(Arc::new(config))
             .connect(name, tcp)

@@ -45,7 +45,6 @@ async fn malformed_heads_are_refused_and_the_connection_is_closed() {
         "CONN(ECT push.test:443 HTTP/1.1\r\nHost: push.test\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: push.test\r\n\r\n",
-        "GET ftp://push.test/ HTTP/1.1\r\nHost: push.test\r\n\r\n",
         "hello\r\n\r\n",
     ] {
         refused(&house, head, 400, "bad_request").await;

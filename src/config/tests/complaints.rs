@@ -194,6 +194,9 @@ fn bounds_are_told_with_the_default() {
     check_key("forward", "body_timeout", &[r#""2h""#]);
     check_key("forward", "body_max", &[r#""2TiB""#]);
     check_key("forward", "inspect_max", &[r#""2MiB""#]);
+    check_key("forward", "handshake_timeout", &[r#""6m""#]);
+    check_key("forward", "idle_connections", &["-1", "10001"]);
+    check_key("forward", "idle_timeout", &[r#""2h""#]);
     check_key("intake", "connections", &["10000001", "-1"]);
     check_key("intake", "tunnels", &["10000001"]);
     check_key("intake", "head_timeout", &[r#""0s""#, r#""6m""#]);
@@ -372,8 +375,52 @@ fn an_open_proxy_is_refused() {
         ),
         &[everybody],
     );
+    // Rules that are only tried out make nobody known.
+    check(
+        &listener("0.0.0.0:80", "[policy]\nunlisted = \"report\""),
+        &[open],
+    );
+    // Whoever comes through a load balancer comes from beyond this machine.
+    let balanced = "proxy_protocol_from = [\"127.0.0.0/8\"]";
+    check(&listener("127.0.0.1:80", balanced), &[open]);
+    check(
+        &listener(
+            "127.0.0.1:80",
+            &format!("{balanced}\nallow_from = [\"10.0.0.0/8\"]"),
+        ),
+        &[],
+    );
     // The admin endpoint reads only.
     check("[admin]\naddress = \"0.0.0.0:9128\"\n", &[]);
+}
+
+#[test]
+fn a_proxy_protocol_that_everybody_may_speak_is_refused() {
+    let listener = |address: &str, from: &str| {
+        format!(
+            "[[listener]]\nname = \"a\"\naddress = \"{address}\"\nallow_from = [\"10.0.0.0/8\"]\nproxy_protocol_from = {from}\n"
+        )
+    };
+    let anybody = (5, "listener[a].proxy_protocol_from", "everybody");
+    check(&listener("0.0.0.0:80", "[\"10.0.0.0/8\"]"), &[]);
+    check(&listener("0.0.0.0:80", "[\"0.0.0.0/0\"]"), &[anybody]);
+    check(
+        &listener("0.0.0.0:80", "[\"::/1\", \"8000::/1\"]"),
+        &[anybody],
+    );
+    check(&listener("127.0.0.1:80", "[\"0.0.0.0/0\"]"), &[]);
+    check(
+        &listener("0.0.0.0:80", "[\"10.0.0.0/33\"]"),
+        &[(5, "listener[a].proxy_protocol_from", "is not a network")],
+    );
+}
+
+#[test]
+fn the_name_of_unlisted_targets_is_taken() {
+    check(
+        "[[destination]]\nname = \"unlisted\"\nhosts = [\"a.test\"]\n",
+        &[(2, "destination[unlisted].name", "choose another name")],
+    );
 }
 
 #[test]
@@ -641,16 +688,12 @@ fn what_is_not_built_yet_is_refused() {
     check_key("authentication", "failure_rate", r#""2/s""#);
     check_key("authentication", "failure_burst", "31");
     check_key("authentication", "next_nonce", "true");
-    check_key("policy", "unlisted", r#""report""#);
     check_key("dns", "serve_stale", r#""1h""#);
     check_key("connect", "quarantine", r#""31s""#);
     check_key("connect", "quarantine_max", r#""11m""#);
     check_key("tunnel", "unacknowledged_timeout", r#""16s""#);
     check_key("tunnel", "confirmation_timeout", r#""6s""#);
     check_key("forward", "second_address_after", r#""3s""#);
-    check_key("forward", "response_timeout", r#""31s""#);
-    check_key("forward", "body_timeout", r#""61s""#);
-    check_key("forward", "body_max", r#""1MiB""#);
     check_key("forward", "inspect_max", r#""0""#);
     check_key("drain", "upgrade_grace", r#""1h""#);
     check_key("drain", "release_idle_first", "true");
@@ -673,24 +716,21 @@ fn what_is_not_built_yet_is_refused() {
         ],
     );
     check(
-        "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nrepeat = \"never\"\nvia = [\"http://p:1\"]\npassword_file = \"p\"\nsource = [\"10.0.0.1\"]\nreport_only = true\nca = \"no.pem\"\n",
+        "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nrepeat = \"never\"\nvia = [\"http://p:1\"]\npassword_file = \"p\"\nsource = [\"10.0.0.1\"]\nca = \"no.pem\"\n",
         &[
             (3, "destination[fcm].sni", r#"or at its default, "match""#),
             (4, "destination[fcm].repeat", "not available yet"),
             (5, "destination[fcm].via", "not available yet"),
             (6, "destination[fcm].password_file", "not available yet"),
             (7, "destination[fcm].source", "not available yet"),
-            (8, "destination[fcm].report_only", "not available yet"),
-            (9, "destination[fcm].ca", "not available yet"),
-            (9, "destination[fcm].ca", "there is no such file"),
+            (8, "destination[fcm].ca", "there is no such file"),
         ],
     );
     check(
-        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nproxy_protocol_from = [\"10.0.0.0/8\"]\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\npriority = \"calls\"\n",
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\npriority = \"calls\"\n",
         &[
-            (4, "listener[a].proxy_protocol_from", "not available yet"),
-            (8, "client[c].component", "not available yet"),
-            (9, "client[c].priority", r#"or at its default, "messages""#),
+            (7, "client[c].component", "not available yet"),
+            (8, "client[c].priority", r#"or at its default, "messages""#),
         ],
     );
 }

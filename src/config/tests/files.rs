@@ -380,3 +380,70 @@ fn nonce_keys() {
         &["t.toml:2: authentication.nonce_key_file: is a folder ("],
     );
 }
+
+#[test]
+fn client_certificates() {
+    let folder = Folder::new();
+    let (chain, key) = certificate();
+    folder.write("a.pem", &chain);
+    folder.write("a.key", &key);
+    folder.write("ca.pem", &chain);
+    let text = |address: &str, more: &str, rest: &str| {
+        format!(
+            "[[listener]]\nname = \"a\"\naddress = \"{address}\"\n[listener.tls]\ncertificate = \"a.pem\"\nprivate_key = \"a.key\"\n{more}\n{rest}"
+        )
+    };
+    let ca = "client_ca = \"ca.pem\"";
+    let named = "[[client]]\nname = \"c\"\nusers = [\"cucm1\"]\n";
+    // A certificate is as good as a password: no open proxy, and no users file that must know the user.
+    check(&folder, &text("0.0.0.0:1", ca, ""), &[]);
+    check(&folder, &text("127.0.0.1:1", ca, named), &[]);
+    let required = "[authentication]\nrequired = true\n";
+    check(&folder, &text("0.0.0.0:1", ca, required), &[]);
+    let config = parse(&text("0.0.0.0:1", ca, ""), &folder.path("t.toml")).unwrap();
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls.client_ca.as_ref().unwrap().certificates.len(), 1);
+    // Those who come by another listener must still know a password.
+    let plain = "[[listener]]\nname = \"p\"\naddress = \"127.0.0.1:2\"\n[authentication]\nrequired = true\n";
+    check(
+        &folder,
+        &text("0.0.0.0:1", ca, plain),
+        &["t.toml:11: authentication.users: there is no file users.htdigest"],
+    );
+    // A users file that is there is read, for those who send a password beside their certificate.
+    folder.write("u", format!("ann:tidegate:{MD5}\n"));
+    let mentioned = "[authentication]\nrequired = true\nusers = \"u\"\n";
+    let config = parse(
+        &text("0.0.0.0:1", ca, &format!("{named}{mentioned}")),
+        &folder.path("t.toml"),
+    )
+    .unwrap();
+    assert_eq!(config.authentication.users.len(), 1);
+    for (file, words) in [
+        ("no.pem", "there is no such file"),
+        ("a.key", "holds a private key, not a certificate"),
+        ("empty.pem", "is not PEM"),
+        ("damaged.pem", "certificate 2 in it is damaged"),
+    ] {
+        folder.write("empty.pem", "");
+        folder.write(
+            "damaged.pem",
+            format!("{chain}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+        );
+        check(
+            &folder,
+            &text("0.0.0.0:1", &format!("client_ca = \"{file}\""), ""),
+            &[&format!("t.toml:7: listener[a].tls.client_ca: {words}")],
+        );
+    }
+    check(
+        &folder,
+        &text("127.0.0.1:1", "client_user = \"san\"", ""),
+        &["t.toml:7: listener[a].tls.client_user: means nothing without client_ca"],
+    );
+    check(
+        &folder,
+        &text("127.0.0.1:1", &format!("{ca}\nclient_user = \"cn\""), ""),
+        &["t.toml:8: listener[a].tls.client_user: cannot be \"cn\""],
+    );
+}

@@ -42,6 +42,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
     exchange.status = Some(200);
     exchange.reason = Reason::Finished;
     exchange.closed_by = Some(Side::Client);
+    exchange.would_refuse = Some(Reason::PortDenied);
     check(
         &exchange,
         concat!(
@@ -55,7 +56,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
             r#""dns_ms":1.5,"dns_stale_ms":null,"connect_ms":262.0,"setup_ms":264.0,"#,
             r#""total_ms":1800000.5,"bytes_up":1200,"bytes_down":3400,"exchanges":null,"#,
             r#""idle_max_ms":60000.0,"limit_wait_ms":null,"tracking_id":null,"status":200,"#,
-            r#""reason":"finished","fault":"nobody","closed_by":"client"}"#,
+            r#""reason":"finished","fault":"nobody","closed_by":"client","would_refuse":"port_denied"}"#,
         ),
     );
 }
@@ -75,7 +76,7 @@ fn a_head_that_could_not_be_read_has_nulls() {
             r#""dns_ms":null,"dns_stale_ms":null,"connect_ms":null,"setup_ms":null,"#,
             r#""total_ms":1800000.5,"bytes_up":0,"bytes_down":0,"exchanges":null,"#,
             r#""idle_max_ms":null,"limit_wait_ms":null,"tracking_id":null,"status":400,"#,
-            r#""reason":"bad_request","fault":"client","closed_by":null}"#,
+            r#""reason":"bad_request","fault":"client","closed_by":null,"would_refuse":null}"#,
         ),
     );
 }
@@ -139,7 +140,7 @@ fn a_log_that_is_off_has_no_thread_and_one_that_cannot_open_says_which_file() {
 #[test]
 fn a_tunnel_has_the_lines_that_are_wanted_and_always_one_when_it_fails() {
     use Event::{Close, Hourly, Open};
-    let check = |wanted: &[&str], kind, reason, expected: &[Event]| {
+    let check_with = |wanted: &[&str], kind, reason, would_refuse, expected: &[Event]| {
         let (log, LogEnd::Collector(mut waiting)) =
             AccessLog::start(&log_to(collector(), wanted), |_| {}).unwrap()
         else {
@@ -147,6 +148,7 @@ fn a_tunnel_has_the_lines_that_are_wanted_and_always_one_when_it_fails() {
         };
         let mut exchange = bare();
         (exchange.kind, exchange.reason) = (kind, reason);
+        exchange.would_refuse = would_refuse;
         for event in [Open, Hourly, Close] {
             log.record(event, &exchange, SystemTime::now(), Duration::ZERO);
         }
@@ -161,6 +163,11 @@ fn a_tunnel_has_the_lines_that_are_wanted_and_always_one_when_it_fails() {
         let expected: Vec<&str> = expected.iter().map(|event| event.token()).collect();
         assert_eq!(events, expected, "{wanted:?} {kind:?} {reason:?}");
     };
+    let check = |wanted: &[&str], kind, reason, expected: &[Event]| {
+        check_with(wanted, kind, reason, None, expected);
+    };
+    let reported = Some(Reason::TargetDenied);
+    check_with(&[], Kind::Tunnel, Reason::Finished, reported, &[Close]);
     let all = ["open", "hourly", "close"];
     check(&all, Kind::Tunnel, Reason::Finished, &[Open, Hourly, Close]);
     check(&["close"], Kind::Tunnel, Reason::Finished, &[Close]);

@@ -6,6 +6,7 @@ use std::time::Instant;
 fn every_metric_has_help_type_and_its_edges() {
     let meters = meters();
     meters.certificate_expiry(&listener(), SystemTime::UNIX_EPOCH + Duration::from_secs(7));
+    meters.would_refuse(&destination("cisco"), None, Reason::PortDenied);
     let text = meters.render();
     for row in catalogue::ALL {
         let (name, kind) = match row.kind {
@@ -33,6 +34,32 @@ fn what_alerts_look_at_begins_at_zero() {
     holds(
         &text,
         r#"tidegate_exchanges_total{listener="plain",destination="cisco",kind="tunnel",reason="connect_timeout"} 0"#,
+    );
+}
+
+#[test]
+fn what_would_have_been_refused_is_counted_by_client() {
+    let meters = meters();
+    let client = ClientName::new("cluster-1");
+    meters.would_refuse(&destination("cisco"), Some(&client), Reason::PortDenied);
+    meters.would_refuse(&destination("cisco"), Some(&client), Reason::PortDenied);
+    meters.would_refuse(&destination("unlisted"), None, Reason::TargetDenied);
+    let text = meters.render();
+    holds(
+        &text,
+        r#"tidegate_would_refuse_total{destination="cisco",client="cluster-1",reason="port_denied"} 2"#,
+    );
+    holds(
+        &text,
+        r#"tidegate_would_refuse_total{destination="unlisted",client="none",reason="target_denied"} 1"#,
+    );
+    for number in 0..=CLIENTS_MAX {
+        let client = ClientName::new(&format!("c{number}"));
+        meters.would_refuse(&destination("cisco"), Some(&client), Reason::PortDenied);
+    }
+    holds(
+        &meters.render(),
+        r#"tidegate_would_refuse_total{destination="cisco",client="other",reason="port_denied"} 2"#,
     );
 }
 

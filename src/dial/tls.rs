@@ -1,0 +1,204 @@
+//! TLS that we originate: `https` requests in absolute form. The system's roots, and the destination's `ca` beside them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::exchange::{DestinationName, Host, Reason};
+
+/// The system's trust, read once.
+#[derive(Debug, Clone)]
+pub(crate) struct NativeRoots(Arc<RootCertStore>);
+
+impl NativeRoots {
+    /// Reads what the system trusts; certificates that cannot be read are left out, and said.
+    pub(crate) fn load() -> Self {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "cannot read a part of the system's certificates");
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            tracing::warn!(
+                "the system trusts no certificate authority: https requests in absolute form need ca in their destination (or the package ca-certificates)"
+            );
+        }
+        Self(Arc::new(roots))
+    }
+
+    /// The system's trust, and these authorities beside it.
+    pub(crate) fn and(&self, extra: Vec<CertificateDer<'static>>) -> RootCertStore {
+        let mut roots = RootCertStore::clone(&self.0);
+        roots.add_parsable_certificates(extra);
+        roots
+    }
+}
+
+/// One core's way to speak TLS to origins.
+pub(crate) struct OriginTls {
+    native: NativeRoots,
+    /// Made at a destination's first request, and again when a reload has brought another `ca`.
+    made: RefCell<HashMap<DestinationName, (Trust, TlsConnector)>>,
+}
+
+/// What a destination trusts beside the system's roots.
+pub(crate) type Trust = Option<Arc<[CertificateDer<'static>]>>;
+
+impl fmt::Debug for OriginTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OriginTls")
+    }
+}
+
+/// Why there is no TLS with an origin.
+#[derive(Debug)]
+pub(crate) enum TlsError {
+    TimedOut,
+    /// No certificate can have this name.
+    Name,
+    /// The destination's own certificates make no configuration.
+    Configuration(rustls::Error),
+    Failed(io::Error),
+}
+
+impl TlsError {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::TimedOut => Reason::UpstreamTimeout,
+            Self::Configuration(_) => Reason::Internal,
+            Self::Name | Self::Failed(_) => Reason::UpstreamTlsFailed,
+        }
+    }
+
+    /// What a client may know of it.
+    pub(crate) fn details(&self) -> &'static str {
+        let error = match self {
+            Self::TimedOut => return "the origin did not finish the TLS handshake in time",
+            Self::Name => return "no certificate can be for this name",
+            Self::Configuration(_) => return "TLS towards the origin cannot be set up",
+            Self::Failed(error) => error,
+        };
+        let certificate = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match certificate {
+            Some(rustls::Error::InvalidCertificate(error)) => match error {
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "the origin's certificate has expired"
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    "the origin's certificate is not valid yet"
+                }
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
+                    "the origin's certificate is for another name"
+                }
+                CertificateError::UnknownIssuer => {
+                    "the origin's certificate is of an authority that is not trusted here"
+                }
+                _ => "the origin's certificate is not valid",
+            },
+            _ => "the TLS handshake with the origin failed",
+        }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.details())
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TimedOut | Self::Name => None,
+            Self::Configuration(error) => Some(error),
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
+impl OriginTls {
+    pub(crate) fn new(native: NativeRoots) -> Self {
+        Self {
+            native,
+            made: RefCell::default(),
+        }
+    }
+
+    /// Shakes hands as the client of `host`, whose certificate must be valid and name it.
+    pub(crate) async fn handshake(
+        &self,
+        tcp: TcpStream,
+        host: &Host,
+        destination: &DestinationName,
+        extra: &Trust,
+        patience: Duration,
+    ) -> Result<TlsStream<TcpStream>, TlsError> {
+        let connector = self.connector(destination, extra)?;
+        match timeout(patience, connector.connect(server_name(host)?, tcp)).await {
+            Ok(Ok(tls)) => Ok(tls),
+            Ok(Err(error)) => Err(TlsError::Failed(error)),
+            Err(_) => Err(TlsError::TimedOut),
+        }
+    }
+
+    fn connector(
+        &self,
+        destination: &DestinationName,
+        extra: &Trust,
+    ) -> Result<TlsConnector, TlsError> {
+        let same = |made: &Trust| match (made, extra) {
+            (None, None) => true,
+            (Some(made), Some(extra)) => Arc::ptr_eq(made, extra),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        let mut made = self.made.borrow_mut();
+        if let Some((trust, connector)) = made.get(destination)
+            && same(trust)
+        {
+            return Ok(connector.clone());
+        }
+        let connector = self.make(extra).map_err(TlsError::Configuration)?;
+        made.insert(destination.clone(), (extra.clone(), connector.clone()));
+        Ok(connector)
+    }
+
+    fn make(&self, extra: &Trust) -> Result<TlsConnector, rustls::Error> {
+        let mut roots = Arc::clone(&self.native.0);
+        if let Some(extra) = extra {
+            let mut more = RootCertStore::clone(&roots);
+            for certificate in extra.iter() {
+                more.add(certificate.clone())?;
+            }
+            roots = Arc::new(more);
+        }
+        let mut config =
+            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
+    match host {
+        Host::Addr(addr) => Ok(ServerName::from(*addr)),
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| TlsError::Name),
+    }
+}

@@ -1,0 +1,185 @@
+//! One connection to an origin, and one request on it at a time (absolute-form).
+//!
+//! HTTP towards origins is hyper's: strict with what it reads. Knows nothing of the client that asked.
+
+use std::error::Error;
+use std::io;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::UpstreamStream;
+use super::outgoing::Outgoing;
+use crate::exchange::{PeerAddr, Reason};
+use crate::policy::Cleared;
+
+/// Fields in a reply; as many as we take in a request.
+const FIELDS_MAX: usize = 256;
+
+/// A connection to an origin, ready for a request.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    sender: SendRequest<Outgoing>,
+    pub(crate) peer: PeerAddr,
+    /// Who may be asked over it, and the policy that said so.
+    pub(crate) cleared: Cleared,
+    pub(crate) tls: bool,
+    /// When it was last in use.
+    pub(crate) used: Instant,
+    /// Whether a request went over it before.
+    pub(crate) reused: bool,
+}
+
+/// Why there is no reply.
+#[derive(Debug)]
+pub(crate) enum ForwardError {
+    /// Not a byte of the request was sent: here it is again.
+    Unsent(Box<Request<Outgoing>>),
+    /// The origin closed before it had answered.
+    Closed,
+    Reset,
+    /// What came is no HTTP/1.1 reply, or not one that we would pass on.
+    BadReply,
+    /// The client's body broke off.
+    BrokeOff,
+}
+
+impl ForwardError {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Unsent(_) | Self::Closed | Self::Reset => Reason::UpstreamReset,
+            Self::BadReply => Reason::BadReply,
+            Self::BrokeOff => Reason::ClientGone,
+        }
+    }
+
+    pub(crate) fn details(&self) -> &'static str {
+        match self {
+            Self::Unsent(_) | Self::Closed => "the origin closed before it had answered",
+            Self::Reset => "the origin reset the connection",
+            Self::BadReply => "the origin's reply is not valid HTTP/1.1",
+            Self::BrokeOff => "the request's body broke off",
+        }
+    }
+}
+
+impl Origin {
+    /// Takes a connected stream over. `head_bytes` is the largest head of a reply.
+    pub(crate) async fn open(
+        stream: UpstreamStream,
+        peer: PeerAddr,
+        cleared: Cleared,
+        head_bytes: usize,
+        now: Instant,
+    ) -> Result<Self, ForwardError> {
+        let tls = matches!(stream, UpstreamStream::Tls(_));
+        let handshake = Builder::new()
+            .max_headers(FIELDS_MAX)
+            .max_header_size(head_bytes)
+            // Some origins know only the spelling of the textbooks.
+            .title_case_headers(true)
+            .handshake::<_, Outgoing>(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(|error| told(&error))?;
+        // Ends when its sender is dropped, or the origin closes.
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%peer, error = %crate::telemetry::Chain(&error), "connection to an origin broke");
+            }
+        });
+        Ok(Self {
+            sender,
+            peer,
+            cleared,
+            tls,
+            used: now,
+            reused: false,
+        })
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, ForwardError> {
+        let sent = self.sender.try_send_request(request).await;
+        let response = sent.map_err(|mut error| match error.take_message() {
+            Some(request) => ForwardError::Unsent(Box::new(request)),
+            None => told(error.error()),
+        })?;
+        check(&response)?;
+        Ok(response)
+    }
+
+    /// Whether the next request can go out at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Returns when the last reply has been read to its end; an error where the connection will carry no other.
+    pub(super) async fn ready(&mut self) -> hyper::Result<()> {
+        self.sender.ready().await
+    }
+}
+
+/// What hyper lets pass, and we must not: a reply that two readers could cut in two ways.
+fn check(response: &Response<Incoming>) -> Result<(), ForwardError> {
+    use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+    let fields = response.headers();
+    let mut encodings = fields.get_all(TRANSFER_ENCODING).iter();
+    let Some(encoding) = encodings.next() else {
+        return Ok(());
+    };
+    let chunked = encodings.next().is_none()
+        && encoding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        && response.version() == http::Version::HTTP_11
+        && !fields.contains_key(CONTENT_LENGTH);
+    if chunked {
+        Ok(())
+    } else {
+        Err(ForwardError::BadReply)
+    }
+}
+
+/// hyper's error in our words.
+pub(crate) fn told(error: &hyper::Error) -> ForwardError {
+    if error.is_user() || error.is_body_write_aborted() {
+        return ForwardError::BrokeOff;
+    }
+    if error.is_parse() {
+        return ForwardError::BadReply;
+    }
+    let mut cause: Option<&dyn Error> = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>() {
+            return match io.kind() {
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ForwardError::Reset,
+                // Of a chunk that is none.
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => ForwardError::BadReply,
+                _ => ForwardError::Closed,
+            };
+        }
+        cause = inner.source();
+    }
+    ForwardError::Closed
+}
+
+/// The origin's side of an upgraded connection, and what it has sent already.
+pub(crate) async fn upgraded(
+    response: Response<Incoming>,
+) -> Result<(UpstreamStream, bytes::Bytes), ForwardError> {
+    let upgraded = hyper::upgrade::on(response).await;
+    let upgraded = upgraded.map_err(|error| told(&error))?;
+    match upgraded.downcast::<TokioIo<UpstreamStream>>() {
+        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(_) => Err(ForwardError::Closed),
+    }
+}
+
+const _: () = {
+    // hyper asks this of whatever it speaks over.
+    const fn is_io<T: Read + Write + Unpin + Send>() {}
+    is_io::<TokioIo<UpstreamStream>>();
+};
