@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate::commands::control::Reach;
 use tidegate::commands::passwd::Passwd;
+use tidegate::commands::{check, control};
 
 /// Measured: steadier than the system's allocator over many small tunnels.
 #[global_allocator]
@@ -28,7 +30,23 @@ enum Command {
     /// Check a configuration and every file it names, without binding anything
     Check {
         /// The configuration file
-        file: PathBuf,
+        #[arg(required_unless_present = "diff")]
+        file: Option<PathBuf>,
+        /// What a reload from OLD to NEW would apply at once, and what would need a restart
+        #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "file")]
+        diff: Option<Vec<PathBuf>>,
+    },
+    /// Have the running proxy read its configuration again; a bad one changes nothing
+    Reload(Reach),
+    /// Have the running proxy take no new work and end when its tunnels have, as SIGTERM does
+    Drain(Reach),
+    /// Show how the running proxy is
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+        /// Also its clients, with their tunnels and bytes
+        #[arg(long)]
+        clients: bool,
     },
     /// Set a user's password in a users file
     Passwd(Passwd),
@@ -45,7 +63,15 @@ fn main() -> ExitCode {
     let CommandLine { command, run } = CommandLine::parse();
     let code = match command.unwrap_or(Command::Run(run)) {
         Command::Run(Run { config }) => tidegate::run(config.as_deref(), &mut io::stderr()),
-        Command::Check { file } => tidegate::commands::check::run(&file, &mut io::stdout()),
+        Command::Check { file, diff } => match (file, diff.as_deref()) {
+            (_, Some([old, new])) => check::diff(old, new, &mut io::stdout()),
+            (file, _) => check::run(&file.unwrap_or_default(), &mut io::stdout()),
+        },
+        Command::Reload(reach) => control::reload(&reach, &mut io::stdout(), &mut io::stderr()),
+        Command::Drain(reach) => control::drain(&reach, &mut io::stdout(), &mut io::stderr()),
+        Command::Status { reach, clients } => {
+            control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
+        }
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
     };
     ExitCode::from(code)

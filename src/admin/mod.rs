@@ -1,8 +1,10 @@
 //! The operator's window: what runs, how it goes, and nothing that could change it.
 //!
-//! A listener of its own, read-only, on the control thread. It waits for nobody for long, keeps few connections, and
+//! The control socket beside it (`control.rs`) is where something can be asked for. Here: a listener of its own, read-only, on the control thread. It waits for nobody for long, keeps few connections, and
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
+pub(crate) mod control;
+mod status;
 mod tunnels;
 mod views;
 mod would_refuse;
@@ -23,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
 use crate::policy::Reports;
@@ -48,6 +51,7 @@ pub(crate) struct Window {
     pub(crate) phase: PhaseView,
     pub(crate) reports: Arc<Reports>,
     pub(crate) loaded: watch::Receiver<Loaded>,
+    pub(crate) started: time::Instant,
 }
 
 /// The configuration in force, as it may be shown.
@@ -61,13 +65,15 @@ pub(crate) struct Loaded {
     pub(crate) shown: serde_json::Value,
     /// Why the last reload changed nothing.
     pub(crate) last_complaint: Option<String>,
+    /// What the file says, and a restart only would apply.
+    pub(crate) needs_restart: Vec<Change>,
     /// What is really bound: port 0 in the file is a number here.
     pub(crate) listeners: Vec<(ListenerName, SocketAddr)>,
 }
 
 /// Serves until it is dropped, and its connections with it.
-pub(crate) async fn serve(listener: TcpListener, window: Window) {
-    let window = Arc::new(window);
+pub(crate) async fn serve(listener: TcpListener, window: impl Into<Arc<Window>>) {
+    let window = window.into();
     let mut open = JoinSet::new();
     let mut failing = false;
     loop {

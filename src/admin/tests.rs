@@ -102,7 +102,7 @@ async fn the_configuration_is_shown_with_what_was_complained_of() {
         text,
         concat!(
             r#"{"path":"/etc/tidegate.toml","hash":"abc","loaded_at":"1970-01-01T00:00:00.000Z","#,
-            r#""last_complaint":null,"listeners":{"plain":"127.0.0.1:3128"},"#,
+            r#""last_complaint":null,"needs_restart":[],"listeners":{"plain":"127.0.0.1:3128"},"#,
             r#""config":{"admin":{}}}"#,
             "\n"
         )
@@ -253,6 +253,7 @@ impl House {
             loaded_at: SystemTime::UNIX_EPOCH,
             shown: serde_json::json!({ "admin": {} }),
             last_complaint: None,
+            needs_restart: Vec::new(),
             listeners: vec![(plain.clone(), "127.0.0.1:3128".parse().unwrap())],
         });
         let tunnels = vec![Tunnels::default(), Tunnels::default()];
@@ -262,6 +263,7 @@ impl House {
             phase: drain.view(),
             reports: Arc::default(),
             loaded: loaded.subscribe(),
+            started: Instant::now(),
         };
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, window));

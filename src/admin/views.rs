@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
 use super::{Loaded, Window, would_refuse};
+use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::telemetry::{Timestamp, json};
 
@@ -94,6 +95,7 @@ struct Shown<'a> {
     hash: &'a str,
     loaded_at: Timestamp,
     last_complaint: Option<&'a str>,
+    needs_restart: &'a [Change],
     #[serde(serialize_with = "by_name")]
     listeners: &'a [(ListenerName, SocketAddr)],
     config: &'a serde_json::Value,
@@ -106,6 +108,7 @@ impl<'a> Shown<'a> {
             hash: &loaded.hash,
             loaded_at: Timestamp(loaded.loaded_at),
             last_complaint: loaded.last_complaint.as_deref(),
+            needs_restart: &loaded.needs_restart,
             listeners: &loaded.listeners,
             config: &loaded.shown,
         }

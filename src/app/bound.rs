@@ -4,10 +4,11 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::StartError;
 use crate::config::{self, Config};
-use crate::listen::bind;
-use crate::listen::tls::TlsTerms;
+use crate::listen::{Terms, bind};
 
 /// Everything that is bound before a thread starts.
 pub(super) struct Bound {
@@ -83,23 +84,29 @@ fn cannot_bind(what: String, address: SocketAddr, source: io::Error) -> StartErr
     }
 }
 
-pub(super) type Share = Vec<(Arc<config::Listener>, Option<TlsTerms>, TcpListener)>;
+/// One core's socket of a listener, and how clients are met there.
+pub(super) type Share = Vec<(watch::Receiver<Arc<Terms>>, TcpListener)>;
 
-/// One socket of every listener for each core.
+/// Sets a listener's terms, on all cores.
+pub(super) type TermsSetter = watch::Sender<Arc<Terms>>;
+
+/// One socket of every listener for each core; and what sets a listener's terms anew.
 pub(super) fn share_out(
     listeners: Vec<BoundListener>,
     workers: usize,
-) -> Result<Vec<Share>, StartError> {
+) -> Result<(Vec<Share>, Vec<TermsSetter>), StartError> {
     let mut shares: Vec<Share> = (0..workers).map(|_| Vec::new()).collect();
+    let mut all = Vec::new();
     for BoundListener { config, sockets } in listeners {
-        let terms = config.tls.as_ref().map(TlsTerms::new).transpose();
-        let terms = terms.map_err(|source| StartError::Tls {
+        let terms = Terms::new(Arc::clone(&config)).map_err(|source| StartError::Tls {
             listener: config.name.to_string(),
             source,
         })?;
+        let terms = watch::Sender::new(Arc::new(terms));
         for (share, socket) in shares.iter_mut().zip(sockets) {
-            share.push((Arc::clone(&config), terms.clone(), socket));
+            share.push((terms.subscribe(), socket));
         }
+        all.push(terms);
     }
-    Ok(shares)
+    Ok((shares, all))
 }

@@ -1,4 +1,4 @@
-//! The control thread: names, the admin endpoint and signals, and one loop over everything that can happen.
+//! The control thread: names, the admin endpoint, the control socket and signals, and one loop over everything that can happen.
 
 use std::io;
 use std::net::TcpListener;
@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
 
 use super::core::runtime;
 use super::logkeeper::LogKeeper;
-use crate::admin::{self, Loaded, Window};
+use super::reload::Reloader;
+use crate::admin::control::{self, ControlSocket};
+use crate::admin::{self, Window};
 use crate::config::Grace;
 use crate::dial::resolve::Answerer;
-use crate::gate::Rules;
-use crate::lifecycle::Drain;
+use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
+use crate::lifecycle::{Drain, notify};
 use crate::relay::Tunnels;
 use crate::telemetry::{AccessLog, Meters};
 
@@ -28,10 +30,14 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Orders that wait their turn: one of each connection of the control socket, and of signals.
+const ORDERS: usize = 16;
+
 /// Everything that can wake the program.
 #[derive(Debug)]
 enum Event {
     Signal(Signal),
+    Asked(Asked),
     CoreLost(usize),
     /// Everything that had to finish has finished.
     Drained,
@@ -45,14 +51,14 @@ pub(super) struct Control {
     pub(super) meters: Arc<Meters>,
     pub(super) tunnels: Vec<Tunnels>,
     pub(super) drain: Drain,
-    pub(super) grace: Grace,
+    pub(super) grace: watch::Receiver<Grace>,
+    pub(super) control_socket: Option<ControlSocket>,
+    pub(super) reloader: Reloader,
     pub(super) exit: watch::Sender<bool>,
     pub(super) cores: Vec<JoinHandle<()>>,
     pub(super) cores_lost: mpsc::Receiver<usize>,
     pub(super) log: AccessLog,
     pub(super) log_end: LogKeeper,
-    /// What a reload will replace.
-    pub(super) _snapshots: (watch::Sender<Arc<Rules>>, watch::Sender<Loaded>),
 }
 
 impl Control {
@@ -75,22 +81,34 @@ impl Control {
             tunnels,
             drain,
             grace,
+            mut control_socket,
+            reloader,
             exit,
             cores,
             mut cores_lost,
             log,
             log_end,
-            _snapshots,
         } = self;
-        let started = Signals::take()
-            .and_then(|signals| Ok((signals, tokio::net::TcpListener::from_std(admin)?)));
-        let (mut signals, admin) = match started {
+        let started = Signals::take().and_then(|signals| {
+            let orders = control_socket.as_mut().and_then(ControlSocket::take);
+            let orders = orders.map(tokio::net::UnixListener::from_std).transpose()?;
+            Ok((signals, tokio::net::TcpListener::from_std(admin)?, orders))
+        });
+        let (mut signals, admin, orders) = match started {
             Ok(started) => started,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return 1;
             }
         };
+        let window = Arc::new(window);
+        let (order, mut asked) = mpsc::channel(ORDERS);
+        if let Some(listener) = orders {
+            let window = Arc::clone(&window);
+            tokio::task::spawn_local(control::serve(listener, window, order));
+        }
+        let (reloads, to_reload) = mpsc::channel(ORDERS);
+        tokio::task::spawn_local(reloader.run(to_reload));
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run());
         tokio::task::spawn_local(upkeep(meters));
@@ -101,24 +119,15 @@ impl Control {
         let code = loop {
             let event = tokio::select! {
                 signal = signals.next() => Event::Signal(signal),
+                Some(asked) = asked.recv() => Event::Asked(asked),
                 Some(number) = cores_lost.recv() => Event::CoreLost(number),
                 () = ending.finished() => Event::Drained,
             };
             match event {
                 Event::Signal(Signal::Drain) => match ending {
                     Ending::NotYet(drain) => {
-                        let (limit, told) = match grace {
-                            Grace::For(grace) => (Some(grace), format!("{}s", grace.as_secs_f64())),
-                            Grace::Unlimited => (None, "unlimited".to_owned()),
-                        };
-                        drain.begin(limit);
-                        let open: usize = tunnels.iter().map(Tunnels::count).sum();
-                        tracing::info!(
-                            tunnels = open,
-                            tunnel_grace = told,
-                            "draining: no new connections; a second signal ends at once"
-                        );
-                        ending = Ending::Begun(Box::pin(drain.finished()));
+                        let by = By::Signal("signal");
+                        (ending, _) = begin(drain, *grace.borrow(), &tunnels, by);
                     }
                     Ending::Begun(mut finished) => {
                         tracing::info!("ending at once");
@@ -133,9 +142,34 @@ impl Control {
                     log.reopen();
                     tracing::info!("access log reopened");
                 }
-                Event::Signal(Signal::Reload) => tracing::warn!(
-                    "reload is not available yet: restart to apply a changed configuration"
-                ),
+                Event::Signal(Signal::Reload) => {
+                    // Nobody waits for an answer. A full queue means that the file will be read again anyway.
+                    let (answer, _) = oneshot::channel();
+                    let _ = reloads.try_send(Asked {
+                        order: Order::Reload,
+                        by: By::Signal("SIGHUP"),
+                        answer,
+                    });
+                }
+                Event::Asked(asked) => match (asked.order, ending) {
+                    (Order::Reload, as_before) => {
+                        ending = as_before;
+                        // Where it is full, the dropped order tells the one who waits.
+                        let _ = reloads.try_send(asked);
+                    }
+                    (Order::Drain, Ending::NotYet(drain)) => {
+                        let begun;
+                        (ending, begun) = begin(drain, *grace.borrow(), &tunnels, asked.by);
+                        let _ = asked.answer.send(Answer::Draining(begun));
+                    }
+                    (Order::Drain, as_before @ Ending::Begun(_)) => {
+                        ending = as_before;
+                        let refused = Refused::because(
+                            "it is draining already; a second SIGTERM ends it at once",
+                        );
+                        let _ = asked.answer.send(Answer::Refused(refused));
+                    }
+                },
                 Event::Signal(Signal::Successor) => {
                     tracing::warn!("starting a successor is not available yet")
                 }
@@ -149,6 +183,7 @@ impl Control {
                 Event::Drained => break 0,
             }
         };
+        drop(control_socket);
         exit.send_replace(true);
         for core in cores {
             let _ = core.join();
@@ -159,6 +194,34 @@ impl Control {
         tracing::info!("ended");
         code
     }
+}
+
+/// Begins the drain, and says so to everybody whom it concerns.
+fn begin(drain: Drain, grace: Grace, tunnels: &[Tunnels], by: By) -> (Ending, Draining) {
+    let (limit, told) = match grace {
+        Grace::For(grace) => (Some(grace), format!("{}s", grace.as_secs_f64())),
+        Grace::Unlimited => (None, "unlimited".to_owned()),
+    };
+    drain.begin(limit);
+    let open = tunnels.iter().map(Tunnels::count).sum();
+    tracing::info!(
+        action = "drain",
+        %by,
+        uid = by.uid(),
+        pid = by.pid(),
+        tunnels = open,
+        tunnel_grace = told,
+        "draining: no new connections; a second signal ends at once"
+    );
+    let status = format!("draining; {open} tunnels open, tunnel_grace {told}");
+    drop(tokio::task::spawn_blocking(move || {
+        notify::stopping(&status);
+    }));
+    let begun = Draining {
+        tunnels: open,
+        tunnel_grace: told,
+    };
+    (Ending::Begun(Box::pin(drain.finished())), begun)
 }
 
 /// How far the end has come.

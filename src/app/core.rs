@@ -116,17 +116,16 @@ impl Core {
             idle: idle.clone(),
             event_limit: idle_timeout,
         });
-        for (listener, tls, socket) in doors {
+        for (terms, socket) in doors {
             let socket = match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => socket,
                 Err(error) => {
-                    tracing::error!(listener = %listener.name, error = %Chain(&error), "a core cannot serve a listener");
+                    tracing::error!(listener = %terms.borrow().listener.name, error = %Chain(&error), "a core cannot serve a listener");
                     return;
                 }
             };
             let door = Door {
-                listener,
-                tls,
+                terms,
                 permits: permits.clone(),
                 meters: Arc::clone(&meters),
                 service: Rc::clone(&service),

@@ -38,7 +38,7 @@ impl LogKeeper {
                     config.connect.families,
                     config.tunnel.keepalive,
                 );
-                let ca = config.log.syslog_ca.as_deref();
+                let ca = config.log.syslog_ca.as_ref();
                 let courier = Courier::new(collector.clone(), native_roots, ca, dialer, waiting)?;
                 Ok(Self::Courier(Box::new(courier)))
             }

@@ -4,35 +4,39 @@ mod bound;
 mod control;
 mod core;
 mod logkeeper;
+mod reload;
 mod room;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use self::bound::{Bound, bind_all, share_out};
 use self::control::Control;
 use self::core::{Core, TellsWhenLost, seed};
 use self::logkeeper::LogKeeper;
+use self::reload::Reloader;
 use self::room::{Room, descriptors};
+use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
 use crate::deliver::CourierError;
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
-use crate::gate::{Gate, GateOpenError, Rules};
-use crate::lifecycle::Drain;
+use crate::gate::{self, Gate, GateOpenError, Rules};
+use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
 use crate::relay::Tunnels;
 use crate::serve::headers::Pseudonym;
-use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, Meters};
+use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LevelSwitch, Meters};
 
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 78;
@@ -62,6 +66,11 @@ pub enum StartError {
     },
     #[error("cannot set up authentication")]
     Gate {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("cannot use the control socket {}", path.display())]
+    ControlSocket {
+        path: PathBuf,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("cannot start a thread")]
@@ -104,14 +113,14 @@ pub fn run(path: Option<&Path>, out: &mut dyn io::Write) -> u8 {
             return BAD_CONFIGURATION;
         }
     };
-    let _journal = match Journal::start(config.log.level) {
+    let journal = match Journal::start(config.log.level) {
         Ok(journal) => journal,
         Err(error) => {
             let _ = writeln!(out, "{}", Chain(&error));
             return FAILED;
         }
     };
-    match App::start(config) {
+    match App::start(config, journal.level()) {
         Ok(app) => app.run(),
         Err(error) => {
             tracing::error!("cannot start: {}", Chain(&error));
@@ -128,7 +137,7 @@ pub struct App {
 
 impl App {
     /// Binds every address and starts the threads; when it returns, clients are served.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub(crate) fn start(mut config: Config, level: LevelSwitch) -> Result<Self, StartError> {
         let descriptors = descriptors();
         let workers = match config.runtime.workers {
             0 => thread::available_parallelism().map_or(1, usize::from),
@@ -136,16 +145,7 @@ impl App {
         };
         let idle = u64::from(config.forward.idle_connections) * workers as u64;
         let room = Room::new(&config.intake, idle, descriptors);
-        let names: Vec<_> = config
-            .listeners
-            .iter()
-            .map(|listener| listener.name.clone())
-            .collect();
-        let destinations: Vec<_> = config
-            .destinations
-            .iter()
-            .map(|destination| destination.name.clone())
-            .collect();
+        let (names, destinations) = reload::names(&config);
         let meters = Arc::new(Meters::new(&names, &destinations));
         let counted = Arc::clone(&meters);
         // Before the listeners say that they listen: without its log nothing is served.
@@ -159,13 +159,17 @@ impl App {
                 .chain([bound.admin_address()])
                 .collect(),
         };
+        let control_socket = config.admin.control_socket.as_deref();
+        let control_socket = control_socket.map(bind_control).transpose()?;
+        // Kept with the configuration: a reload compares them.
+        config.authentication.nonce_keys = gate::nonce_keys(&config.authentication)?;
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
         let rules = watch::Sender::new(Arc::new(Rules::new(
             &config,
             Arc::new(Policy::new(
                 &config.destinations,
                 config.policy.unlisted,
-                own,
+                own.clone(),
             )),
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
@@ -187,6 +191,7 @@ impl App {
             loaded_at: SystemTime::now(),
             shown: config.source.shown.clone(),
             last_complaint: None,
+            needs_restart: Vec::new(),
             listeners: bound
                 .iter()
                 .map(|listener| (listener.config.name.clone(), listener.config.address))
@@ -198,7 +203,7 @@ impl App {
 
         let pseudonym = Pseudonym::new(seed());
         let Bound { listeners, admin } = bound;
-        let shares = share_out(listeners, workers)?;
+        let (shares, terms) = share_out(listeners, workers)?;
         let mut cores = Vec::new();
         let mut tunnels = Vec::new();
         for (number, doors) in shares.into_iter().enumerate() {
@@ -232,6 +237,8 @@ impl App {
                 });
             cores.push(thread.map_err(|source| StartError::Thread { source })?);
         }
+        let grace = watch::Sender::new(config.drain.tunnel_grace);
+        let (intake, hash) = (config.intake.clone(), config.source.hash.clone());
         let control = Control {
             admin,
             window: Window {
@@ -240,18 +247,31 @@ impl App {
                 phase: drain.view(),
                 reports,
                 loaded: loaded.subscribe(),
+                started: Instant::now(),
             },
             answerer,
-            meters,
             tunnels,
+            grace: grace.subscribe(),
+            control_socket,
+            reloader: Reloader {
+                in_force: Arc::new(config),
+                own,
+                gate,
+                rules,
+                terms,
+                grace,
+                level,
+                loaded,
+                meters: Arc::clone(&meters),
+                phase: drain.view(),
+            },
+            meters,
             drain,
-            grace: config.drain.tunnel_grace,
             exit,
             cores,
             cores_lost,
             log,
             log_end,
-            _snapshots: (rules, loaded),
         };
         let (ready, is_ready) = std::sync::mpsc::channel();
         let control = thread::Builder::new()
@@ -263,8 +283,9 @@ impl App {
             Ok(Err(source)) => return Err(StartError::Thread { source }),
             Err(_) => return Err(StartError::Control),
         }
-        room.tell(&config.intake, descriptors);
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, connections = room.connections, tunnels = room.tunnels, config = %config.source.hash, "ready");
+        room.tell(&intake, descriptors);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), workers, connections = room.connections, tunnels = room.tunnels, config = %hash, "ready");
+        notify::ready(&format!("serving; configuration {hash}"));
         Ok(Self { control })
     }
 
@@ -272,6 +293,16 @@ impl App {
     pub fn run(self) -> u8 {
         self.control.join().unwrap_or(1)
     }
+}
+
+fn bind_control(path: &Path) -> Result<ControlSocket, StartError> {
+    let socket =
+        ControlSocket::bind(path).map_err(|source: ControlError| StartError::ControlSocket {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+    tracing::info!(socket = %path.display(), "control socket listening");
+    Ok(socket)
 }
 
 fn note_certificates(config: &Config, meters: &Meters) {

@@ -1,4 +1,4 @@
-//! `tidegate check FILE`: everything that is wrong with a configuration, at once.
+//! `tidegate check FILE`: everything that is wrong with a configuration, at once; `--diff OLD NEW`: what a reload would do.
 //!
 //! Reads what the configuration names (users, certificates, keys); binds nothing, connects to nothing.
 
@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::config::diff::{self, Change, Plan};
 use crate::config::{self, Config, Unlisted};
 
 const DONE: u8 = 0;
@@ -21,6 +22,39 @@ pub fn run(file: &Path, out: &mut dyn Write) -> u8 {
         Ok(config) => (report(file, &config, SystemTime::now()), DONE),
         Err(complaints) => (format!("{complaints}\n"), BAD_CONFIGURATION),
     };
+    write(out, &text, code)
+}
+
+/// Prints what applies at once and what needs a restart, or both files' complaints; the result is the exit code.
+pub fn diff(old: &Path, new: &Path, out: &mut dyn Write) -> u8 {
+    let (text, code) = match (config::load(Some(old)), config::load(Some(new))) {
+        (Ok(old), Ok(new)) => (plan(&diff::diff(&old, &new)), DONE),
+        (old, new) => {
+            let complaints = [old.err(), new.err()].into_iter().flatten();
+            let text = complaints.map(|complaints| format!("{complaints}\n"));
+            (text.collect(), BAD_CONFIGURATION)
+        }
+    };
+    write(out, &text, code)
+}
+
+fn plan(plan: &Plan) -> String {
+    let section = |title: &str, changes: &[Change]| {
+        let lines = changes.iter().map(|change| format!("  {change}\n"));
+        match changes {
+            [] => String::new(),
+            _ => format!("{title}:\n{}", lines.collect::<String>()),
+        }
+    };
+    let text =
+        section("applies at once", &plan.apply) + &section("needs a restart", &plan.needs_restart);
+    match text.as_str() {
+        "" => String::from("no difference\n"),
+        _ => text,
+    }
+}
+
+fn write(out: &mut dyn Write, text: &str, code: u8) -> u8 {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => code,
         // Whoever closed the pipe has read enough; the verdict stands.
@@ -158,6 +192,39 @@ mod tests {
             "b.toml:2: tunnel.idel_timeout: unknown key (did you mean idle_timeout?)\n\
              b.toml:4: dns.timeout: must be a duration, and is the number 1 (in double quotes, with its unit, from \"50ms\" to \"30s\"; the default is \"1s\")\n"
         );
+    }
+
+    #[test]
+    fn a_difference_says_when_it_applies() {
+        let folder = Folder::new();
+        let old = folder.write("old.toml", "[log]\nlevel = \"info\"\n");
+        let new = folder.write(
+            "new.toml",
+            "[log]\nlevel = \"warn\"\n[runtime]\nworkers = 2\n",
+        );
+        let bad = folder.write("bad.toml", "[log]\nlevel = \"loud\"\n");
+        let said = |old: &Path, new: &Path| {
+            let mut out = Vec::new();
+            let code = diff(old, new, &mut out);
+            (code, String::from_utf8(out).unwrap())
+        };
+        assert_eq!(
+            said(&old, &new),
+            (
+                0,
+                "applies at once:\n  log.level: \"info\" → \"warn\"\n\
+                 needs a restart:\n  runtime.workers: 0 → 2\n"
+                    .into()
+            )
+        );
+        assert_eq!(said(&old, &old), (0, "no difference\n".into()));
+        for (old, new) in [(&old, &bad), (&bad, &old)] {
+            let (code, text) = said(old, new);
+            assert!(
+                code == 78 && text.contains("bad.toml:2: log.level"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

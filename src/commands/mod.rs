@@ -1,5 +1,7 @@
 //! What the command line does beside `run`.
 
 pub mod check;
+pub mod control;
 pub mod passwd;
 mod prompt;
+mod status;

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
-use serde_json::Value;
+use toml::de::DeTable;
 
 use super::agree::Sections;
 use super::file::{Section, Written};
 use super::sheet::Sheet;
 use super::{
-    Complaint, Complaints, Config, Source, accounts, agree, client, destination, disk, listener,
-    sections, shown,
+    Complaint, Complaints, Config, Source, accounts, agree, client, destination, disk, fingerprint,
+    listener, sections, shown,
 };
 
 /// The complete sample, and what serves where no file is named.
@@ -61,6 +61,19 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Config, Complaints> {
     )
 }
 
+/// Where the control socket is, if a file says so: also of a file that is wrong elsewhere, since it is the running
+/// proxy that has to be told what is wrong with it.
+pub(crate) fn control_socket(path: &Path) -> Option<PathBuf> {
+    let text = disk::read(path, disk::LONGEST).ok()?;
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let admin = table.get_ref().get("admin")?.get_ref();
+    let socket = admin.get("control_socket")?.get_ref().as_str()?;
+    Some(match path.parent() {
+        Some(folder) => folder.join(socket),
+        None => PathBuf::from(socket),
+    })
+}
+
 fn finish(
     sheet: Sheet,
     read: impl FnOnce(&Sheet) -> Config,
@@ -76,6 +89,7 @@ fn finish(
         path: path.map(PathBuf::from),
         hash: hash(text),
         shown: shown::config(&config),
+        contents: fingerprint::of(&config),
     };
     Ok(config)
 }
@@ -110,11 +124,7 @@ pub(super) fn read(sheet: &Sheet, mut root: Section<'_, '_>) -> Config {
     }
     agree::check(sheet, &all);
     Config {
-        source: Source {
-            path: None,
-            hash: String::new(),
-            shown: Value::Null,
-        },
+        source: Source::default(),
         listeners: all
             .listeners
             .into_iter()

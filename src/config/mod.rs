@@ -10,10 +10,12 @@ pub(crate) mod check;
 mod client;
 mod complaint;
 mod destination;
+pub(crate) mod diff;
 mod disk;
 mod endpoint;
 mod exposure;
 mod file;
+mod fingerprint;
 mod host;
 pub(crate) mod identity;
 mod item;
@@ -50,6 +52,7 @@ pub(crate) use userfile::UserLine;
 #[cfg(test)]
 pub(crate) use check::parse;
 
+pub(crate) use check::control_socket;
 pub use check::load;
 pub use complaint::{Complaint, Complaints};
 
@@ -76,7 +79,7 @@ pub struct Config {
 }
 
 /// Where a configuration came from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     /// `None`: the embedded default.
     pub(crate) path: Option<PathBuf>,
@@ -84,6 +87,8 @@ pub(crate) struct Source {
     pub(crate) hash: String,
     /// The whole configuration as JSON with secrets hidden, for `/config`.
     pub(crate) shown: serde_json::Value,
+    /// What stood in the files it names, and in what is not shown: hashes by key, to see what a reload changes.
+    pub(crate) contents: fingerprint::Contents,
 }
 
 #[derive(Debug, Clone)]
@@ -356,12 +361,13 @@ pub(crate) struct Log {
     pub(crate) level: Level,
     pub(crate) access: AccessSink,
     /// Beside the system's: whom a collector's certificate may be from.
-    pub(crate) syslog_ca: Option<PathBuf>,
+    pub(crate) syslog_ca: Option<Authorities>,
     pub(crate) queue_lines: u32,
     pub(crate) tunnel_lines: TunnelLines,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A greater one says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Error,
     Warn,

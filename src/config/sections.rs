@@ -16,6 +16,9 @@ use super::{
 };
 use crate::exchange::{Algorithm, Scheme};
 
+/// What the kernel's address of a socket holds (unix(7)), less its closing NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
 pub(super) fn admin(mut section: Section<'_, '_>) -> Written<Admin> {
     let address = section.key(
         "address",
@@ -24,6 +27,18 @@ pub(super) fn admin(mut section: Section<'_, '_>) -> Written<Admin> {
         |item| endpoint::listening(item.text("127.0.0.1:9128")?),
     );
     let control_socket = path(&mut section, "control_socket", "/run/tidegate/control.sock");
+    if control_socket
+        .as_ref()
+        .is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX)
+    {
+        section.complain(
+            "control_socket",
+            Wrong::new(
+                "is too long a path for a socket",
+                format!("at most {SOCKET_PATH_MAX} bytes, its folder included"),
+            ),
+        );
+    }
     section.written(Admin {
         address,
         control_socket,
@@ -275,7 +290,7 @@ pub(super) fn log(mut section: Section<'_, '_>) -> Log {
         access(item.words("stdout")?, |path| sheet.resolve(path))
     });
     let syslog_ca = path(&mut section, "syslog_ca", "syslog-ca.pem");
-    authorities(&section, "syslog_ca", syslog_ca.as_ref());
+    let syslog_ca = authorities(&section, "syslog_ca", syslog_ca.as_ref());
     let queue_lines = section.number("queue_lines", 8192, 1..=1_000_000);
     let lines = section.list("tunnel_lines", vec!["close"], |item| {
         item.word(&[("close", "close"), ("open", "open"), ("hourly", "hourly")])

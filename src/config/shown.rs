@@ -284,7 +284,7 @@ fn log_(log: &Log) -> Value {
             AccessSink::File(file) => path(file),
             AccessSink::Syslog(collector) => collector.to_string(),
         },
-        "syslog_ca": maybe_path(log.syslog_ca.as_deref()),
+        "syslog_ca": maybe_path(log.syslog_ca.as_ref().map(|ca| ca.path.as_path())),
         "queue_lines": log.queue_lines,
         "tunnel_lines": words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect::<Vec<_>>(),
     }))

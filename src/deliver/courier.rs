@@ -3,7 +3,6 @@
 //! Syslog has no receipts: what was on its way when a connection breaks may be lost unseen, a few lines at most.
 //! Everything else is sent, or counted as lost.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,8 +15,7 @@ use super::link::{Link, LinkError};
 use super::syslog::Sender;
 use super::tls::ClientTerms;
 use super::trouble::{CALM, Trouble};
-use crate::config::identity::{self, IdentityError};
-use crate::config::{Collector, Transport};
+use crate::config::{Authorities, Collector, Transport};
 use crate::dial::operator::OperatorDialer;
 use crate::dial::tls::NativeRoots;
 use crate::telemetry::{Letter, Waiting};
@@ -37,14 +35,10 @@ pub(crate) struct Courier {
     ending: bool,
 }
 
-/// Why lines cannot be carried at all.
+/// TLS to the collector cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CourierError {
-    #[error("cannot read log.syslog_ca")]
-    Ca(#[source] IdentityError),
-    #[error("cannot set up TLS for the log collector")]
-    Tls(#[source] rustls::Error),
-}
+#[error("cannot set up TLS for the log collector")]
+pub(crate) struct CourierError(#[from] rustls::Error);
 
 /// A courier at work.
 #[derive(Debug)]
@@ -57,7 +51,7 @@ impl Courier {
     pub(crate) fn new(
         collector: Collector,
         native_roots: &NativeRoots,
-        ca: Option<&Path>,
+        ca: Option<&Authorities>,
         dialer: OperatorDialer,
         waiting: Waiting,
     ) -> Result<Self, CourierError> {
@@ -65,12 +59,8 @@ impl Courier {
             Transport::Udp => (Framing::Datagrams, None),
             Transport::Tcp => (Framing::Counted, None),
             Transport::Tls => {
-                let extra = ca
-                    .map(identity::authorities)
-                    .transpose()
-                    .map_err(CourierError::Ca)?;
-                let terms = ClientTerms::new(native_roots, extra.unwrap_or_default())
-                    .map_err(CourierError::Tls)?;
+                let extra = ca.map_or(&[][..], |ca| &ca.certificates);
+                let terms = ClientTerms::new(native_roots, extra)?;
                 (Framing::Counted, Some(terms))
             }
         };

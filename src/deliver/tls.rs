@@ -24,7 +24,7 @@ impl std::fmt::Debug for ClientTerms {
 impl ClientTerms {
     pub(super) fn new(
         native: &NativeRoots,
-        extra: Vec<CertificateDer<'static>>,
+        extra: &[CertificateDer<'static>],
     ) -> Result<Self, rustls::Error> {
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?

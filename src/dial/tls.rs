@@ -39,9 +39,9 @@ impl NativeRoots {
     }
 
     /// The system's trust, and these authorities beside it.
-    pub(crate) fn and(&self, extra: Vec<CertificateDer<'static>>) -> RootCertStore {
+    pub(crate) fn and(&self, extra: &[CertificateDer<'static>]) -> RootCertStore {
         let mut roots = RootCertStore::clone(&self.0);
-        roots.add_parsable_certificates(extra);
+        roots.add_parsable_certificates(extra.iter().cloned());
         roots
     }
 }

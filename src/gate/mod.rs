@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) use error::GateError;
 pub(crate) use login::LONGEST_USER;
 
-use crate::config::{Authentication, Client, Config, Listener, noncekey};
+use crate::config::{Authentication, Client, Config, Listener, NonceKey, noncekey};
 use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
 use login::Terms;
@@ -102,6 +102,19 @@ pub(crate) struct GateOpenError {
     source: io::Error,
 }
 
+/// The nonce keys of a configuration. A key file that is named and not there is made.
+pub(crate) fn nonce_keys(authentication: &Authentication) -> Result<Vec<NonceKey>, GateOpenError> {
+    match &authentication.nonce_key_file {
+        Some(path) if authentication.nonce_keys.is_empty() => {
+            noncekey::create(path).map_err(|source| GateOpenError {
+                path: path.clone(),
+                source,
+            })
+        }
+        _ => Ok(authentication.nonce_keys.clone()),
+    }
+}
+
 impl Rules {
     pub(crate) fn new(config: &Config, policy: Arc<Policy>) -> Self {
         Self::of(&config.authentication, &config.clients, policy)
@@ -123,23 +136,22 @@ impl Gate {
     }
 
     fn open_with(authentication: &Authentication, tunnels: usize) -> Result<Self, GateOpenError> {
-        let nonces = match &authentication.nonce_key_file {
-            None => NonceBook::alone(),
-            Some(_) if !authentication.nonce_keys.is_empty() => {
-                NonceBook::new(&authentication.nonce_keys)
-            }
-            Some(path) => {
-                let keys = noncekey::create(path).map_err(|source| GateOpenError {
-                    path: path.clone(),
-                    source,
-                })?;
-                NonceBook::new(&keys)
-            }
+        let nonces = match &nonce_keys(authentication)?[..] {
+            [] => NonceBook::alone(),
+            keys => NonceBook::new(keys),
         };
         Ok(Self {
             nonces,
             tunnels: Arc::new(Semaphore::new(tunnels.min(Semaphore::MAX_PERMITS))),
         })
+    }
+
+    /// Takes the nonce keys of another configuration. Nonces that were given out stay good.
+    pub(crate) fn rekey(&self, authentication: &Authentication, now: SystemTime) {
+        if !authentication.nonce_keys.is_empty() {
+            let lifetime = authentication.nonce_lifetime;
+            self.nonces.rekey(&authentication.nonce_keys, lifetime, now);
+        }
     }
 
     /// Asks everything that is asked before a connection is made: is the address served here, who is it, may they

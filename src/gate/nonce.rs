@@ -2,15 +2,17 @@
 //!
 //! A nonce is tied to time and key alone, never to a connection, a client or an algorithm: clients answer on new
 //! connections, and any replica with the same key accepts what another gave out.
-//! Pure: `now` comes in as an argument, and nothing is remembered.
+//! `now` comes in as an argument, and nothing is remembered but the keys.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::{constant_time, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::config::Secret;
 use crate::config::noncekey::NonceKey;
 
 /// The layout: version (1 byte), key id (1), Unix milliseconds (6), chance (8), and the seal over all of it.
@@ -34,41 +36,76 @@ pub(crate) enum NonceState {
 
 /// Gives nonces out and knows them again.
 pub(crate) struct NonceBook {
-    /// The first one seals; all are known.
-    keys: Vec<Key>,
+    /// The first one seals; all are known. Replaced as a whole.
+    keys: RwLock<Arc<[Key]>>,
 }
 
+#[derive(Clone)]
 struct Key {
     id: u8,
     hmac: hmac::Key,
+    /// Known so long (Unix milliseconds), if it was replaced.
+    until: Option<u64>,
+}
+
+impl Key {
+    fn new(key: &NonceKey) -> Self {
+        Self {
+            id: key.id,
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, key.key.reveal()),
+            until: None,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let seal = |key: &Self| hmac::sign(&key.hmac, b"");
+        self.id == other.id && seal(self).as_ref() == seal(other).as_ref()
+    }
 }
 
 impl NonceBook {
     pub(crate) fn new(keys: &[NonceKey]) -> Self {
-        let keys = keys.iter().map(|key| Key {
-            id: key.id,
-            hmac: hmac::Key::new(hmac::HMAC_SHA256, key.key.reveal()),
-        });
         Self {
-            keys: keys.collect(),
+            keys: RwLock::new(keys.iter().map(Key::new).collect()),
         }
+    }
+
+    /// Takes other keys. Those it had are known for one more `lifetime`: nonces that were given out stay good.
+    pub(crate) fn rekey(&self, keys: &[NonceKey], lifetime: Duration, now: SystemTime) {
+        let mut next: Vec<Key> = keys.iter().map(Key::new).collect();
+        let now = unix_ms(now);
+        let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        let until = now.saturating_add(lifetime);
+        for old in self.keys().iter() {
+            let known_until = old.until.unwrap_or(until);
+            if known_until >= now && !next.iter().any(|key| key.is_same(old)) {
+                next.push(Key {
+                    until: Some(known_until),
+                    ..old.clone()
+                });
+            }
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = next.into();
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A book whose key nobody else has, so its nonces end with this process.
     pub(crate) fn alone() -> Self {
         let mut key = [0; 32];
         rand::fill(&mut key).expect("the system gives random bytes");
-        Self {
-            keys: vec![Key {
-                id: 0,
-                hmac: hmac::Key::new(hmac::HMAC_SHA256, &key),
-            }],
-        }
+        Self::new(&[NonceKey {
+            id: 0,
+            key: Secret::new(key),
+        }])
     }
 
     /// A nonce of this moment: 43 characters that need no quoting anywhere.
     pub(crate) fn mint(&self, now: SystemTime) -> String {
-        let key = self.keys.first().expect("a book has a key");
+        let keys = self.keys();
+        let key = keys.first().expect("a book has a key");
         let mut nonce = [0; NONCE];
         nonce[0] = VERSION;
         nonce[1] = key.id;
@@ -87,13 +124,13 @@ impl NonceBook {
             return NonceState::Foreign;
         }
         let (body, seal) = bytes.split_at(BODY);
-        if body[0] != VERSION || !self.sealed(body, seal) {
+        let now = unix_ms(now);
+        if body[0] != VERSION || !self.sealed(body, seal, now) {
             return NonceState::Foreign;
         }
         let minted = body[2..8]
             .iter()
             .fold(0, |ms: u64, byte| ms << 8 | u64::from(*byte));
-        let now = unix_ms(now);
         let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         if minted > now.saturating_add(SKEW_MS) || now.saturating_sub(minted) > lifetime {
             return NonceState::Stale;
@@ -101,8 +138,10 @@ impl NonceBook {
         NonceState::Fresh
     }
 
-    fn sealed(&self, body: &[u8], seal: &[u8]) -> bool {
-        self.keys.iter().filter(|key| key.id == body[1]).any(|key| {
+    fn sealed(&self, body: &[u8], seal: &[u8], now: u64) -> bool {
+        let keys = self.keys();
+        let known = |key: &&Key| key.id == body[1] && key.until.is_none_or(|until| now <= until);
+        keys.iter().filter(known).any(|key| {
             let ours = hmac::sign(&key.hmac, body);
             constant_time::verify_slices_are_equal(&ours.as_ref()[..SEAL], seal).is_ok()
         })
@@ -119,7 +158,7 @@ fn unix_ms(at: SystemTime) -> u64 {
 impl fmt::Debug for NonceBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.keys.iter().map(|key| key.id))
+            .entries(self.keys().iter().map(|key| key.id))
             .finish()
     }
 }
@@ -130,7 +169,6 @@ mod tests {
 
     use super::NonceState::{Foreign, Fresh, Stale};
     use super::*;
-    use crate::config::Secret;
 
     const LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -184,6 +222,32 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_key_is_known_for_one_more_lifetime() {
+        let book = NonceBook::new(&[key(1, 7)]);
+        let old = book.mint(at(0));
+        book.rekey(&[key(2, 8)], LIFETIME, at(10));
+        let state = |nonce: &str, now| book.check(nonce.as_bytes(), LIFETIME, at(now));
+        assert_eq!(state(&old, 20), Fresh);
+        assert_eq!(state(&book.mint(at(20)), 20), Fresh);
+        // Another replica may still give nonces of the old key out for a while.
+        let late = NonceBook::new(&[key(1, 7)]).mint(at(3609));
+        assert_eq!((state(&late, 3610), state(&late, 3611)), (Fresh, Foreign));
+        book.rekey(&[key(2, 8)], LIFETIME, at(3600));
+        assert_eq!(
+            state(&late, 3611),
+            Foreign,
+            "the same keys again prolong nothing"
+        );
+        book.rekey(&[key(1, 7)], LIFETIME, at(7300));
+        assert_eq!(book.keys().len(), 2, "what is over is forgotten");
+        assert_eq!(
+            state(&book.mint(at(9999)), 9999),
+            Fresh,
+            "a key may come back"
+        );
+    }
+
+    #[test]
     fn two_nonces_of_one_moment_differ() {
         let book = NonceBook::alone();
         assert_ne!(book.mint(at(0)), book.mint(at(0)));
@@ -211,7 +275,7 @@ mod tests {
         let book = NonceBook::new(&[key(1, 7)]);
         let mut nonce = URL_SAFE_NO_PAD.decode(book.mint(at(0))).unwrap();
         nonce[0] = VERSION + 1;
-        let seal = hmac::sign(&book.keys[0].hmac, &nonce[..BODY]);
+        let seal = hmac::sign(&book.keys()[0].hmac, &nonce[..BODY]);
         nonce[BODY..].copy_from_slice(&seal.as_ref()[..SEAL]);
         let nonce = URL_SAFE_NO_PAD.encode(nonce);
         assert_eq!(book.check(nonce.as_bytes(), LIFETIME, at(0)), Foreign);

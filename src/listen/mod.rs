@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::config;
@@ -31,11 +32,25 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 /// The first byte of a TLS record that opens a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// How a listener meets a client; a reload swaps it, and each connection keeps what it was met with.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) listener: Arc<config::Listener>,
+    pub(crate) tls: Option<TlsTerms>,
+}
+
+impl Terms {
+    /// The certificates of a listener are made ready here, the only thing that can fail.
+    pub(crate) fn new(listener: Arc<config::Listener>) -> Result<Self, rustls::Error> {
+        let tls = listener.tls.as_ref().map(TlsTerms::new).transpose()?;
+        Ok(Self { listener, tls })
+    }
+}
+
 /// What one listener's accept loop on one core needs.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) listener: Arc<config::Listener>,
-    pub(crate) tls: Option<TlsTerms>,
+    pub(crate) terms: watch::Receiver<Arc<Terms>>,
     pub(crate) permits: Permits,
     pub(crate) meters: Arc<Meters>,
     pub(crate) service: Rc<Service>,
@@ -61,7 +76,7 @@ impl Door {
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     if back_off == BACK_OFF.0 {
-                        tracing::warn!(listener = %self.listener.name, error = %Chain(&error), "cannot accept connections; trying again");
+                        tracing::warn!(listener = %self.terms.borrow().listener.name, error = %Chain(&error), "cannot accept connections; trying again");
                     }
                     sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF.1);
@@ -84,6 +99,7 @@ impl Door {
 
     fn welcome(&self, tcp: TcpStream, client: ClientAddr) {
         let accepted = Instant::now();
+        let terms = Arc::clone(&self.terms.borrow());
         let (permit, turned_away) = match self.permits.take() {
             Permit::Granted(held) => (held, None),
             Permit::Full(held) => (
@@ -95,14 +111,14 @@ impl Door {
             ),
             // Beyond the places for polite refusals there is nothing to be said, only to be counted.
             Permit::Overrun => {
-                let mut entry = self.service.open(&self.listener, client, accepted);
+                let mut entry = self.service.open(&terms.listener, client, accepted);
                 entry.end(Reason::ConnectionsFull);
                 return;
             }
         };
         let held = (permit, self.meters.connection_opened());
         let arrival = Arrival {
-            listener: Arc::clone(&self.listener),
+            listener: Arc::clone(&terms.listener),
             client,
             accepted,
             turned_away,
@@ -112,16 +128,16 @@ impl Door {
         };
         let service = Rc::clone(&self.service);
         let from = client.0.ip().to_canonical();
-        let balancers = &self.listener.proxy_protocol_from;
+        let balancers = &terms.listener.proxy_protocol_from;
         if balancers.iter().any(|network| network.contains(&from)) {
             drop(tokio::task::spawn_local(introduce(
                 tcp,
-                self.tls.clone(),
+                terms.tls.clone(),
                 arrival,
                 service,
             )));
         } else {
-            hand_on(tcp, self.tls.clone(), arrival, service);
+            hand_on(tcp, terms.tls.clone(), arrival, service);
         }
     }
 }

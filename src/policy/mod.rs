@@ -16,7 +16,7 @@ use crate::config::{self, HostPattern, Unlisted};
 use crate::exchange::{DestinationName, Reason, Target};
 
 pub(crate) use own::OwnAddresses;
-pub(crate) use reports::{Latest, Passed, Reports};
+pub(crate) use reports::{Latest, Passed, Reports, WouldRefuse};
 
 /// The destinations of one configuration, and our own addresses.
 #[derive(Debug)]

@@ -92,8 +92,15 @@ async fn connect<Permit: 'static>(
     };
     let Dialed { stream, peer } = match dial(&mut turn, service, &admission.cleared).await {
         Some(Ok(dialed)) => dialed,
-        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
-        None => return turn.left(Reason::ClientGone),
+        // The place is free before the line that tells of it is written.
+        Some(Err(refused)) => {
+            drop(permit);
+            return turn.refuse(service, &refused, after).await;
+        }
+        None => {
+            drop(permit);
+            return turn.left(Reason::ClientGone);
+        }
     };
     turn.entry.peer = Some(peer);
     service.note_would_refuse(&mut turn.entry, &admission.cleared);

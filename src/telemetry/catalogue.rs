@@ -138,6 +138,13 @@ pub(crate) const ACCESS_LOG_DROPPED: Row = Row {
     help: "Access log lines that were given up because the disk, the reader of the pipe or the collector did not keep up.",
     why: "Above zero the access log has gaps; the counters do not.",
 };
+pub(crate) const RELOADS: Row = Row {
+    name: "tidegate_reloads_total",
+    kind: Kind::Counter,
+    labels: &["result"],
+    help: "Reloads of the configuration: ok, or refused, which changes nothing.",
+    why: "After a refused one the file on the disk is not what runs; /config says what is wrong with it.",
+};
 pub(crate) const BUILD_INFO: Row = Row {
     name: "tidegate_build_info",
     kind: Kind::Gauge,
@@ -163,6 +170,7 @@ pub(crate) const ALL: &[Row] = &[
     WOULD_REFUSE,
     CERTIFICATE_EXPIRY,
     ACCESS_LOG_DROPPED,
+    RELOADS,
     BUILD_INFO,
 ];
 

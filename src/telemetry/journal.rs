@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 
 use super::lines::{self, LineWriter, Lines};
 use super::sink::Sink;
@@ -25,6 +26,18 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Journal {
     writer: Option<LineWriter>,
+    level: LevelSwitch,
+}
+
+/// Sets the journal's level while it is open.
+#[derive(Debug, Clone)]
+pub(crate) struct LevelSwitch(reload::Handle<Targets, tracing_subscriber::Registry>);
+
+impl LevelSwitch {
+    pub(crate) fn set(&self, level: Level) {
+        // An error means that the journal is closed: then nobody reads at any level.
+        let _ = self.0.reload(targets(level));
+    }
 }
 
 /// Why there is no journal.
@@ -60,11 +73,16 @@ impl Journal {
         let sink = Sink::stderr().map_err(JournalError::Start)?;
         let (lines, writer) =
             lines::start("journal", sink, QUEUE_LINES, |_| {}).map_err(JournalError::Start)?;
-        let subscriber = subscriber(level, lines, colors);
+        let (subscriber, level) = subscriber(level, lines, colors);
         tracing::subscriber::set_global_default(subscriber).map_err(|_| JournalError::Taken)?;
         Ok(Self {
             writer: Some(writer),
+            level,
         })
+    }
+
+    pub(crate) fn level(&self) -> LevelSwitch {
+        self.level.clone()
     }
 }
 
@@ -76,7 +94,11 @@ impl Drop for Journal {
     }
 }
 
-fn subscriber<W>(level: Level, writer: W, colors: bool) -> impl tracing::Subscriber + Send + Sync
+fn subscriber<W>(
+    level: Level,
+    writer: W,
+    colors: bool,
+) -> (impl tracing::Subscriber + Send + Sync, LevelSwitch)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -86,9 +108,9 @@ where
         .with_target(false)
         .log_internal_errors(false)
         .with_writer(writer);
-    tracing_subscriber::registry()
-        .with(targets(level))
-        .with(lines)
+    let (filter, switch) = reload::Layer::new(targets(level));
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    (subscriber, LevelSwitch(switch))
 }
 
 /// Our own lines from `level` up. Libraries log events, not changes: of them only what is broken.
@@ -168,20 +190,25 @@ mod tests {
     fn the_level_holds_for_us_and_libraries_are_quieter() {
         let page = Page::default();
         let pen = page.clone();
-        let subscriber = subscriber(Level::Info, move || pen.clone(), false);
+        let (subscriber, switch) = subscriber(Level::Info, move || pen.clone(), false);
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!("too fine");
             tracing::info!(listener = "plain", "listening");
             tracing::warn!(target: "hickory_resolver", "chatter");
             tracing::info!("ready");
+            switch.set(Level::Error);
+            tracing::warn!("not any more");
+            switch.set(Level::Debug);
+            tracing::debug!("from now on");
         });
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines.len(), 3, "{text}");
         let (ts, rest) = lines[0].split_once(' ').unwrap();
         assert!(ts.starts_with("20") && ts.ends_with('Z'), "{ts}");
         assert_eq!(rest, r#" INFO listening listener="plain""#);
         assert!(lines[1].ends_with("INFO ready"), "{}", lines[1]);
+        assert!(lines[2].ends_with("DEBUG from now on"), "{}", lines[2]);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(crate) struct Meters {
     failovers: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
+    reloads_ok: Counter,
+    reloads_refused: Counter,
     clients: Mutex<HashSet<ClientName>>,
     would_refuse: Family<(DestinationName, ClientName, Reason)>,
 }
@@ -95,6 +97,8 @@ impl Meters {
             failovers: Family::new(&catalogue::FAILOVERS),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
+            reloads_ok: counter(&recorder, &catalogue::RELOADS, &["ok"]),
+            reloads_refused: counter(&recorder, &catalogue::RELOADS, &["refused"]),
             recorder,
         };
         meters.start_at_zero(listeners, destinations);
@@ -217,8 +221,22 @@ impl Meters {
         self.access_log_dropped.increment(lines);
     }
 
-    /// A counter that springs up at 1 has no increase that an alert could see; what alerts look at begins at 0.
-    fn start_at_zero(&self, listeners: &[ListenerName], destinations: &[DestinationName]) {
+    pub(crate) fn reloaded(&self, ok: bool) {
+        let counter = if ok {
+            &self.reloads_ok
+        } else {
+            &self.reloads_refused
+        };
+        counter.increment(1);
+    }
+
+    /// A counter that springs up at 1 has no increase that an alert could see; what alerts look at begins at 0. Asked
+    /// again when a reload brings new names.
+    pub(crate) fn start_at_zero(
+        &self,
+        listeners: &[ListenerName],
+        destinations: &[DestinationName],
+    ) {
         for listener in listeners {
             for reason in Reason::ALL {
                 match reason.fault() {

@@ -37,6 +37,7 @@ pub(crate) struct Plan {
     files: Vec<(&'static str, String)>,
     limit_descriptors: Option<u32>,
     namespace: Option<String>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// A running house.
@@ -68,6 +69,7 @@ impl House {
             files: Vec::new(),
             limit_descriptors: None,
             namespace: None,
+            environment: Vec::new(),
         }
     }
 
@@ -258,6 +260,48 @@ impl House {
         }
     }
 
+    /// Other words in the configuration file; nobody is told.
+    pub(crate) fn edit(&self, from: &str, to: &str) {
+        let path = self.folder.path().join("tidegate.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+    }
+
+    /// One line to the control socket, and all that comes back.
+    pub(crate) async fn control(&self, request: &str) -> Value {
+        let ask = async {
+            let path = self.folder.path().join("control.sock");
+            let mut socket = tokio::net::UnixStream::connect(path)
+                .await
+                .expect("a control socket");
+            // It may have been refused before its end.
+            let _ = socket.write_all(request.as_bytes()).await;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let answer = timeout(PATIENCE, ask).await.expect("an answer");
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    }
+
+    /// `tidegate COMMAND --config FILE …`: exit code, standard output, standard error.
+    pub(crate) async fn command(&self, words: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg(words[0])
+            .arg("--config")
+            .arg(self.folder.path().join("tidegate.toml"))
+            .args(&words[1..])
+            .output();
+        let output = timeout(PATIENCE, output).await.expect("it ends").unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().expect("an exit code"),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
     /// Waits until the process has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait())
@@ -349,6 +393,18 @@ impl Plan {
         self
     }
 
+    /// A variable of the proxy's environment.
+    pub(crate) fn env(mut self, name: &'static str, value: &Path) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// With a control socket, `control.sock` in the house's folder.
+    pub(crate) fn controlled(self) -> Self {
+        self.set("admin", "address = \"127.0.0.1:0\"")
+            .set("admin", "control_socket = \"control.sock\"")
+    }
+
     /// The proxy runs in this network namespace; its admin endpoint and DNS cannot be reached from the test.
     pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.into());
@@ -434,6 +490,7 @@ impl Plan {
             .arg("run")
             .arg("--config")
             .arg(&config)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -481,7 +538,7 @@ impl House {
 }
 
 /// A certificate authority, a certificate of it, and its key; PEM.
-fn certificate() -> (String, String, String) {
+pub(crate) fn certificate() -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -25,6 +25,7 @@ mod intake;
 mod link;
 mod policy;
 mod proxy_protocol;
+mod reload;
 mod report;
 mod start;
 mod syslog;

@@ -684,7 +684,6 @@ fn what_is_not_built_yet_is_refused() {
             &[(2, &path, "not available yet (leave it out")],
         );
     };
-    check_key("admin", "control_socket", r#""c.sock""#);
     check_key("authentication", "failure_rate", r#""2/s""#);
     check_key("authentication", "failure_burst", "31");
     check_key("authentication", "next_nonce", "true");

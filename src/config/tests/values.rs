@@ -206,7 +206,11 @@ fn an_access_log_may_go_to_a_collector() {
         (collector.transport, collector.port),
         (Transport::Tls, 6514)
     );
-    assert_eq!(config.log.syslog_ca, Some(folder.path("ca.pem")));
+    let ca = config.log.syslog_ca.as_ref().unwrap();
+    assert_eq!(
+        (&ca.path, ca.certificates.len()),
+        (&folder.path("ca.pem"), 1)
+    );
     let lines = config.log.tunnel_lines;
     assert_eq!((lines.open, lines.hourly, lines.close), (true, true, false));
     let shown = &config.source.shown["log"];

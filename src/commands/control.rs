@@ -1,0 +1,219 @@
+//! `tidegate reload`, `drain`, `status`: asks the running proxy over its control socket, and prints what it says.
+//!
+//! Opens that socket and nothing else. Prints for people, or the answer itself with `--json`.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::status;
+use crate::config;
+use crate::config::diff::Change;
+use crate::lifecycle::orders::{Answer, Draining, Refused, Reloaded, SOCKET};
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const BAD_CONFIGURATION: u8 = 78;
+
+/// Longer than the proxy takes for anything that it is asked.
+const PATIENCE: Duration = Duration::from_secs(90);
+const ANSWER_MAX: u64 = 64 << 20;
+
+/// How the running proxy is reached.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// The configuration file that the proxy runs with: its admin.control_socket says where to ask
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// The control socket itself [default: /run/tidegate/control.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print the answer as it came, one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reach {
+    fn path(&self) -> PathBuf {
+        let of_file = || config::control_socket(self.config.as_deref()?);
+        let path = self.socket.clone().or_else(of_file);
+        path.unwrap_or_else(|| PathBuf::from(SOCKET))
+    }
+
+    /// Asks, and gives the answer's line.
+    fn ask(&self, request: &str) -> Result<String, String> {
+        let path = self.path();
+        let failed = |error: io::Error| {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => {
+                    ": is tidegate running, and does its configuration set admin.control_socket?"
+                }
+                io::ErrorKind::ConnectionRefused => ": the tidegate that had it is gone",
+                io::ErrorKind::PermissionDenied => {
+                    ": its owner and group may use it; become one of them"
+                }
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                    ": no answer came; the journal may say why"
+                }
+                _ => "",
+            };
+            format!("cannot ask {}{hint}: {error}", path.display())
+        };
+        let ask = || {
+            let mut stream = UnixStream::connect(&path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.write_all(format!("{request}\n").as_bytes())?;
+            let mut answer = String::new();
+            stream.take(ANSWER_MAX).read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().map_err(failed)
+    }
+}
+
+/// Exit code: 0 reloaded, 1 failed, 78 the new file is bad and changed nothing.
+pub fn reload(reach: &Reach, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    run(reach, "reload", out, err)
+}
+
+/// Exit code: 0 it has begun, 1 failed.
+pub fn drain(reach: &Reach, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    run(reach, "drain", out, err)
+}
+
+/// Exit code: 0 answered, 1 failed.
+pub fn status(reach: &Reach, clients: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let request = if clients {
+        "status --clients"
+    } else {
+        "status"
+    };
+    run(reach, request, out, err)
+}
+
+fn run(reach: &Reach, request: &str, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let line = match reach.ask(request) {
+        Ok(line) => line,
+        Err(why) => return print(err, &format!("{why}\n"), FAILED),
+    };
+    let Ok(answer) = serde_json::from_str::<Answer>(&line) else {
+        let words = "the proxy gave no answer that this version understands\n";
+        return print(err, words, FAILED);
+    };
+    let (text, code) = told(&answer);
+    match (reach.json, code) {
+        (true, code) => print(out, &line, code),
+        (false, DONE) => print(out, &text, code),
+        (false, code) => print(err, &text, code),
+    }
+}
+
+/// For people, and the exit code.
+fn told(answer: &Answer) -> (String, u8) {
+    match answer {
+        Answer::Reloaded(reloaded) => (reloaded_text(reloaded), DONE),
+        Answer::Draining(Draining {
+            tunnels,
+            tunnel_grace,
+        }) => (
+            format!(
+                "draining: no new connections; {tunnels} tunnels are open, and may live on for {tunnel_grace}\n"
+            ),
+            DONE,
+        ),
+        Answer::Status(status) => (status::text(status), DONE),
+        Answer::Refused(Refused { why, complaints }) => {
+            let lines = complaints.iter().map(|complaint| format!("{complaint}\n"));
+            let text = format!(
+                "{}refused, and nothing has changed: {why}\n",
+                lines.collect::<String>()
+            );
+            (
+                text,
+                if complaints.is_empty() {
+                    FAILED
+                } else {
+                    BAD_CONFIGURATION
+                },
+            )
+        }
+    }
+}
+
+fn reloaded_text(reloaded: &Reloaded) -> String {
+    let Reloaded {
+        new,
+        applied,
+        needs_restart,
+        ..
+    } = reloaded;
+    let list = |changes: &[Change]| -> String {
+        changes
+            .iter()
+            .map(|change| format!("  {change}\n"))
+            .collect()
+    };
+    let mut text = match &applied[..] {
+        [] => String::from("reloaded: nothing to apply\n"),
+        applied => format!("reloaded; in force now:\n{}", list(applied)),
+    };
+    if !needs_restart.is_empty() {
+        text += &format!(
+            "needs a restart, and keeps its old value until then:\n{}",
+            list(needs_restart)
+        );
+    }
+    text + &format!("configuration {new}\n")
+}
+
+fn print(to: &mut dyn Write, text: &str, code: u8) -> u8 {
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Ok(()) => code,
+        // Whoever closed the pipe has read enough; the verdict stands.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(_) => FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(answer: &str, text: &str, code: u8) {
+        let answer = serde_json::from_str(answer).unwrap();
+        assert_eq!(told(&answer), (text.to_owned(), code));
+    }
+
+    #[test]
+    fn answers() {
+        check(
+            r#"{"answer":"reloaded","old":"a","new":"b","applied":[],"needs_restart":[]}"#,
+            "reloaded: nothing to apply\nconfiguration b\n",
+            0,
+        );
+        check(
+            r#"{"answer":"reloaded","old":"a","new":"b","applied":[{"key":"log.level","what":"1 → 2"}],"needs_restart":[{"key":"x","what":"y"}]}"#,
+            "reloaded; in force now:\n  log.level: 1 → 2\nneeds a restart, and keeps its old value until then:\n  x: y\nconfiguration b\n",
+            0,
+        );
+        check(
+            r#"{"answer":"refused","why":"draining"}"#,
+            "refused, and nothing has changed: draining\n",
+            1,
+        );
+        check(
+            r#"{"answer":"refused","why":"a.toml is not a good configuration","complaints":["a.toml:1: x"]}"#,
+            "a.toml:1: x\nrefused, and nothing has changed: a.toml is not a good configuration\n",
+            78,
+        );
+        check(
+            r#"{"answer":"draining","tunnels":3,"tunnel_grace":"1800s"}"#,
+            "draining: no new connections; 3 tunnels are open, and may live on for 1800s\n",
+            0,
+        );
+    }
+}

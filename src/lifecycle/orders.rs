@@ -1,0 +1,165 @@
+//! What an operator asks of the running program, who asked, and what is answered: the words of the control socket.
+//!
+//! Both ends take them from here. No secret is in any of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::config::diff::Change;
+
+/// Where the control socket is looked for when nothing else is said.
+pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
+
+/// What changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Reload,
+    Drain,
+}
+
+/// Who asked; every action is logged with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The signal's name.
+    Signal(&'static str),
+    /// A process at the control socket, as the kernel knows it.
+    Process { uid: u32, pid: Option<i32> },
+}
+
+/// An order on its way to whoever carries it out.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) order: Order,
+    pub(crate) by: By,
+    /// Nobody may wait for it any more.
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// One line of JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Reloaded(Reloaded),
+    Draining(Draining),
+    Status(Box<Status>),
+    Refused(Refused),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    /// SHA-256 of the file before and now.
+    pub(crate) old: String,
+    pub(crate) new: String,
+    pub(crate) applied: Vec<Change>,
+    /// What keeps its old value until then.
+    pub(crate) needs_restart: Vec<Change>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Draining {
+    pub(crate) tunnels: usize,
+    pub(crate) tunnel_grace: String,
+}
+
+/// Nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) why: String,
+    /// Of a bad configuration, each as `tidegate check` prints it.
+    #[serde(default)]
+    pub(crate) complaints: Vec<String>,
+}
+
+/// What an operator wants in the first minute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_s: u64,
+    /// `serving` or `draining`.
+    pub(crate) phase: String,
+    pub(crate) configuration: Configuration,
+    pub(crate) listeners: BTreeMap<String, String>,
+    pub(crate) connections: u64,
+    pub(crate) tunnels: u64,
+    pub(crate) tunnels_by_destination: BTreeMap<String, u64>,
+    /// Ended so far, by reason.
+    pub(crate) exchanges: BTreeMap<String, u64>,
+    pub(crate) memory_bytes: Option<u64>,
+    /// Only where they were asked for; those with the most tunnels first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) clients: Option<Vec<ClientRow>>,
+    /// What would have been refused if it were not only reported.
+    pub(crate) would_refuse: Vec<WouldRefuse>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Configuration {
+    /// `None`: the embedded default.
+    pub(crate) path: Option<String>,
+    pub(crate) hash: String,
+    pub(crate) loaded_at: String,
+    pub(crate) last_complaint: Option<String>,
+    pub(crate) needs_restart: Vec<Change>,
+}
+
+/// A sender with live tunnels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClientRow {
+    /// What it is known by: `client`, else `user`, else `address`.
+    pub(crate) by: String,
+    pub(crate) name: String,
+    pub(crate) tunnels: u64,
+    pub(crate) bytes_up: u64,
+    pub(crate) bytes_down: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WouldRefuse {
+    pub(crate) client: String,
+    pub(crate) target: String,
+    pub(crate) reason: String,
+    pub(crate) count: u64,
+    pub(crate) first_seen: String,
+    pub(crate) last_seen: String,
+    /// The lines to add to the configuration, TOML.
+    pub(crate) add: String,
+}
+
+impl Refused {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            complaints: Vec::new(),
+        }
+    }
+}
+
+impl By {
+    pub(crate) fn uid(self) -> Option<u32> {
+        match self {
+            Self::Signal(_) => None,
+            Self::Process { uid, .. } => Some(uid),
+        }
+    }
+
+    pub(crate) fn pid(self) -> Option<i32> {
+        match self {
+            Self::Signal(_) => None,
+            Self::Process { pid, .. } => pid,
+        }
+    }
+}
+
+/// By which way the order came.
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(name) => f.write_str(name),
+            Self::Process { .. } => f.write_str("control_socket"),
+        }
+    }
+}
