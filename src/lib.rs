@@ -15,8 +15,9 @@
 //! 3. [`dial`] asks for the target's addresses (`resolve.rs`), has the policy clear each one, and races them inside
 //!    one budget (`race.rs`, `connect.rs`).
 //! 4. `serve/reply.rs` answers: `200 Connection established`, or the one status that goes with the reason.
-//! 5. [`relay`] moves bytes both ways in a small task of its own (`tunnel.rs`, `copy.rs`) until both sides have
-//!    closed, one breaks, both are silent for too long, or the proxy ends.
+//! 5. [`relay`] looks at the TLS hello if the destination wants that (`inspection.rs`, `hello.rs`), and moves bytes both
+//!    ways in a small task of its own (`tunnel.rs`, `copy.rs`) until both sides have closed, one breaks, both are silent
+//!    for too long, or the proxy ends.
 //!
 //! # One forward
 //!

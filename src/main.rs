@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate::commands::control::Reach;
+use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
 use tidegate::commands::{check, control};
 
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Set a user's password in a users file
     Passwd(Passwd),
+    /// List what the proxy has to reach, for the firewall team
+    ExportAcl(ExportAcl),
 }
 
 #[derive(Debug, Args)]
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
             control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
         }
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
+        Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
     };
     ExitCode::from(code)
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod control;
+pub mod export_acl;
 pub mod passwd;
 mod prompt;
 mod status;

@@ -23,6 +23,18 @@ const ROLES: [(&str, Role); 4] = [
     ("other", Role::Other),
 ];
 
+impl Role {
+    /// The word in the configuration.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Token => "token",
+            Self::Onboarding => "onboarding",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// The well-known hosts of one push service.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Preset {
@@ -183,6 +195,7 @@ pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<
         hosts,
         ports,
         networks,
+        // Hosts that stand beside a preset are taken for its service's own.
         published: preset
             .map(|preset| preset.published.clone())
             .unwrap_or_default(),

@@ -2,11 +2,23 @@
 //!
 //! Strict on purpose: a name that some resolver would read as an address never becomes a rule.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::HostPattern;
 use super::complaint::{Wrong, quoted};
+
+impl fmt::Display for HostPattern {
+    /// As it stands in the configuration: `push.test`, `*.cloud.test`, `::1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*{suffix}"),
+            Self::Addr(addr) => addr.fmt(f),
+        }
+    }
+}
 
 /// `push.test`, `*.cloud.test`, `127.0.0.1`, `::1`, `[::1]`.
 pub(super) fn pattern(text: &str) -> Result<HostPattern, Wrong> {

@@ -9,8 +9,8 @@ use super::endpoint::hide;
 use super::units::show_duration;
 use super::{
     AccessSink, Alarms, Authentication, Bytes, Client, ClientUser, Config, Destination, DnsServer,
-    Families, Grace, HostPattern, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate,
-    Repeat, Role, Sni, TlsVersion, Unlisted,
+    Families, Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Repeat, Role,
+    Sni, TlsVersion, Unlisted,
 };
 
 /// Keys that are off are left out.
@@ -191,10 +191,10 @@ fn destination(destination: &Destination) -> Value {
         "ports": destination.ports.iter().map(|ports| {
             if ports.first == ports.last { json!(ports.first) } else { json!(ports.to_string()) }
         }).collect::<Vec<_>>(),
-        "role": first.filter(|_| one_role).map(role),
+        "role": first.filter(|_| one_role).map(Role::word),
         // A preset's hosts have roles of their own; no key of the file says this.
         "roles": (!one_role).then(|| destination.hosts.iter()
-            .map(|rule| (host(rule), json!(role(rule.role))))
+            .map(|rule| (host(rule), json!(rule.role.word())))
             .collect::<Map<_, _>>()),
         "networks": strings(&destination.networks),
         "published": (!destination.published.is_empty()).then(|| strings(&destination.published)),
@@ -219,20 +219,7 @@ fn destination(destination: &Destination) -> Value {
 }
 
 fn host(rule: &HostRule) -> String {
-    match &rule.pattern {
-        HostPattern::Name(name) => name.to_string(),
-        HostPattern::Suffix(suffix) => format!("*{suffix}"),
-        HostPattern::Addr(addr) => addr.to_string(),
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Push => "push",
-        Role::Token => "token",
-        Role::Onboarding => "onboarding",
-        Role::Other => "other",
-    }
+    rule.pattern.to_string()
 }
 
 fn name_server(server: &DnsServer) -> String {

@@ -23,7 +23,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("authentication.next_nonce", Whole),
     ("client.component", Whole),
     ("client.priority", Whole),
-    ("destination.sni", Whole),
     ("destination.repeat", Whole),
     ("destination.via", Whole),
     ("destination.password_file", Whole),

@@ -94,7 +94,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// How `duration` would be written, in the largest unit that divides it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if ms == 0 {
         return String::from("0s");

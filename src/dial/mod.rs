@@ -7,6 +7,7 @@ mod cache;
 pub(crate) mod connect;
 pub(crate) mod operator;
 pub(crate) mod order;
+mod published;
 pub(crate) mod race;
 pub(crate) mod resolve;
 mod servers;
@@ -16,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -40,6 +41,7 @@ pub(crate) struct Dialer {
     keepalive: Keepalive,
     resolver: Resolver,
     meters: Arc<Meters>,
+    told: Arc<Mutex<published::Told>>,
 }
 
 /// What is worth telling about the way to a connection. Filled as the dial goes on, so that one that is given up has
@@ -160,6 +162,7 @@ impl Dialer {
             keepalive,
             resolver,
             meters,
+            told: Arc::default(),
         }
     }
 
@@ -270,6 +273,7 @@ impl Dialer {
         let mut error = None;
         let take = |answer: Answer, error: &mut Option<ResolveError>| match answer {
             Ok(ips) => {
+                self.compare_with_published(cleared, &ips);
                 offer(&ips);
                 resolution
                     .borrow_mut()
@@ -298,6 +302,24 @@ impl Dialer {
         let mut resolution = resolution.borrow_mut();
         resolution.took.get_or_insert_with(|| begun.elapsed());
         resolution.error = error;
+    }
+
+    /// Warns of answers that the service does not know of: it moved, or somebody else answers in its name.
+    fn compare_with_published(&self, cleared: &Cleared, ips: &[IpAddr]) {
+        for ip in ips.iter().take(ADDRESSES_MAX) {
+            if !cleared.is_unpublished(*ip) {
+                continue;
+            }
+            let destination = &cleared.destination().name;
+            self.meters.published_range_miss(destination);
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_news(destination, *ip, Instant::now()) {
+                tracing::warn!(
+                    %destination, name = %cleared.target().host, address = %ip,
+                    "a name resolved to an address outside of its service's published ranges"
+                );
+            }
+        }
     }
 
     fn wants(&self, ip: IpAddr) -> bool {

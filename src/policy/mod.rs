@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config::{self, HostPattern, Unlisted};
-use crate::exchange::{DestinationName, Reason, Target};
+use crate::exchange::{DestinationName, Host, Reason, Target};
 
 pub(crate) use own::OwnAddresses;
 pub(crate) use reports::{Latest, Passed, Reports, WouldRefuse};
@@ -159,6 +159,29 @@ impl Cleared {
 
     pub(crate) fn destination(&self) -> &config::Destination {
         &self.policy.destinations[self.destination]
+    }
+
+    /// Whether a server behind the target may be asked for under this name (the SNI of a TLS hello).
+    ///
+    /// A target that is a name has only that name. One that is an address has all names of its destination: whoever
+    /// may ask for both could as well have asked for the name.
+    pub(crate) fn goes_by(&self, name: &Host) -> bool {
+        match (&self.target.host, name) {
+            (Host::Addr(_), Host::Name(_)) => self
+                .policy
+                .hosts
+                .matching(name)
+                .any(|found| found.destination == self.destination),
+            (target, name) => target == name,
+        }
+    }
+
+    /// Whether an address lies outside of the ranges that the destination's service says its addresses are in.
+    pub(crate) fn is_unpublished(&self, addr: IpAddr) -> bool {
+        let published = &self.destination().published;
+        // Behind DNS64 the network's own prefix stands before the service's address.
+        let addr = rules::embedded(addr);
+        !published.is_empty() && !published.iter().any(|range| range.contains(&addr))
     }
 
     /// Whether it is the same target, cleared by the same policy for the same destination.

@@ -325,4 +325,60 @@ proptest! {
     }
 }
 
+#[test]
+fn a_target_goes_by_its_own_name_and_an_address_by_those_of_its_destination() {
+    let policy = policy(&[
+        destination("a", &["push.test", "127.0.0.1"], &[(443, 443)]),
+        destination("b", &["*.test", "::1"], &[(443, 443)]),
+    ]);
+    let check = |target: &str, name: &str, expected: bool| {
+        let target = Target::from_connect(target.as_bytes()).unwrap();
+        let cleared = policy.clear(&[], &target).unwrap();
+        let name = Host::parse(name.as_bytes()).unwrap();
+        assert_eq!(cleared.goes_by(&name), expected, "{target} by {name}");
+    };
+    check("PUSH.test.:443", "push.TEST", true);
+    check("push.test:443", "a.push.test", false);
+    check("push.test:443", "test", false);
+    check("push.test:443", "127.0.0.1", false);
+    // Both names stand in the destination, and still each is its own target.
+    check("a.test:443", "b.test", false);
+    check("127.0.0.1:443", "push.test", true);
+    check("127.0.0.1:443", "a.test", false);
+    check("127.0.0.1:443", "127.0.0.1", true);
+    check("127.0.0.1:443", "127.0.0.2", false);
+    check("[::1]:443", "a.test", true);
+    // The name is in b too, by its suffix, though a target of this name would be a's.
+    check("[::1]:443", "push.test", true);
+}
+
+#[test]
+fn only_a_service_that_publishes_ranges_has_addresses_outside_of_them() {
+    let mut apns = destination("apns", &["push.test"], &[(443, 443)]);
+    apns.published = vec![
+        "17.0.0.0/8".parse().unwrap(),
+        "2403:300::/32".parse().unwrap(),
+    ];
+    let silent = destination("silent", &["silent.test"], &[(443, 443)]);
+    let policy = policy(&[apns, silent]);
+    let check = |target: &str, ip: &str, expected: bool| {
+        let target = Target::from_connect(target.as_bytes()).unwrap();
+        let cleared = policy.clear(&[], &target).unwrap();
+        assert_eq!(
+            cleared.is_unpublished(ip.parse().unwrap()),
+            expected,
+            "{target} at {ip}"
+        );
+    };
+    check("push.test:443", "17.1.2.3", false);
+    check("push.test:443", "18.1.2.3", true);
+    check("push.test:443", "2403:300::1", false);
+    check("push.test:443", "2403:301::1", true);
+    check("push.test:443", "::ffff:17.1.2.3", false);
+    // Behind DNS64: 17.1.2.3 and 18.1.2.3.
+    check("push.test:443", "64:ff9b::1101:203", false);
+    check("push.test:443", "64:ff9b::1201:203", true);
+    check("silent.test:443", "18.1.2.3", false);
+}
+
 mod reporting;

@@ -2,8 +2,10 @@
 //!
 //! A direction holds bytes of its own only while its receiver takes them slower than they come.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,8 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Scratch;
+use super::inspection::{Inspection, Ruling};
 use super::live::Traffic;
-use crate::exchange::Side;
+use crate::exchange::{Exchange, Side};
 
 /// How the copying ended when both sides were left to themselves.
 #[derive(Debug)]
@@ -21,40 +24,81 @@ pub(crate) enum CopyEnd {
     Finished { first: Side },
     /// One side broke.
     Broken { side: Side, error: io::Error },
+    /// The client's opening is not for this target, and not one byte of it went upstream.
+    Refused { tls: bool },
 }
 
-/// Copies until both directions have ended or one side breaks. `early` goes upstream before anything else.
-pub(crate) async fn both_ways<C, U>(
+/// What the client has sent already, and what is to be looked at before it goes on.
+#[derive(Debug)]
+pub(crate) struct Opening<'a, Book> {
+    pub(crate) early: Box<[u8]>,
+    pub(crate) inspection: Option<Box<Inspection>>,
+    /// Where what the inspection learns is written down.
+    pub(crate) exchange: &'a RefCell<Book>,
+}
+
+/// Copies until both directions have ended or one side breaks. The opening goes upstream before anything else, once
+/// it has passed its inspection; what comes from upstream does not wait for that.
+// Not an `async fn`: that would keep its arguments twice for as long as the tunnel lives.
+pub(crate) fn both_ways<C, U, Book>(
     client: &mut C,
     upstream: &mut U,
-    early: Box<[u8]>,
+    opening: Opening<'_, Book>,
     scratch: &Scratch,
     traffic: &Traffic,
     opened: Instant,
-) -> CopyEnd
+) -> impl Future<Output = CopyEnd>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
+    Book: DerefMut<Target = Exchange>,
 {
-    traffic.note_up(early.len(), opened.elapsed());
+    let Opening {
+        mut early,
+        mut inspection,
+        exchange,
+    } = opening;
     let mut up = Direction {
-        rest: Rest::of(early),
-        step: Step::Write,
+        rest: Rest::empty(),
+        step: Step::Read,
     };
     let mut down = Direction {
         rest: Rest::empty(),
         step: Step::Read,
     };
     let mut first = None;
-    poll_fn(|cx| {
-        let up_done = match up.advance(cx, client, upstream, scratch, |bytes| {
-            traffic.note_up(bytes, opened.elapsed())
-        }) {
-            Poll::Ready(Ok(())) => true,
-            Poll::Ready(Err(broken)) => {
-                return Poll::Ready(broken.end(Side::Client, Side::Upstream));
+    poll_fn(move |cx| {
+        let note_up = |bytes| traffic.note_up(bytes, opened.elapsed());
+        if let Some(held) = &mut inspection {
+            let early = std::mem::take(&mut early);
+            let exchange = &mut *exchange.borrow_mut();
+            match inspect(cx, held, &early, client, scratch, exchange, || note_up(0)) {
+                Poll::Ready(Ok(Ruling::Pass)) => {
+                    if let Some(held) = inspection.take() {
+                        up.pass(held.into_held(), note_up);
+                    }
+                }
+                Poll::Ready(Ok(Ruling::Refuse { tls })) => {
+                    return Poll::Ready(CopyEnd::Refused { tls });
+                }
+                Poll::Ready(Err(error)) => {
+                    let side = Side::Client;
+                    return Poll::Ready(CopyEnd::Broken { side, error });
+                }
+                Poll::Ready(Ok(Ruling::Hold)) | Poll::Pending => {}
             }
-            Poll::Pending => false,
+        } else if !early.is_empty() {
+            up.pass(std::mem::take(&mut early), note_up);
+        }
+        let up_done = match &inspection {
+            Some(_) => false,
+            None => match up.advance(cx, client, upstream, scratch, note_up) {
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(broken)) => {
+                    return Poll::Ready(broken.end(Side::Client, Side::Upstream));
+                }
+                Poll::Pending => false,
+            },
         };
         if up.has_ended() {
             first.get_or_insert(Side::Client);
@@ -71,7 +115,8 @@ where
         if down.has_ended() {
             first.get_or_insert(Side::Upstream);
         }
-        traffic.set_holding(up.holds() || down.holds());
+        let inspecting = inspection.as_ref().is_some_and(|held| held.is_holding());
+        traffic.set_holding(inspecting || up.holds() || down.holds());
         if up_done && down_done {
             Poll::Ready(CopyEnd::Finished {
                 first: first.unwrap_or(Side::Client),
@@ -80,7 +125,34 @@ where
             Poll::Pending
         }
     })
-    .await
+}
+
+/// Reads what the client opens with until it is clear what becomes of it.
+fn inspect<C: AsyncRead + Unpin>(
+    cx: &mut Context<'_>,
+    inspection: &mut Inspection,
+    early: &[u8],
+    client: &mut C,
+    scratch: &Scratch,
+    exchange: &mut Exchange,
+    note: impl Fn(),
+) -> Poll<io::Result<Ruling>> {
+    let mut ruling = inspection.read(early, exchange);
+    while ruling == Ruling::Hold {
+        let mut scratch = scratch.borrow();
+        let room = inspection.room().min(scratch.len());
+        let mut buf = ReadBuf::new(&mut scratch[..room]);
+        ready!(Pin::new(&mut *client).poll_read(cx, &mut buf))?;
+        ruling = match buf.filled() {
+            [] => inspection.end(exchange),
+            bytes => {
+                // A client that is still sending its hello is not silent.
+                note();
+                inspection.read(bytes, exchange)
+            }
+        };
+    }
+    Poll::Ready(Ok(ruling))
 }
 
 /// Bytes that the receiver would not take yet.
@@ -138,6 +210,13 @@ impl Broken {
 }
 
 impl Direction {
+    /// Writes these bytes before any that are read.
+    fn pass(&mut self, bytes: Box<[u8]>, note: impl Fn(usize)) {
+        note(bytes.len());
+        self.rest = Rest::of(bytes);
+        self.step = Step::Write;
+    }
+
     /// Whether its sender has closed.
     fn has_ended(&self) -> bool {
         matches!(self.step, Step::Shutdown | Step::Done)

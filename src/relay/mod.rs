@@ -1,11 +1,13 @@
 //! Bytes both ways, until both sides have ended or one has to.
 //!
-//! Knows nothing of who asked, or of what is inside a tunnel. Holds no buffer while a tunnel is silent.
+//! Knows nothing of who asked, or, beyond the name in a TLS hello, of what is inside a tunnel. Holds no buffer while a tunnel is silent.
 
 pub(crate) mod client;
 pub(crate) mod copy;
 pub(crate) mod forward;
+mod hello;
 pub(crate) mod idle;
+pub(crate) mod inspection;
 pub(crate) mod live;
 pub(crate) mod outgoing;
 pub(crate) mod scratch;
@@ -15,6 +17,7 @@ pub(crate) mod upstream;
 pub(crate) use client::ClientStream;
 pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;
+pub(crate) use inspection::Inspection;
 pub(crate) use live::{LiveTunnel, Tunnels};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;

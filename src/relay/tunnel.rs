@@ -1,15 +1,29 @@
 //! A tunnel from its 200 to its end, in a task of its own, so that little is held while it is silent.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
 
-use super::copy::{CopyEnd, both_ways};
+use super::copy::{CopyEnd, Opening, both_ways};
 use super::live::{Cause, Listing, Order};
-use super::{ClientStream, LiveTunnel, Scratch, UpstreamStream};
+use super::{ClientStream, Inspection, LiveTunnel, Scratch, UpstreamStream};
 use crate::exchange::{Reason, Side};
 use crate::telemetry::{Entry, Event, Meters};
+
+/// A fatal `unrecognized_name` (RFC 6066 §3), as a server without this name would send it.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// How long a client that was refused may take to close, and how much of what it still sends is read until then: a
+/// reset would eat the alert.
+const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL_BYTES: usize = 256 * 1024;
 
 /// Everything a running tunnel owns. Its line is written when it ends, whatever ends it.
 #[derive(Debug)]
@@ -18,6 +32,8 @@ pub(crate) struct Tunnel<Held> {
     pub(crate) upstream: UpstreamStream,
     /// What the client sent behind its CONNECT head.
     pub(crate) early: Box<[u8]>,
+    /// What the client may open with, where its destination cares.
+    pub(crate) inspection: Option<Box<Inspection>>,
     pub(crate) entry: Entry,
     pub(crate) live: Arc<LiveTunnel>,
     pub(crate) listing: Listing,
@@ -31,16 +47,25 @@ impl<Held> Tunnel<Held> {
             mut client,
             mut upstream,
             early,
-            mut entry,
+            inspection,
+            entry,
             live,
             listing,
             held,
         } = self;
+        let reported = entry.would_refuse;
+        // The inspection and the hourly line write in it, each in a poll of its own.
+        let book = RefCell::new(entry);
         let end = {
+            let opening = Opening {
+                early,
+                inspection,
+                exchange: &book,
+            };
             let moving = both_ways(
                 &mut client,
                 &mut upstream,
-                early,
+                opening,
                 &scratch,
                 &live.traffic,
                 live.opened,
@@ -52,14 +77,13 @@ impl<Held> Tunnel<Held> {
                     order = live.orders.given() => order,
                 };
                 match order {
-                    Order::Tell => {
-                        note_traffic(&mut entry, &live);
-                        entry.tell(Event::Hourly);
-                    }
+                    Order::Tell => tell(&mut book.borrow_mut(), &live),
                     Order::End(cause) => break Err(cause),
                 }
             }
         };
+        let mut entry = book.into_inner();
+        let mut refused = None;
         let (reason, closed_by) = match end {
             Ok(CopyEnd::Finished { first }) => (Reason::Finished, first),
             Ok(CopyEnd::Broken { side, error }) => {
@@ -67,6 +91,16 @@ impl<Held> Tunnel<Held> {
                 client.reset_on_close();
                 upstream.reset_on_close();
                 (broken(side, &error), side)
+            }
+            Ok(CopyEnd::Refused { tls }) => {
+                // In the middle of what a server said first, an alert would be no alert.
+                let understood = tls && live.traffic.down() == 0;
+                refused = Some(if understood {
+                    &UNRECOGNIZED_NAME[..]
+                } else {
+                    &[]
+                });
+                (Reason::SniMismatch, Side::Proxy)
             }
             Err(cause) => {
                 if live.traffic.is_holding() {
@@ -80,15 +114,29 @@ impl<Held> Tunnel<Held> {
                 }
             }
         };
+        if let (None, Some(reason)) = (reported, entry.would_refuse) {
+            meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
+        }
         live.traffic.note(live.opened.elapsed());
         note_traffic(&mut entry, &live);
         entry.closed_by = Some(closed_by);
         entry.end(reason);
         let (up, down) = live.traffic.uncounted();
         meters.tunnel_bytes(up, down);
+        drop(upstream);
+        match refused {
+            Some(last_word) => {
+                // The line need not wait until the client has gone.
+                drop((listing, entry));
+                Box::pin(farewell(client, last_word, &scratch)).await;
+            }
+            None => {
+                drop(client);
+                drop((listing, entry));
+            }
+        }
         // The sockets close before the permit is free again, so that a cap on tunnels is a cap on sockets.
-        drop((client, upstream));
-        drop((listing, entry, held));
+        drop(held);
     }
 }
 
@@ -97,6 +145,35 @@ fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
     entry.bytes_up = live.traffic.up();
     entry.bytes_down = live.traffic.down();
     entry.idle_max = Some(live.traffic.idle_max().max(live.idle(Instant::now())));
+}
+
+fn tell(entry: &mut Entry, live: &LiveTunnel) {
+    note_traffic(entry, live);
+    entry.tell(Event::Hourly);
+}
+
+/// Says why and closes, so that the client can still read it.
+async fn farewell(mut client: ClientStream, last_word: &[u8], scratch: &Scratch) {
+    let _ = timeout(FAREWELL, async {
+        client.write_all(last_word).await?;
+        client.shutdown().await?;
+        let mut left = FAREWELL_BYTES;
+        while left > 0 {
+            let read = poll_fn(|cx| {
+                let mut scratch = scratch.borrow();
+                let mut buf = ReadBuf::new(&mut scratch);
+                ready!(Pin::new(&mut client).poll_read(cx, &mut buf))?;
+                Poll::Ready(io::Result::Ok(buf.filled().len()))
+            })
+            .await?;
+            if read == 0 {
+                break;
+            }
+            left = left.saturating_sub(read);
+        }
+        io::Result::Ok(())
+    })
+    .await;
 }
 
 /// A leg that keepalive found dead is not one that was reset.
@@ -161,6 +238,7 @@ mod tests {
             client: ClientStream::Plain(inner),
             upstream: UpstreamStream::Plain(outer),
             early: Box::default(),
+            inspection: None,
             entry,
             live: Arc::clone(&live),
             listing: tunnels.list_while(live),

@@ -20,7 +20,7 @@ use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login, TunnelPermit};
 use crate::policy::Cleared;
-use crate::relay::{ClientStream, LiveTunnel, Origin, Tunnel, UpstreamStream};
+use crate::relay::{ClientStream, Inspection, LiveTunnel, Origin, Tunnel, UpstreamStream};
 use crate::telemetry::{Chain, Entry, Event};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
@@ -110,11 +110,13 @@ async fn connect<Permit: 'static>(
         return turn.left(Reason::ClientGone);
     }
     turn.entry.tell(Event::Open);
+    let inspection = Inspection::of(&admission.cleared);
     tunnel(
         turn,
         service,
         admission,
         UpstreamStream::Plain(stream),
+        inspection,
         peer,
         permit,
     )
@@ -149,6 +151,7 @@ fn tunnel<Permit: 'static>(
     service: &Service,
     admission: Admission,
     upstream: UpstreamStream,
+    inspection: Option<Box<Inspection>>,
     peer: PeerAddr,
     permit: TunnelPermit,
 ) -> Next<Permit> {
@@ -184,6 +187,7 @@ fn tunnel<Permit: 'static>(
         client: stream,
         upstream,
         early: Box::from(&pending[..]),
+        inspection,
         entry,
         live,
         listing,
@@ -347,7 +351,8 @@ async fn switch<Permit: 'static>(
     };
     std::mem::replace(&mut turn.entry, entry).end(Reason::Finished);
     turn.entry.bytes_down = sent.len() as u64;
-    tunnel(turn, service, admission, upstream, peer, permit)
+    // What it opens with has been looked at: a request, of which the target was read.
+    tunnel(turn, service, admission, upstream, None, peer, permit)
 }
 
 /// Makes a connected socket an origin's: TLS first, where it is asked for.

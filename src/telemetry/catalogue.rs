@@ -110,6 +110,13 @@ pub(crate) const FAILOVERS: Row = Row {
     help: "Exchanges that were connected to another address because the first one failed or was silent.",
     why: "Nobody lost a push yet, but one of the addresses is sick.",
 };
+pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
+    name: "tidegate_published_range_misses_total",
+    kind: Kind::Counter,
+    labels: &["destination"],
+    help: "Addresses that were answered for a destination's names and lie outside of its service's published ranges, counted with every exchange.",
+    why: "The service moved and a firewall may not know yet, or a name server lies; the journal names the address.",
+};
 pub(crate) const CONNECTIONS: Row = Row {
     name: "tidegate_connections",
     kind: Kind::Gauge,
@@ -166,6 +173,7 @@ pub(crate) const ALL: &[Row] = &[
     CONNECTS,
     CONNECT_SECONDS,
     FAILOVERS,
+    PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,
     CERTIFICATE_EXPIRY,

@@ -43,6 +43,7 @@ pub(crate) struct Meters {
     connects: Family<(DestinationName, &'static str)>,
     connect_seconds: Histogram,
     failovers: Family<DestinationName>,
+    published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
     reloads_ok: Counter,
@@ -95,6 +96,7 @@ impl Meters {
             connects: Family::new(&catalogue::CONNECTS),
             connect_seconds: histogram(&recorder, &catalogue::CONNECT_SECONDS),
             failovers: Family::new(&catalogue::FAILOVERS),
+            published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
             reloads_ok: counter(&recorder, &catalogue::RELOADS, &["ok"]),
@@ -188,6 +190,10 @@ impl Meters {
         self.failover_series(destination).increment(1);
     }
 
+    pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
+        self.published_range_series(destination).increment(1);
+    }
+
     /// `client` is the `[[client]]` that asked.
     pub(crate) fn would_refuse(
         &self,
@@ -256,6 +262,7 @@ impl Meters {
         }
         for destination in destinations {
             self.failover_series(destination).increment(0);
+            self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
         for result in ["ok", "not_found", "no_address", "timeout", "failed"] {
@@ -324,6 +331,13 @@ impl Meters {
         let destination = self.bounded(destination);
         let labels = [destination.as_str()];
         self.failovers
+            .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn published_range_series(&self, destination: &DestinationName) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str()];
+        self.published_range_misses
             .series(&self.recorder, destination.clone(), &labels)
     }
 

@@ -68,6 +68,15 @@ impl Client {
         }
     }
 
+    /// One that ends with a reset, where others close and may still be listening.
+    pub(crate) async fn that_resets(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address)
+            .await
+            .expect("the listener accepts");
+        tcp.set_zero_linger().expect("can be set");
+        Self::from_tcp(tcp)
+    }
+
     /// Over whatever the test has set up.
     pub(crate) fn over(wire: impl Wire + 'static) -> Self {
         Self {
@@ -111,9 +120,19 @@ impl Client {
         self.wire.flush().await.expect("the proxy takes bytes");
     }
 
+    /// Sends what the proxy may no longer want.
+    pub(crate) async fn offer(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.wire.write_all(bytes.as_ref()).await;
+    }
+
     /// Closes the sending side.
     pub(crate) async fn finish(&mut self) {
         self.wire.shutdown().await.expect("can be closed");
+    }
+
+    /// Closes the sending side, if the proxy has not closed everything before.
+    pub(crate) async fn finish_if_open(&mut self) {
+        let _ = self.wire.shutdown().await;
     }
 
     /// `CONNECT target`, and the reply.
@@ -150,7 +169,26 @@ impl Client {
             .expect("a reply in time")
     }
 
+    /// A reply's head alone; what its body is, the test knows.
+    pub(crate) async fn head(&mut self) -> Reply {
+        timeout(PATIENCE, self.read_head())
+            .await
+            .expect("a reply head in time")
+    }
+
     async fn read_reply(&mut self) -> Reply {
+        let mut reply = self.read_head().await;
+        let length: usize = reply
+            .field("content-length")
+            .map_or(0, |length| length.parse().expect("a length"));
+        while self.pending.len() < length {
+            assert_ne!(self.more().await, 0, "closed inside a reply body");
+        }
+        reply.body = String::from_utf8(self.pending.drain(..length).collect()).expect("text");
+        reply
+    }
+
+    async fn read_head(&mut self) -> Reply {
         let end = loop {
             if let Some(end) = self
                 .pending
@@ -173,19 +211,11 @@ impl Client {
             .nth(1)
             .and_then(|word| word.parse().ok())
             .expect("a status");
-        let mut reply = Reply {
+        Reply {
             status,
             head,
             body: String::new(),
-        };
-        let length: usize = reply
-            .field("content-length")
-            .map_or(0, |length| length.parse().expect("a length"));
-        while self.pending.len() < length {
-            assert_ne!(self.more().await, 0, "closed inside a reply body");
         }
-        reply.body = String::from_utf8(self.pending.drain(..length).collect()).expect("text");
-        reply
     }
 
     async fn more(&mut self) -> usize {

@@ -109,8 +109,13 @@ impl House {
 
     /// The next access line with this reason; others stay.
     pub(crate) async fn line_with_reason(&self, reason: &str) -> Value {
-        let word = format!("\"reason\":\"{reason}\"");
-        let line = self.access.take(|line| line.contains(&word)).await;
+        self.line_with("reason", reason).await
+    }
+
+    /// The next access line where a field is this word; others stay.
+    pub(crate) async fn line_with(&self, field: &str, word: &str) -> Value {
+        let words = format!("\"{field}\":\"{word}\"");
+        let line = self.access.take(|line| line.contains(&words)).await;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
@@ -417,7 +422,7 @@ impl Plan {
             let _ = writeln!(text, "[[listener]]\n{listener}\n");
         }
         if self.tls {
-            let (authority, certificate, key) = certificate();
+            let (authority, certificate, key) = certificate(&["localhost", "127.0.0.1", "::1"]);
             folder.file("proxy.pem", &certificate);
             folder.file("proxy.key", &key);
             *ca = Some(authority);
@@ -537,8 +542,8 @@ impl House {
     }
 }
 
-/// A certificate authority, a certificate of it, and its key; PEM.
-pub(crate) fn certificate() -> (String, String, String) {
+/// A certificate authority, a certificate of it for these names, and its key; PEM.
+pub(crate) fn certificate(names: &[&str]) -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -548,8 +553,8 @@ pub(crate) fn certificate() -> (String, String, String) {
     let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
-    let certificate = rcgen::CertificateParams::new(names.to_vec())
+    let names: Vec<String> = names.iter().copied().map(String::from).collect();
+    let certificate = rcgen::CertificateParams::new(names)
         .unwrap()
         .signed_by(&key, &issuer)
         .unwrap();

@@ -7,25 +7,33 @@
     reason = "a test fails by panicking, and plays every part of the world"
 )]
 
-mod client;
-mod collector;
-mod house;
-mod upstream;
-
 mod access_log;
 mod admin;
 mod auth;
+mod bodies;
+mod chunks;
+mod client;
+mod collector;
 mod connect;
 mod curl;
 mod drain;
 mod failover;
+mod forward;
 mod hostile;
+mod house;
 mod identity;
 mod intake;
 mod link;
+mod origin;
 mod policy;
 mod proxy_protocol;
 mod reload;
+mod replies;
 mod report;
+mod reuse;
+mod smuggling;
+mod sni;
 mod start;
 mod syslog;
+mod upstream;
+mod websocket;

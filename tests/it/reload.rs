@@ -118,7 +118,7 @@ async fn a_new_certificate_meets_new_clients_and_old_tunnels_live() {
     let house = House::new().controlled().tls().open().await;
     let mut old = house.tls_client().await;
     old.tunnel(target).await;
-    let (authority, chain, key) = certificate();
+    let (authority, chain, key) = certificate(&["localhost", "127.0.0.1", "::1"]);
     house.folder.file("proxy.pem", &chain);
     house.folder.file("proxy.key", &key);
     reload(
@@ -389,7 +389,7 @@ async fn a_thousand_tunnels_do_not_notice_five_reloads() {
     }
     for reload in 0..5 {
         rounds.one_more_each(&mut carrying).await;
-        let (_, chain, key) = certificate();
+        let (_, chain, key) = certificate(&["localhost", "127.0.0.1", "::1"]);
         house.folder.file("proxy.pem", &chain);
         house.folder.file("proxy.key", &key);
         let lab = format!("name = \"lab\"\nmax_ttl = \"{}s\"", reload + 1);

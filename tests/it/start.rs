@@ -203,3 +203,22 @@ fn a_log_that_cannot_be_opened_is_noticed_before_anything_is_served() {
     assert!(said.contains("access.pipe"), "{said}");
     assert!(!said.contains("listening"), "{said}");
 }
+
+#[test]
+fn the_list_for_the_firewall_needs_no_file_and_no_network() {
+    let folder = Folder::new();
+    let list = tidegate(&["export-acl"], folder.path());
+    assert_eq!(list.status.code(), Some(0), "{}", said(&list));
+    assert_eq!(said(&list), include_str!("snapshots/export_acl.txt"));
+    folder.file("bad.toml", "[tunnel]\nkeepalife = 3\n");
+    for (arguments, code) in [
+        (&["export-acl", "--format", "csv"][..], 0),
+        (&["export-acl", "--format", "json"], 0),
+        (&["export-acl", "--format", "xml"], 2),
+        (&["export-acl", "--config", "bad.toml"], 78),
+    ] {
+        let output = tidegate(arguments, folder.path());
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert_eq!(output.stdout.is_empty(), code != 0, "{}", said(&output));
+    }
+}

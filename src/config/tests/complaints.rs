@@ -717,7 +717,6 @@ fn what_is_not_built_yet_is_refused() {
     check(
         "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nrepeat = \"never\"\nvia = [\"http://p:1\"]\npassword_file = \"p\"\nsource = [\"10.0.0.1\"]\nca = \"no.pem\"\n",
         &[
-            (3, "destination[fcm].sni", r#"or at its default, "match""#),
             (4, "destination[fcm].repeat", "not available yet"),
             (5, "destination[fcm].via", "not available yet"),
             (6, "destination[fcm].password_file", "not available yet"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::*;
 use crate::config::{
     AccessSink, Config, DnsServer, Grace, HostPattern, Level, Role, Sni, Transport, load, parse,
@@ -190,6 +192,76 @@ fn what_is_set_beside_a_preset_replaces_only_that() {
     assert_eq!(
         (bare.hosts.len(), bare.hosts[0].role, bare.ports[0].first),
         (1, Role::Push, 443)
+    );
+}
+
+/// Every key of a destination, with a value that no preset has.
+const BESIDE_A_PRESET: &[(&str, &str)] = &[
+    ("name", r#""apple""#),
+    ("hosts", r#"["api.push.apple.com"]"#),
+    ("ports", "[2197]"),
+    ("role", r#""other""#),
+    ("networks", r#"["127.0.0.0/8"]"#),
+    ("sni", r#""require""#),
+    ("ca", r#""ca.pem""#),
+    ("max_ttl", r#""30s""#),
+    ("addresses", r#"["127.0.0.1"]"#),
+    ("connect_budget", r#""5s""#),
+    ("repeat", r#""never""#),
+    ("via", r#"["http://parent:3128"]"#),
+    ("password_file", r#""parent.password""#),
+    ("source", r#"["127.0.0.1"]"#),
+    ("report_only", "true"),
+];
+
+#[test]
+fn every_key_may_stand_beside_a_preset_and_replaces_only_its_own() {
+    let folder = Folder::new();
+    folder.write("ca.pem", certificate().0);
+    let alone = "[[destination]]\npreset = \"apns\"\n";
+    let shown = |text: &str| {
+        let shown = parse(text, &folder.path("t.toml")).map(|config| config.source.shown);
+        shown.map(|shown| shown["destination"][0].clone())
+    };
+    let preset = shown(alone).unwrap();
+    for (key, value) in BESIDE_A_PRESET {
+        match shown(&format!("{alone}{key} = {value}\n")) {
+            Ok(changed) => {
+                let set: Value = serde_json::from_str(value).unwrap();
+                // A file is shown with its whole path.
+                assert!(
+                    changed[*key] == set || *key == "ca",
+                    "{key}: {}",
+                    changed[*key]
+                );
+                let fields = preset.as_object().unwrap().keys();
+                let fields = fields.chain(changed.as_object().unwrap().keys());
+                let mut differ: Vec<&String> = fields
+                    .filter(|field| changed[*field] != preset[*field])
+                    .collect();
+                differ.dedup();
+                assert_eq!(differ.first(), Some(&&String::from(*key)), "{key}");
+                assert!(differ.iter().all(|field| field == key), "{key}: {differ:?}");
+            }
+            Err(complaints) => {
+                let said = complaints.to_string();
+                assert!(
+                    said.contains("not available yet") && !said.contains('\n'),
+                    "{key}: {said}"
+                );
+            }
+        }
+    }
+    // The table is complete.
+    let keys: Vec<&str> = BESIDE_A_PRESET.iter().map(|(key, _)| *key).collect();
+    let bogus = parse(
+        &format!("{alone}bogus_key_of_mine = 1\n"),
+        &folder.path("t.toml"),
+    );
+    let said = bogus.unwrap_err().to_string();
+    assert!(
+        said.contains(&format!("the keys here are preset, {}", keys.join(", "))),
+        "{said}"
     );
 }
 

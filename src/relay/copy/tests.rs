@@ -4,6 +4,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::exchange::{ClientAddr, ExchangeId, ListenerName};
+
+fn exchange() -> Exchange {
+    Exchange::new(
+        ExchangeId::new(1, 2, 3),
+        std::time::SystemTime::now(),
+        std::time::Instant::now(),
+        ListenerName::new("plain"),
+        ClientAddr(([127, 0, 0, 1], 40_000).into()),
+    )
+}
 
 /// A relay between two pipes that hold 1 KiB: the client's end, the upstream's end, and the running copy.
 async fn relay<F>(
@@ -17,10 +28,15 @@ async fn relay<F>(
     let local = tokio::task::LocalSet::new();
     let copy = local.spawn_local(async move {
         let traffic = Traffic::default();
+        let opening = Opening {
+            early: early.into(),
+            inspection: None,
+            exchange: &RefCell::new(Box::new(exchange())),
+        };
         let end = both_ways(
             &mut client_side,
             &mut upstream_side,
-            early.into(),
+            opening,
             &Scratch::new(),
             &traffic,
             Instant::now(),
@@ -133,4 +149,25 @@ async fn more_than_the_receiver_takes_arrives_whole_and_in_order() {
         assert_eq!(copy.await.unwrap().1, 300_000);
     })
     .await;
+}
+
+#[test]
+fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
+    let (mut client, mut upstream) = (duplex(1).0, duplex(1).0);
+    let (scratch, traffic) = (Scratch::new(), Traffic::default());
+    let opening = Opening {
+        early: Box::default(),
+        inspection: None,
+        exchange: &RefCell::new(Box::new(exchange())),
+    };
+    let copy = both_ways(
+        &mut client,
+        &mut upstream,
+        opening,
+        &scratch,
+        &traffic,
+        Instant::now(),
+    );
+    // Two directions of 32 bytes, and what was handed in.
+    assert!(size_of_val(&copy) <= 160, "{}", size_of_val(&copy));
 }

@@ -1,0 +1,242 @@
+//! `tidegate export-acl`: what the proxy has to reach, for whoever looks after the firewall before it.
+//!
+//! Says what the configuration says, in its order; asks no name server, so that the same file gives the same list.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::config::{self, Config, Destination, HostPattern, PortRange};
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const BAD_CONFIGURATION: u8 = 78;
+
+/// `tidegate export-acl [--config FILE] [--format FORMAT]`
+#[derive(Debug, Args)]
+pub struct ExportAcl {
+    /// The configuration file; without it, the embedded default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Aligned columns and remarks, for a ticket
+    Text,
+    /// One line for each port of each name, address and range
+    Csv,
+    /// One object, for programs
+    Json,
+}
+
+impl ExportAcl {
+    /// The list goes to `out`, complaints to `err`; the result is the exit code.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+        let config = match config::load(self.config.as_deref()) {
+            Ok(config) => config,
+            Err(complaints) => {
+                // Where nobody reads what is wrong, the exit code still says it.
+                let _ = writeln!(err, "{complaints}");
+                return BAD_CONFIGURATION;
+            }
+        };
+        let list = match self.format {
+            Format::Text => text(&config),
+            Format::Csv => csv(&config),
+            Format::Json => json(&config),
+        };
+        match out.write_all(list.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => DONE,
+            // Whoever closed the pipe has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => DONE,
+            Err(_) => FAILED,
+        }
+    }
+}
+
+/// What a firewall rule may speak of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    kind: &'static str,
+    /// What it is for; `-` where that is not known of one address.
+    role: &'static str,
+    value: String,
+}
+
+/// Names and addresses that are dialled, then the ranges in which the service's addresses lie.
+fn places(destination: &Destination) -> Vec<Place> {
+    let host = |rule: &config::HostRule| Place {
+        kind: match &rule.pattern {
+            HostPattern::Name(_) => "name",
+            HostPattern::Suffix(_) => "wildcard",
+            HostPattern::Addr(_) => "address",
+        },
+        role: rule.role.word(),
+        value: rule.pattern.to_string(),
+    };
+    let other = |kind, value: String| Place {
+        kind,
+        role: "-",
+        value,
+    };
+    let hosts = destination.hosts.iter().map(host);
+    // With these, no name server is asked: whatever the name, one of them is dialled.
+    let fixed = destination.addresses.iter();
+    let fixed = fixed.map(|addr| other("address", addr.to_string()));
+    let published = destination.published.iter();
+    let published = published.map(|range| other("range", range.to_string()));
+    hosts.chain(fixed).chain(published).collect()
+}
+
+/// Whether its names are looked up, and its service does not say in which ranges the answers lie.
+fn is_by_name_only(destination: &Destination) -> bool {
+    let named = |rule: &config::HostRule| !matches!(rule.pattern, HostPattern::Addr(_));
+    destination.addresses.is_empty()
+        && destination.published.is_empty()
+        && destination.hosts.iter().any(named)
+}
+
+fn text(config: &Config) -> String {
+    let source = match &config.source.path {
+        Some(path) => path.display().to_string(),
+        None => String::from("the built-in default"),
+    };
+    let mut names = vec![
+        [
+            "destination",
+            "role",
+            "kind",
+            "name or address",
+            "TCP ports",
+        ]
+        .map(String::from),
+    ];
+    let mut ranges = vec![["destination", "range", "TCP ports"].map(String::from)];
+    let (mut by_name, mut wildcards) = (Vec::new(), Vec::new());
+    for destination in &config.destinations {
+        let name = destination.name.to_string();
+        let ports = ports(destination).join(", ");
+        if is_by_name_only(destination) {
+            by_name.push(name.clone());
+        }
+        for Place { kind, role, value } in places(destination) {
+            if kind == "wildcard" && !wildcards.contains(&value) {
+                wildcards.push(value.clone());
+            }
+            if kind == "range" {
+                ranges.push([name.clone(), value, ports.clone()]);
+            } else {
+                names.push([name.clone(), role.into(), kind.into(), value, ports.clone()]);
+            }
+        }
+    }
+    let mut text = format!(
+        "What tidegate opens connections to, as {source} says it. All of it is TCP, from the proxy outwards, and long\n\
+         idle: no rule and no middlebox should end a silent connection within {}.\n\n",
+        config::units::show_duration(config.tunnel.idle_timeout),
+    );
+    text.push_str(&aligned(&names));
+    if ranges.len() > 1 {
+        text.push_str("\nRanges that services publish for their addresses, where a firewall knows no names:\n\n");
+        text.push_str(&aligned(&ranges));
+    }
+    if !by_name.is_empty() {
+        let _ = write!(
+            text,
+            "\nWithout published ranges: {}. Allow these by name; addresses that their names have today are not\n\
+             those of next week.\n",
+            by_name.join(", ")
+        );
+    }
+    if !wildcards.is_empty() {
+        let _ = write!(
+            text,
+            "\nWildcards: {}. No list of addresses can stand for one: they need a firewall that goes by names.\n",
+            wildcards.join(", ")
+        );
+    }
+    text
+}
+
+/// Columns as wide as their longest entry; nothing behind the last.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// No field can hold a comma or a quote: names, words, addresses and numbers do not have them.
+fn csv(config: &Config) -> String {
+    let mut text = String::from("destination,role,kind,value,protocol,ports\n");
+    for destination in &config.destinations {
+        for Place { kind, role, value } in places(destination) {
+            let role = if role == "-" { "" } else { role };
+            for ports in ports(destination) {
+                let name = &destination.name;
+                let _ = writeln!(text, "{name},{role},{kind},{value},tcp,{ports}");
+            }
+        }
+    }
+    text
+}
+
+fn json(config: &Config) -> String {
+    let ports = |ports: &PortRange| {
+        if ports.first == ports.last {
+            json!(ports.first)
+        } else {
+            json!(ports.to_string())
+        }
+    };
+    let destination = |destination: &Destination| {
+        let of = |kinds: &[&str]| -> Vec<Value> {
+            let places = places(destination).into_iter();
+            let places = places.filter(|place| kinds.contains(&place.kind) && place.role != "-");
+            places
+                .map(
+                    |place| json!({ "value": place.value, "kind": place.kind, "role": place.role }),
+                )
+                .collect()
+        };
+        json!({
+            "name": destination.name.as_str(),
+            "preset": destination.preset,
+            "protocol": "tcp",
+            "ports": destination.ports.iter().map(ports).collect::<Vec<_>>(),
+            "hosts": of(&["name", "wildcard", "address"]),
+            "addresses": destination.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "ranges": destination.published.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "by_name_only": is_by_name_only(destination),
+        })
+    };
+    let list = json!({
+        "configuration": config.source.path.as_ref().map(|path| path.display().to_string()),
+        "hash": config.source.hash,
+        "destinations": config.destinations.iter().map(destination).collect::<Vec<_>>(),
+    });
+    format!("{list:#}\n")
+}
+
+/// 443, 8000-8099
+fn ports(destination: &Destination) -> Vec<String> {
+    destination.ports.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests;
