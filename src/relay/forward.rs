@@ -4,18 +4,25 @@
 
 use std::error::Error;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::UpstreamStream;
 use super::outgoing::Outgoing;
 use crate::exchange::{PeerAddr, Reason};
 use crate::policy::Cleared;
+
+/// Interim replies (1xx) to one request. An origin that sends more has no reply.
+pub(crate) const INTERIM_MAX: usize = 64;
 
 /// Fields in a reply; as many as we take in a request.
 const FIELDS_MAX: usize = 256;
@@ -24,6 +31,8 @@ const FIELDS_MAX: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Origin {
     sender: SendRequest<Outgoing>,
+    /// How many interim replies came to the request on its way.
+    interims: Arc<AtomicUsize>,
     pub(crate) peer: PeerAddr,
     /// Who may be asked over it, and the policy that said so.
     pub(crate) cleared: Cleared,
@@ -77,6 +86,11 @@ impl Origin {
         now: Instant,
     ) -> Result<Self, ForwardError> {
         let tls = matches!(stream, UpstreamStream::Tls(_));
+        let interims = Arc::new(AtomicUsize::new(0));
+        let stream = Watched {
+            stream,
+            interims: Arc::clone(&interims),
+        };
         let handshake = Builder::new()
             .max_headers(FIELDS_MAX)
             .max_header_size(head_bytes)
@@ -92,6 +106,7 @@ impl Origin {
         });
         Ok(Self {
             sender,
+            interims,
             peer,
             cleared,
             tls,
@@ -100,10 +115,19 @@ impl Origin {
         })
     }
 
+    /// Sends a request and waits for the head of its reply; `told` hears of interim replies.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
+        told_of: impl Fn(u16, &HeaderMap) + Send + Sync + 'static,
     ) -> Result<Response<Incoming>, ForwardError> {
+        self.interims.store(0, Ordering::Relaxed);
+        let interims = Arc::clone(&self.interims);
+        hyper::ext::on_informational(&mut request, move |response| {
+            if interims.fetch_add(1, Ordering::Relaxed) < INTERIM_MAX {
+                told_of(response.status().as_u16(), response.headers());
+            }
+        });
         let sent = self.sender.try_send_request(request).await;
         let response = sent.map_err(|mut error| match error.take_message() {
             Some(request) => ForwardError::Unsent(Box::new(request)),
@@ -172,14 +196,47 @@ pub(crate) async fn upgraded(
 ) -> Result<(UpstreamStream, bytes::Bytes), ForwardError> {
     let upgraded = hyper::upgrade::on(response).await;
     let upgraded = upgraded.map_err(|error| told(&error))?;
-    match upgraded.downcast::<TokioIo<UpstreamStream>>() {
-        Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
+    match upgraded.downcast::<TokioIo<Watched>>() {
+        Ok(parts) => Ok((parts.io.into_inner().stream, parts.read_buf)),
         Err(_) => Err(ForwardError::Closed),
     }
 }
 
-const _: () = {
-    // hyper asks this of whatever it speaks over.
-    const fn is_io<T: Read + Write + Unpin + Send>() {}
-    is_io::<TokioIo<UpstreamStream>>();
-};
+/// The stream under an origin's connection. It stops reading from an origin that sends interim replies without end:
+/// hyper reads over them in a loop that would never come back.
+#[derive(Debug)]
+struct Watched {
+    stream: UpstreamStream,
+    interims: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.interims.load(Ordering::Relaxed) > INTERIM_MAX {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

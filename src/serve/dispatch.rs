@@ -299,6 +299,8 @@ async fn forward<Permit: 'static>(
         Ending::Refused(refused) => {
             // What is left of the body lies between here and the next request.
             let after = match after {
+                // Nobody waits twice for a body that did not come, or was wrong.
+                _ if refused.reason.fault() == Fault::Client => After::Close,
                 After::Keep { read_over } => After::Keep {
                     read_over: read_over.saturating_sub(turn.entry.bytes_up),
                 },

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
@@ -28,12 +28,10 @@ use super::turn::Refused;
 use crate::config;
 use crate::exchange::{Reason, Side};
 use crate::lifecycle::DrainWatch;
-use crate::relay::outgoing::{Feed, Outgoing};
+use crate::relay::forward::INTERIM_MAX;
+use crate::relay::outgoing::{Feed, Outgoing, Unwanted};
 use crate::relay::{ClientStream, ForwardError, Idle, Origin, Scratch};
 use crate::telemetry::Entry;
-
-/// Interim replies (1xx) that wait for the client; more are dropped, which they may be (RFC 9110 §15.2).
-const INTERIM: usize = 16;
 
 /// As much of a reply as is gathered before it is written.
 const GATHERED: usize = 32 * 1024;
@@ -135,10 +133,11 @@ impl Exchange<'_> {
             let (read, write) = tokio::io::split(stream);
             let up = pin!(self.upload(read, pending, feed, &shared));
             let down = self.download(write, parts, body, origin, entry, reopen, &shared);
+            // What the client has sent is looked at first: a reply that comes with the request's last byte finds it read.
             tokio::select! {
                 biased;
-                ending = down => ending,
                 ending = up => ending,
+                ending = down => ending,
             }
         };
         entry.bytes_up = shared.up.get();
@@ -245,7 +244,14 @@ impl Exchange<'_> {
                 Piece::End(trailers) => {
                     pending.advance(done);
                     let trailers = trailers.map(|fields| headers::trailers(&fields));
-                    return Ok(feed.end(trailers).await?);
+                    return match timeout(patience, feed.end(trailers)).await {
+                        // An origin's connection that counted the bytes needs no end: it has all of them.
+                        Ok(Ok(()) | Err(Unwanted)) => Ok(()),
+                        Err(_) => Err(Stop::refused(
+                            Reason::UpstreamTimeout,
+                            "the origin does not take the request's body",
+                        )),
+                    };
                 }
             }
         }
@@ -277,19 +283,20 @@ impl Exchange<'_> {
         reopen: impl AsyncFnOnce(&mut Entry) -> Result<Origin, Refused>,
         shared: &Shared,
     ) -> Ending {
-        let (interim, mut informed) = mpsc::channel(INTERIM);
+        let (interim, informed) = mpsc::channel(INTERIM_MAX);
+        let mut interims = (interim, informed);
         // What cannot have been acted on twice, and has no body that is gone, may be sent again.
         let again =
             (origin.reused && self.framing == Framing::None && parts.method.is_idempotent())
                 .then(|| parts.clone());
-        let request = self.request(parts, body, &interim);
+        let request = Request::from_parts(parts, body);
         let first = self
-            .answered(&mut origin, request, &mut informed, &mut write, shared)
+            .answered(&mut origin, request, &mut interims, &mut write, shared)
             .await;
         let unanswered = match (first, again) {
             (Err(NoReply::Failed(ForwardError::Unsent(request))), _) => Err(*request),
             (Err(NoReply::Failed(ForwardError::Closed | ForwardError::Reset)), Some(parts)) => {
-                Err(self.request(parts, Outgoing::empty(), &interim))
+                Err(Request::from_parts(parts, Outgoing::empty()))
             }
             (answered, _) => Ok(answered),
         };
@@ -301,7 +308,7 @@ impl Exchange<'_> {
                     Err(refused) => return Ending::Refused(refused),
                 };
                 entry.peer = Some(origin.peer);
-                self.answered(&mut origin, request, &mut informed, &mut write, shared)
+                self.answered(&mut origin, request, &mut interims, &mut write, shared)
                     .await
             }
         };
@@ -323,32 +330,12 @@ impl Exchange<'_> {
         ending
     }
 
-    fn request(
-        &self,
-        parts: Parts,
-        body: Outgoing,
-        interim: &mpsc::Sender<Vec<u8>>,
-    ) -> Request<Outgoing> {
-        let mut request = Request::from_parts(parts, body);
-        if self.head.version() == Version::Http11 {
-            let interim = interim.clone();
-            let pseudonym = self.pseudonym.clone();
-            hyper::ext::on_informational(&mut request, move |response| {
-                let (status, fields) = (response.status(), response.headers());
-                if !forwarded::is_switching(status) {
-                    let _ = interim.try_send(forwarded::interim(status, fields, &pseudonym));
-                }
-            });
-        }
-        request
-    }
-
     /// Sends the request and waits for the head of its reply; interim replies go to the client as they come.
     async fn answered(
         &self,
         origin: &mut Origin,
         request: Request<Outgoing>,
-        informed: &mut mpsc::Receiver<Vec<u8>>,
+        (interim, informed): &mut (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
         write: &mut WriteHalf<&mut ClientStream>,
         shared: &Shared,
     ) -> Result<Response<Incoming>, NoReply> {
@@ -371,7 +358,18 @@ impl Exchange<'_> {
             sleep(self.limits.response_timeout).await;
         };
         let mut late = pin!(late);
-        let mut answer = pin!(origin.send(request));
+        let told = {
+            let interim = interim.clone();
+            let pseudonym = self.pseudonym.clone();
+            let http11 = self.head.version() == Version::Http11;
+            // There is room for as many as an origin may send.
+            move |status: u16, fields: &HeaderMap| {
+                if http11 && let Some(bytes) = forwarded::interim(status, fields, &pseudonym) {
+                    let _ = interim.try_send(bytes);
+                }
+            }
+        };
+        let mut answer = pin!(origin.send(request, told));
         loop {
             let interim = tokio::select! {
                 biased;
@@ -585,8 +583,8 @@ impl Stop {
     }
 }
 
-impl From<crate::relay::outgoing::Unwanted> for Stop {
-    fn from(_: crate::relay::outgoing::Unwanted) -> Self {
+impl From<Unwanted> for Stop {
+    fn from(_: Unwanted) -> Self {
         Self::Unwanted
     }
 }

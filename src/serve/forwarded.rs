@@ -88,8 +88,8 @@ pub(super) fn head(parts: &response::Parts, shape: &Shape<'_>, now: SystemTime) 
         parts.version,
         shape.trailers,
         shape.pseudonym,
-        now,
     );
+    headers::date(&mut fields, now);
     match shape.framing {
         ReplyFraming::Length(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
         ReplyFraming::Chunked => {
@@ -114,18 +114,13 @@ pub(super) fn head(parts: &response::Parts, shape: &Shape<'_>, now: SystemTime) 
     rendered(parts.status, phrase.map(ReasonPhrase::as_bytes), &fields)
 }
 
-/// A reply before the reply: 100 Continue, 103 Early Hints.
-pub(super) fn interim(status: StatusCode, fields: &HeaderMap, pseudonym: &Pseudonym) -> Vec<u8> {
-    let mut fields = headers::reply(
-        fields,
-        http::Version::HTTP_11,
-        false,
-        pseudonym,
-        SystemTime::UNIX_EPOCH,
-    );
-    // Only what the origin dated has a date.
-    fields.remove(http::header::DATE);
-    rendered(status, None, &fields)
+/// A reply before the reply: 100 Continue, 103 Early Hints. A 101 is none, it switches.
+pub(super) fn interim(status: u16, fields: &HeaderMap, pseudonym: &Pseudonym) -> Option<Vec<u8>> {
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| !is_switching(*status))?;
+    let fields = headers::reply(fields, http::Version::HTTP_11, false, pseudonym);
+    Some(rendered(status, None, &fields))
 }
 
 /// The `101` that opens a WebSocket.
@@ -134,7 +129,8 @@ pub(super) fn switching(
     pseudonym: &Pseudonym,
     now: SystemTime,
 ) -> Vec<u8> {
-    let mut fields = headers::reply(&parts.headers, parts.version, false, pseudonym, now);
+    let mut fields = headers::reply(&parts.headers, parts.version, false, pseudonym);
+    headers::date(&mut fields, now);
     fields.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
     rendered(parts.status, None, &fields)

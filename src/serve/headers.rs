@@ -2,6 +2,8 @@
 //!
 //! Pure. What says where a message ends is written anew on both sides, never copied.
 
+use std::time::SystemTime;
+
 use http::header::{
     self, CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     MAX_FORWARDS, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
@@ -23,7 +25,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// Trailers must not change what was decided from the head (RFC 9110 §6.5.1).
-const NOT_IN_TRAILERS: [HeaderName; 12] = [
+const NOT_IN_TRAILERS: [HeaderName; 13] = [
     CONTENT_LENGTH,
     HOST,
     TRAILER,
@@ -31,6 +33,7 @@ const NOT_IN_TRAILERS: [HeaderName; 12] = [
     MAX_FORWARDS,
     VIA,
     header::AUTHORIZATION,
+    header::COOKIE,
     header::SET_COOKIE,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
@@ -103,8 +106,13 @@ pub(crate) fn request(
     if let Some(left) = passing.max_forwards {
         fields.insert(MAX_FORWARDS, left.into());
     }
-    if let Framing::Length(length) = passing.framing {
-        fields.insert(CONTENT_LENGTH, length.into());
+    match passing.framing {
+        Framing::None => {}
+        Framing::Length(length) => drop(fields.insert(CONTENT_LENGTH, length.into())),
+        // Said outright, or the body of a GET would be left out.
+        Framing::Chunked => {
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
     }
     fields.append(VIA, pseudonym.entry(head.version()));
     if passing.websocket {
@@ -123,7 +131,6 @@ pub(crate) fn reply(
     version: http::Version,
     trailers: bool,
     pseudonym: &Pseudonym,
-    now: std::time::SystemTime,
 ) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(origins.len() + 3);
     for (name, value) in origins {
@@ -141,12 +148,15 @@ pub(crate) fn reply(
         _ => Version::Http11,
     };
     fields.append(VIA, pseudonym.entry(version));
-    // RFC 9110 §6.6.1: whoever passes a reply without a date on, and has a clock, dates it.
+    fields
+}
+
+/// RFC 9110 §6.6.1: whoever passes a reply without a date on, and has a clock, dates it.
+pub(crate) fn date(fields: &mut HeaderMap, now: SystemTime) {
     if !fields.contains_key(DATE) {
         let date = HeaderValue::try_from(httpdate::fmt_http_date(now));
         fields.insert(DATE, date.expect("a date is ASCII"));
     }
-    fields
 }
 
 /// The trailers that may travel on.
@@ -308,7 +318,7 @@ mod tests {
                 "Transfer-Encoding: chunked\r\nTrailer: X\r\n",
                 Framing::Chunked
             ),
-            format!("host: push.test|trailer: X|{VIA}")
+            format!("host: push.test|trailer: X|transfer-encoding: chunked|{VIA}")
         );
     }
 
@@ -348,26 +358,16 @@ mod tests {
         ] {
             origins.append(name, HeaderValue::from_static(value));
         }
-        let now = std::time::SystemTime::UNIX_EPOCH;
-        let fields = reply(
-            &origins,
-            http::Version::HTTP_10,
-            false,
-            &Pseudonym::new(7),
-            now,
-        );
+        let now = SystemTime::UNIX_EPOCH;
+        let mut fields = reply(&origins, http::Version::HTTP_10, false, &Pseudonym::new(7));
+        date(&mut fields, now);
         assert_eq!(
             shown(&fields),
             "content-type: text/plain|proxy-status: origin|set-cookie: a=1|set-cookie: b=2|via: 1.0 tidegate-00000007|date: Thu, 01 Jan 1970 00:00:00 GMT"
         );
         origins.insert(DATE, HeaderValue::from_static("then"));
-        let fields = reply(
-            &origins,
-            http::Version::HTTP_11,
-            true,
-            &Pseudonym::new(7),
-            now,
-        );
+        let mut fields = reply(&origins, http::Version::HTTP_11, true, &Pseudonym::new(7));
+        date(&mut fields, now);
         assert_eq!(
             shown(&fields),
             "content-type: text/plain|proxy-status: origin|trailer: X|set-cookie: a=1|set-cookie: b=2|date: then|via: 1.1 tidegate-00000007"

@@ -25,8 +25,9 @@ use crate::telemetry::Entry;
 /// How long a reply may take to leave, and a client to close after our last word.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How much of what a client still sends after our last word is read, so that a reset does not eat the reply.
-const FAREWELL_BYTES: usize = 256 * 1024;
+/// How much of what a client still sends after our last word is read, so that a reset does not eat the reply: some send
+/// a whole body before they look for a 407.
+const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
 
 /// What came of waiting for a head.
 #[derive(Debug)]
@@ -222,7 +223,7 @@ async fn farewell(mut stream: ClientStream, scratch: &Scratch) {
 
 /// How long, and through what, a head is waited for.
 #[derive(Debug, Clone, Copy)]
-enum Wait {
+pub(super) enum Wait {
     /// A connection's first request has its deadline from the accept, also while a drain goes on.
     First(Instant),
     /// Between requests a client may be silent for long; a drain ends the wait.
@@ -299,7 +300,7 @@ async fn read_head(
 }
 
 /// Returns when a drain has to end the wait for the next request.
-async fn drained(watch: &mut DrainWatch, wait: Wait, patience: Duration) {
+pub(super) async fn drained(watch: &mut DrainWatch, wait: Wait, patience: Duration) {
     watch.begun().await;
     if matches!(wait, Wait::Challenged) {
         tokio::time::sleep(patience).await;

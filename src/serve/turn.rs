@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::body::Framing;
 use super::head::Head;
 use super::headers;
-use super::http1::{read_over, refuse, send};
+use super::http1::{Wait, drained, read_over, refuse, send};
 use super::reply::Refusal;
 use super::{Arrival, Service};
 use crate::exchange::{Reason, Side};
@@ -175,7 +175,7 @@ impl<Permit> Turn<Permit> {
     async fn go_on(self, service: &Service, after: After, challenged: bool) -> Next<Permit> {
         let Self {
             mut stream,
-            arrival,
+            mut arrival,
             mut pending,
             entry,
         } = self;
@@ -185,15 +185,17 @@ impl<Permit> Turn<Permit> {
             return Next::Close(stream);
         };
         let patience = service.forward.body_timeout;
-        match read_over(
-            &mut stream,
-            &service.scratch,
-            &mut pending,
-            length,
-            patience,
-        )
-        .await
-        {
+        let wait = if challenged {
+            Wait::Challenged
+        } else {
+            Wait::Next
+        };
+        let read = tokio::select! {
+            biased;
+            read = read_over(&mut stream, &service.scratch, &mut pending, length, patience) => read,
+            () = drained(&mut arrival.watch, wait, service.intake.head_timeout) => return Next::Taken,
+        };
+        match read {
             Ok(()) => Next::Head {
                 stream,
                 arrival,
