@@ -107,6 +107,12 @@ where
             traffic.note_down(bytes, opened.elapsed())
         }) {
             Poll::Ready(Ok(())) => true,
+            // A client that has closed, and is then sent more, answers with a reset: it has ended all the same.
+            Poll::Ready(Err(Broken::Writer(_))) if up_done => {
+                return Poll::Ready(CopyEnd::Finished {
+                    first: first.unwrap_or(Side::Client),
+                });
+            }
             Poll::Ready(Err(broken)) => {
                 return Poll::Ready(broken.end(Side::Upstream, Side::Client));
             }

@@ -547,6 +547,7 @@ pub(crate) fn certificate(names: &[&str]) -> (String, String, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     authority
         .distinguished_name
         .push(rcgen::DnType::CommonName, "House CA");
@@ -554,10 +555,10 @@ pub(crate) fn certificate(names: &[&str]) -> (String, String, String) {
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let key = rcgen::KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().copied().map(String::from).collect();
-    let certificate = rcgen::CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&key, &issuer)
-        .unwrap();
+    let mut certificate = rcgen::CertificateParams::new(names).unwrap();
+    // Newer Pythons ask for it.
+    certificate.use_authority_key_identifier_extension = true;
+    let certificate = certificate.signed_by(&key, &issuer).unwrap();
     (authority_pem, certificate.pem(), key.serialize_pem())
 }
 

@@ -171,3 +171,20 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
     // Two directions of 32 bytes, and what was handed in.
     assert!(size_of_val(&copy) <= 160, "{}", size_of_val(&copy));
 }
+
+#[tokio::test]
+async fn a_client_that_has_closed_and_is_sent_more_has_ended() {
+    relay(b"", |client, mut upstream, copy| async move {
+        drop(client);
+        let mut rest = Vec::new();
+        upstream.read_to_end(&mut rest).await.unwrap();
+        upstream.write_all(b"late").await.unwrap();
+        let (end, _, _) = copy.await.unwrap();
+        let first = Side::Client;
+        assert!(
+            matches!(end, CopyEnd::Finished { first: ended } if ended == first),
+            "{end:?}"
+        );
+    })
+    .await;
+}
