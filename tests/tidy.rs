@@ -22,9 +22,9 @@ const PROXY: &[&[&str]] = &[
 ];
 const LOAD: &[&[&str]] = &[
     &["scenario", "measure"],
-    &["cloud", "names", "onprem"],
+    &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
-    &["demo"],
+    &["demo", "bench"],
     &["arguments"],
 ];
 

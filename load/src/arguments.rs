@@ -1,5 +1,7 @@
 //! The command line, and what its words mean.
 
+mod bench;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -9,8 +11,10 @@ use std::{fs, io};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_load::cloud::{Behavior, CloudPlan, Hosts};
-use tidegate_load::demo::DemoPlan;
-use tidegate_load::onprem::{Counts, ProxyClient, ServerPlan, Taste, tls};
+use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
+use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
+
+pub(crate) use self::bench::{Bench, Measured, Relay};
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
 #[derive(Debug, Parser)]
@@ -28,6 +32,10 @@ pub(crate) enum Command {
     Names(Names),
     /// Run call servers that push through a proxy, and print what became of it
     Onprem(Onprem),
+    /// Run a TCP relay that does nothing else, until interrupted
+    Relay(Relay),
+    /// Measure the proxy beside the relay, both as processes of their own on loopback
+    Bench(Bench),
     /// Run everything around a real tidegate process for a few seconds, and judge it
     Demo(Demo),
 }
@@ -43,6 +51,9 @@ pub(crate) struct Cloud {
     /// The port on all of them; 0: any free one
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Answer in clear too, on this port of all of them; 0: any free one
+    #[arg(long)]
+    plain_port: Option<u16>,
     /// Where the CA certificate to trust is written
     #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
     pub(crate) ca: PathBuf,
@@ -99,6 +110,12 @@ pub(crate) struct Onprem {
     /// Onboarding: https://HOST:PORT
     #[arg(long, default_value = "https://onboard.test", value_name = "URL")]
     onboard_url: String,
+    /// How many pushes in a hundred go in absolute form, not through a tunnel
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    absolute_share: u8,
+    /// Where those go, by turns: http://HOST:PORT or https://HOST:PORT; without it, to the push URL
+    #[arg(long, value_parser = origin, value_name = "URL")]
+    absolute_url: Vec<String>,
     /// The certificates the cloud is checked against, PEM
     #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
     ca: PathBuf,
@@ -127,6 +144,9 @@ pub(crate) struct Demo {
     /// The cloud swallows one push: the demo must notice, and fail
     #[arg(long = "break")]
     breaks: bool,
+    /// How many pushes in a hundred go in absolute form (http and https by turns), not through a tunnel
+    #[arg(long, default_value_t = ABSOLUTE_SHARE, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    absolute_share: u8,
     /// JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -152,6 +172,10 @@ impl Cloud {
             .addresses(self.addresses)
             .port(self.port)
             .answer_after(Duration::from_millis(self.answer_after));
+        let plan = match self.plain_port {
+            Some(port) => plan.plain_port(port),
+            None => plan,
+        };
         let plan = match self.hosts.as_slice() {
             [push, token, onboard] => plan.hosts(Hosts {
                 push: push.clone(),
@@ -180,6 +204,7 @@ impl Onprem {
             push: authority(&self.push_url)?,
             token: authority(&self.token_url)?,
             onboard: authority(&self.onboard_url)?,
+            absolute: self.absolute_form(),
             ..ServerPlan::new(&format!("cucm{number}"), 443, &roots_pem)
         };
         let mut client = self.client()?.counted_in(counts).taste(match self.scheme {
@@ -194,6 +219,17 @@ impl Onprem {
             client = client.login(user, text.lines().next().unwrap_or_default());
         }
         Ok((plan, client))
+    }
+
+    fn absolute_form(&self) -> AbsoluteForm {
+        let to_push = || vec![self.push_url.trim_end_matches('/').to_owned()];
+        AbsoluteForm {
+            percent: self.absolute_share,
+            origins: match self.absolute_url.as_slice() {
+                [] => to_push(),
+                urls => urls.to_vec(),
+            },
+        }
     }
 
     fn client(&self) -> io::Result<ProxyClient> {
@@ -233,6 +269,7 @@ impl Demo {
             proxy: self.proxy.clone(),
             length: self.seconds,
             breaks: self.breaks,
+            absolute_share: self.absolute_share,
         }
     }
 }
@@ -261,6 +298,22 @@ fn read(file: &PathBuf) -> io::Result<String> {
 
 fn invalid(problem: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, problem)
+}
+
+/// `http://host:port` or `https://host:port`, without a path.
+fn origin(text: &str) -> Result<String, String> {
+    let origin = text.trim_end_matches('/');
+    let rest = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    let is_authority = |rest: &str| rest.parse::<http::uri::Authority>().is_ok();
+    if rest.is_some_and(is_authority) {
+        Ok(origin.to_owned())
+    } else {
+        Err(format!(
+            "{text:?} is neither http://HOST:PORT nor https://HOST:PORT"
+        ))
+    }
 }
 
 fn behavior(text: &str) -> Result<(usize, Behavior), String> {
@@ -326,6 +379,18 @@ mod tests {
         check("hang", None);
         check("0=slow", None);
         check("0=hang:3", None);
+    }
+
+    #[test]
+    fn origins_are_urls_without_a_path() {
+        let check = |text, expected: Option<&str>| {
+            assert_eq!(origin(text).ok().as_deref(), expected, "{text}");
+        };
+        check("http://push.test:80/", Some("http://push.test:80"));
+        check("https://[::1]:8443", Some("https://[::1]:8443"));
+        check("http://push.test/v1", None);
+        check("http://", None);
+        check("ftp://push.test", None);
     }
 
     #[test]

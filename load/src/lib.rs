@@ -9,19 +9,26 @@
 //! | [`cloud`] | Push REST, tokens and onboarding over TLS; every address can misbehave on demand |
 //! | [`names`] | a DNS server with a small zone that can be changed and made to fail |
 //! | [`onprem`] | call servers behind a proxy: CONNECT, 407 rounds, kept connections, pushes |
+//! | [`relay`] | a null TCP relay, the yardstick |
+//! | [`child`] | programs that we start, and what they used, by pid |
 //! | [`drive`] | open-loop pacing |
-//! | [`display`] | the table at the end; pure |
+//! | [`display`] | the tables at the end; pure |
 //! | [`demo`] | all of it around one proxy process, with a verdict |
+//! | [`bench`] | the proxy beside the relay: CPU per transaction, memory per idle tunnel |
 //!
-//! Rooms import from the floor below only: `measure` · `cloud names onprem` · `drive display` · `demo`.
+//! Rooms import from the floors below only: `measure` · `cloud names onprem relay child` · `drive display` ·
+//! `demo bench`.
 
 pub mod measure;
 
+pub mod child;
 pub mod cloud;
 pub mod names;
 pub mod onprem;
+pub mod relay;
 
 pub mod display;
 pub mod drive;
 
+pub mod bench;
 pub mod demo;

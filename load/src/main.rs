@@ -8,18 +8,22 @@
 mod arguments;
 
 use std::error::Error;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tidegate_load::bench;
 use tidegate_load::cloud::Cloud;
-use tidegate_load::demo::{self, chain};
-use tidegate_load::display::Frame;
+use tidegate_load::demo;
+use tidegate_load::display::{Frame, chain};
 use tidegate_load::drive::{Pace, drive};
 use tidegate_load::measure::Summary;
 use tidegate_load::measure::summary::CONFIRMED;
 use tidegate_load::names::Names;
 use tidegate_load::onprem::{Counts, Server};
+use tidegate_load::relay::Relay;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -32,6 +36,7 @@ type Failure = Box<dyn Error>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = CommandLine::parse().command;
+    raise_descriptors();
     // Dropping a command's future drops what it owns: processes, folders, sockets.
     let done = tokio::select! {
         done = run(command) => done,
@@ -51,6 +56,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Cloud(arguments) => cloud(arguments).await,
         Command::Names(arguments) => names(arguments).await,
         Command::Onprem(arguments) => onprem(arguments).await,
+        Command::Relay(arguments) => relay(arguments).await,
+        Command::Bench(arguments) => measure(arguments).await,
         Command::Demo(arguments) => play(arguments).await,
     }
 }
@@ -66,6 +73,9 @@ async fn cloud(arguments: arguments::Cloud) -> Result<ExitCode, Failure> {
     }
     for (index, addr) in cloud.addrs().iter().enumerate() {
         println!("{index} {addr}");
+    }
+    if let Some(port) = cloud.plain_port() {
+        println!("in clear on port {port}");
     }
     println!("trust {}", arguments.ca.display());
     forever().await
@@ -113,10 +123,55 @@ async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
     frame = frame
         .value("confirmation, from when it was due", summary.times())
         .value("CONNECTs answered 200", seen.established)
+        .value("absolute-form requests answered", seen.forwarded)
         .value("407 answers", seen.challenged)
-        .value("CONNECTs refused", seen.refused);
+        .value("refused by the proxy", seen.refused);
     show(arguments.json, &summary, &frame)?;
     Ok(if summary.outcomes.of(CONFIRMED) == summary.pushes {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+async fn relay(arguments: arguments::Relay) -> Result<ExitCode, Failure> {
+    let relay = Relay::start(&arguments.plan())?;
+    for addr in relay.addrs() {
+        println!("{addr}");
+    }
+    forever().await
+}
+
+async fn measure(arguments: arguments::Bench) -> Result<ExitCode, Failure> {
+    use arguments::Measured;
+    let shown = io::stderr().is_terminal();
+    let progress = |line: &str| {
+        if shown {
+            eprintln!("{line}");
+        }
+    };
+    let (report, json) = match arguments.measured {
+        Measured::Connect(arguments) => (
+            bench::connect(&arguments.plan(), progress).await?,
+            arguments.common.json,
+        ),
+        Measured::Idle(arguments) => (
+            bench::idle(&arguments.plan(), progress).await?,
+            arguments.common.json,
+        ),
+        Measured::Origin { listen } => {
+            bench::serve_origin(listen).await?;
+            return Ok(ExitCode::from(FAILED));
+        }
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for line in report.lines() {
+            println!("{line}");
+        }
+    }
+    Ok(if report.is_sound() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)
@@ -145,6 +200,13 @@ fn show(as_json: bool, numbers: &impl serde::Serialize, frame: &Frame) -> Result
         }
     }
     Ok(())
+}
+
+/// As many as the system lets us have. Where it does not, we find out when they run out.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Until we are interrupted, which ends us from outside.

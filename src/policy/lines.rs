@@ -50,6 +50,12 @@ impl Cleared {
         }
         text
     }
+
+    /// What to add where a tunnel may open with anything.
+    pub(crate) fn line_for_any_opening(&self) -> String {
+        let name = &self.destination().name;
+        format!("# in [[destination]] {name}:\nsni = \"off\"\n")
+    }
 }
 
 impl super::Policy {

@@ -3,10 +3,13 @@
 //! Decides about the bytes it is given; it reads and writes no socket. Dropped with the verdict, so that a tunnel that
 //! was let through holds nothing of it.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use super::hello::{Hello, Verdict, WIRE_MAX};
 use crate::config::Sni;
 use crate::exchange::{Exchange, Host, Reason};
-use crate::policy::Cleared;
+use crate::policy::{Cleared, Latest, Passed, Reports};
 
 /// The opening of one tunnel, as far as it has come.
 #[derive(Debug)]
@@ -14,8 +17,8 @@ pub(crate) struct Inspection {
     cleared: Cleared,
     /// Nothing but a hello for the target passes.
     required: bool,
-    /// Where rules are only tried out, a refusal is noted, and passes.
-    report_only: bool,
+    /// Where rules are only tried out, a refusal is noted here, and passes.
+    reports: Option<Arc<Reports>>,
     hello: Hello,
     held: Vec<u8>,
 }
@@ -33,7 +36,7 @@ pub(super) enum Ruling {
 
 impl Inspection {
     /// `None` where the destination has `sni = "off"`: then nothing is held, and nothing of this is there.
-    pub(crate) fn of(cleared: &Cleared) -> Option<Box<Self>> {
+    pub(crate) fn of(cleared: &Cleared, reports: &Arc<Reports>) -> Option<Box<Self>> {
         let destination = cleared.destination();
         let required = match destination.sni {
             Sni::Off => return None,
@@ -43,7 +46,7 @@ impl Inspection {
         Some(Box::new(Self {
             cleared: cleared.clone(),
             required,
-            report_only: destination.report_only,
+            reports: destination.report_only.then(|| Arc::clone(reports)),
             hello: Hello::default(),
             held: Vec::new(),
         }))
@@ -77,12 +80,28 @@ impl Inspection {
     fn rule(&self, tls: bool, passes: bool, exchange: &mut Exchange) -> Ruling {
         if passes {
             Ruling::Pass
-        } else if self.report_only {
+        } else if let Some(reports) = &self.reports {
             exchange.would_refuse.get_or_insert(Reason::SniMismatch);
+            self.report(reports, exchange);
             Ruling::Pass
         } else {
             Ruling::Refuse { tls }
         }
+    }
+
+    fn report(&self, reports: &Reports, exchange: &Exchange) {
+        let passed = Passed {
+            client: exchange.sender.clone(),
+            target: self.cleared.target().clone(),
+            destination: self.cleared.destination().name.clone(),
+            reason: Reason::SniMismatch,
+        };
+        let latest = Latest {
+            user: exchange.user.clone(),
+            address: exchange.client.0.ip().to_canonical(),
+            lines_to_add: self.cleared.line_for_any_opening(),
+        };
+        reports.note(passed, latest, SystemTime::now());
     }
 
     pub(super) fn is_holding(&self) -> bool {

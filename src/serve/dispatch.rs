@@ -110,7 +110,7 @@ async fn connect<Permit: 'static>(
         return turn.left(Reason::ClientGone);
     }
     turn.entry.tell(Event::Open);
-    let inspection = Inspection::of(&admission.cleared);
+    let inspection = Inspection::of(&admission.cleared, &service.reports);
     tunnel(
         turn,
         service,

@@ -456,6 +456,11 @@ async fn rules_that_only_report_let_another_name_pass_and_count_it() {
     let counted =
         "tidegate_would_refuse_total{destination=\"lab\",client=\"none\",reason=\"sni_mismatch\"}";
     house.metric_becomes(counted, 2.0).await;
+    let (_, rows) = house.admin("/would-refuse").await;
+    assert!(
+        rows.contains("sni_mismatch") && rows.contains(r#"sni = \"off\""#),
+        "{rows}"
+    );
     house.close().await;
 }
 

@@ -1,4 +1,4 @@
-//! One connection to the cloud: TLS, HTTP, and the mood its address is in.
+//! One connection to the cloud: TLS where its door has it, HTTP, and the mood its address is in.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -32,7 +32,7 @@ pub(super) struct Mood {
 /// Serves a connection until it ends, or is to be reset.
 pub(super) async fn connection(
     stream: TcpStream,
-    tls: TlsAcceptor,
+    tls: Option<TlsAcceptor>,
     desk: Arc<Desk>,
     answer_after: Duration,
     mut mood: watch::Receiver<Mood>,
@@ -58,7 +58,7 @@ pub(super) async fn connection(
 
 async fn serve(
     mut stream: TcpStream,
-    tls: TlsAcceptor,
+    tls: Option<TlsAcceptor>,
     desk: Arc<Desk>,
     answer_after: Duration,
     mood: watch::Receiver<Mood>,
@@ -69,13 +69,23 @@ async fn serve(
         return;
     }
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return answer(stream, &desk, answer_after, &mood).await;
+    };
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await else {
         return;
     };
-    let service = service_fn(|request| {
-        let (desk, mood) = (desk.clone(), mood.clone());
-        async move { reply(request, &desk, answer_after, &mood).await }
-    });
+    answer(stream, &desk, answer_after, &mood).await;
+}
+
+/// HTTP, on whatever it stands.
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    desk: &Desk,
+    answer_after: Duration,
+    mood: &watch::Receiver<Mood>,
+) {
+    let service = service_fn(|request| reply(request, desk, answer_after, mood));
     // An error here is a client that left or spoke no HTTP; its side knows.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -88,7 +88,7 @@ pub(super) fn local_addr(socket: &Socket) -> io::Result<SocketAddr> {
 impl Door {
     pub(super) fn open(
         socket: Socket,
-        tls: TlsAcceptor,
+        tls: Option<TlsAcceptor>,
         desk: Arc<Desk>,
         answer_after: Duration,
     ) -> io::Result<Self> {
@@ -147,7 +147,8 @@ struct Keeper {
     addr: SocketAddr,
     /// Taken out only while it changes; stays away if a change fails.
     ear: Option<Ear>,
-    tls: TlsAcceptor,
+    /// `None`: this door speaks HTTP in clear.
+    tls: Option<TlsAcceptor>,
     desk: Arc<Desk>,
     answer_after: Duration,
     mood: watch::Sender<Mood>,

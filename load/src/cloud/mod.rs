@@ -1,4 +1,4 @@
-//! A simulated push cloud: onboarding, tokens and Push REST over TLS, on several addresses at once.
+//! A simulated push cloud: onboarding, tokens and Push REST over TLS, and in clear if wanted, on several addresses.
 //!
 //! Each address can be made slow, silent, refusing, resetting or hanging while it runs. It passes nothing on
 //! and keeps nothing but counts: which push was confirmed, and how often.
@@ -81,6 +81,7 @@ impl Default for Hosts {
 pub struct CloudPlan {
     addresses: Vec<IpAddr>,
     port: u16,
+    plain_port: Option<u16>,
     hosts: Hosts,
     answer_after: Duration,
     token_lifetime: Duration,
@@ -93,6 +94,7 @@ impl CloudPlan {
         Self {
             addresses: loopback(1),
             port: 0,
+            plain_port: None,
             hosts: Hosts::default(),
             answer_after: Duration::ZERO,
             token_lifetime: Duration::from_secs(3600),
@@ -117,6 +119,13 @@ impl CloudPlan {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// The same without TLS, on a port of its own at every address; 0 for a free one.
+    #[must_use]
+    pub fn plain_port(mut self, port: u16) -> Self {
+        self.plain_port = Some(port);
         self
     }
 
@@ -165,22 +174,26 @@ impl Cloud {
         let identity = ca.issue(&names).map_err(io::Error::other)?;
         let tls = TlsAcceptor::from(Arc::new(identity.server_config()?));
 
-        let sockets = bind_all(&plan.addresses, plan.port)?;
         let desk = Arc::new(Desk::new(plan.hosts.clone(), plan.token_lifetime));
-        let mut doors = Vec::with_capacity(sockets.len());
-        for socket in sockets {
-            doors.push(Door::open(
-                socket,
-                tls.clone(),
-                desk.clone(),
-                plan.answer_after,
-            )?);
-        }
+        let open = |port, tls: Option<&TlsAcceptor>| {
+            let sockets = bind_all(&plan.addresses, port)?;
+            let doors = sockets.into_iter().map(|socket| {
+                let (tls, desk) = (tls.cloned(), desk.clone());
+                Door::open(socket, tls, desk, plan.answer_after)
+            });
+            doors.collect::<io::Result<Vec<_>>>()
+        };
+        let doors = open(plan.port, Some(&tls))?;
+        let plain_doors = match plan.plain_port {
+            Some(port) => open(port, None)?,
+            None => Vec::new(),
+        };
         Ok(Running {
             ca_pem: ca.pem(),
             hosts: plan.hosts,
             desk,
             doors,
+            plain_doors,
         })
     }
 }
@@ -192,6 +205,8 @@ pub struct Running {
     hosts: Hosts,
     desk: Arc<Desk>,
     doors: Vec<Door>,
+    /// Those without TLS, at the same addresses; empty where none were asked for.
+    plain_doors: Vec<Door>,
 }
 
 impl Running {
@@ -219,6 +234,12 @@ impl Running {
         self.addr(0).port()
     }
 
+    /// The port without TLS that all addresses share, if there is one.
+    #[must_use]
+    pub fn plain_port(&self) -> Option<u16> {
+        self.plain_doors.first().map(|door| door.addr().port())
+    }
+
     /// The names it answers to.
     #[must_use]
     pub fn hosts(&self) -> &Hosts {
@@ -231,27 +252,40 @@ impl Running {
         &self.ca_pem
     }
 
-    /// Changes what an address does, and says how many of its connections that reset.
+    /// Changes what an address does, on all its ports, and says how many of its connections that reset.
     /// When it returns, the change has happened.
     pub async fn set(&self, index: usize, behavior: Behavior) -> io::Result<usize> {
-        self.doors[index].set(behavior).await
+        let mut reset = 0;
+        for door in self.at(index) {
+            reset += door.set(behavior).await?;
+        }
+        Ok(reset)
     }
 
     /// Resets the open connections of an address, and goes on as before; says how many there were.
     pub async fn drop_connections(&self, index: usize) -> io::Result<usize> {
-        self.doors[index].drop_connections().await
+        let mut reset = 0;
+        for door in self.at(index) {
+            reset += door.drop_connections().await?;
+        }
+        Ok(reset)
     }
 
     /// How many connections are open at an address.
     #[must_use]
     pub fn open(&self, index: usize) -> usize {
-        self.doors[index].connections()
+        self.at(index).map(Door::connections).sum()
     }
 
     /// How many connections an address has accepted so far.
     #[must_use]
     pub fn accepted(&self, index: usize) -> u64 {
-        self.doors[index].accepted()
+        self.at(index).map(Door::accepted).sum()
+    }
+
+    /// The doors of an address: with TLS, and without where there is one.
+    fn at(&self, index: usize) -> impl Iterator<Item = &Door> {
+        std::iter::once(&self.doors[index]).chain(self.plain_doors.get(index))
     }
 
     /// How many pushes were confirmed, duplicates included.

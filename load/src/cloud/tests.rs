@@ -93,6 +93,36 @@ async fn connections_can_be_reset_while_the_address_goes_on() {
     wait_open(&cloud, 0, 1).await;
 }
 
+#[tokio::test]
+async fn in_clear_it_is_the_same_cloud_and_dies_with_its_address() {
+    let plan = CloudPlan::new().addresses(2).plain_port(0);
+    let cloud = Cloud::start(plan).await.unwrap();
+    let port = cloud.plain_port().unwrap();
+    assert_ne!(port, cloud.port());
+    let addr = SocketAddr::new(cloud.addr(0).ip(), port);
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let body = r#"{"name":"cucm1"}"#;
+    let head = format!(
+        "POST {ONBOARD_PATH} HTTP/1.1\r\nHost: onboard.test:{port}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .await
+        .unwrap();
+    let mut heard = [0; 12];
+    let reading = stream.read_exact(&mut heard);
+    timeout(SOON, reading).await.unwrap().unwrap();
+    assert_eq!(&heard, b"HTTP/1.1 201");
+
+    // The rest of the answer may have come; then the reset.
+    assert_eq!(cloud.set(0, Behavior::Refuse).await.unwrap(), 1);
+    assert!(TcpStream::connect(addr).await.is_err());
+    TcpStream::connect(SocketAddr::new(cloud.addr(1).ip(), port))
+        .await
+        .unwrap();
+}
+
 /// Until the cloud has accepted so many: a connect is done before the accept.
 async fn wait_open(cloud: &Running, index: usize, count: usize) {
     timeout(SOON, async {

@@ -54,21 +54,37 @@ pub(super) async fn ledger(admin: SocketAddr) -> Result<ProxySide, DemoError> {
 }
 
 fn read(samples: &Samples) -> ProxySide {
-    let exchanges = |wanted: &dyn Fn(&str) -> bool| {
+    let exchanges = |wanted: fn(&str, bool) -> bool| {
         samples.sum("tidegate_exchanges_total", |labels| {
-            labels.of("reason").is_some_and(wanted)
+            let is_forward = labels.of("kind") == Some("forward");
+            labels
+                .of("reason")
+                .is_some_and(|reason| wanted(reason, is_forward))
         })
     };
     ProxySide {
-        established: exchanges(&|reason| TUNNEL_ENDS.contains(&reason)),
-        challenged: exchanges(&|reason| CHALLENGES.contains(&reason)),
-        other: exchanges(&|reason| !TUNNEL_ENDS.contains(&reason) && !CHALLENGES.contains(&reason)),
+        established: exchanges(was_tunnel),
+        forwarded: exchanges(was_forwarded),
+        challenged: exchanges(|reason, _| CHALLENGES.contains(&reason)),
+        other: exchanges(|reason, is_forward| {
+            !was_tunnel(reason, is_forward)
+                && !was_forwarded(reason, is_forward)
+                && !CHALLENGES.contains(&reason)
+        }),
         authenticated: samples.sum("tidegate_authentications_total", |labels| {
             labels.of("result") == Some("ok")
         }),
         failovers: samples.sum("tidegate_failovers_total", |_| true),
         live: samples.sum("tidegate_tunnels", |_| true),
     }
+}
+
+fn was_tunnel(reason: &str, is_forward: bool) -> bool {
+    !is_forward && TUNNEL_ENDS.contains(&reason)
+}
+
+fn was_forwarded(reason: &str, is_forward: bool) -> bool {
+    is_forward && reason == "finished"
 }
 
 async fn good_page(admin: SocketAddr, path: &'static str) -> Result<String, DemoError> {
@@ -122,6 +138,9 @@ tidegate_exchanges_total{listener="tls",destination="lab",kind="tunnel",reason="
 tidegate_exchanges_total{listener="tls",destination="none",kind="tunnel",reason="no_credentials"} 7
 tidegate_exchanges_total{listener="tls",destination="none",kind="tunnel",reason="stale_nonce"} 1
 tidegate_exchanges_total{listener="tls",destination="lab",kind="tunnel",reason="connect_timeout"} 2
+tidegate_exchanges_total{listener="plain",destination="lab",kind="forward",reason="finished"} 5
+tidegate_exchanges_total{listener="plain",destination="lab",kind="forward",reason="upstream_reset"} 1
+tidegate_exchanges_total{listener="plain",destination="none",kind="forward",reason="no_credentials"} 2
 tidegate_authentications_total{scheme="digest",algorithm="MD5",result="ok"} 18
 tidegate_authentications_total{scheme="basic",algorithm="none",result="ok"} 12
 tidegate_authentications_total{scheme="none",algorithm="none",result="no_credentials"} 7
@@ -131,8 +150,9 @@ tidegate_tunnels{generation="0"} 4
         let side = read(&Samples::parse(text).unwrap());
         let expected = ProxySide {
             established: 28,
-            challenged: 8,
-            other: 2,
+            forwarded: 5,
+            challenged: 10,
+            other: 3,
             authenticated: 30,
             failovers: 3,
             live: 4,

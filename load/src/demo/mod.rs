@@ -4,12 +4,10 @@
 //! in a folder of its own that is removed at the end, whatever the end is.
 
 mod admin;
-mod proxy;
 mod samples;
 mod stage;
 mod verdict;
 
-use std::error::Error;
 use std::future::pending;
 use std::io;
 use std::path::PathBuf;
@@ -19,13 +17,16 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use self::proxy::Proxy;
 use self::stage::{Caller, Stage};
 use self::verdict::{Death, Delivery, Observed};
+use crate::child::{Child, ChildError, proxy_program};
 use crate::cloud::{self, Behavior, Cloud, CloudPlan};
+use crate::display::chain;
 use crate::drive::{Pace, drive};
 use crate::names::{self, Names};
-use crate::onprem::{Counts, ProxyClient, Server, ServerError, ServerPlan, Taste, tls};
+use crate::onprem::{
+    AbsoluteForm, Counts, Outcome, ProxyClient, Server, ServerError, ServerPlan, Taste, tls,
+};
 
 pub use self::verdict::Report;
 
@@ -35,6 +36,8 @@ const PUSHES_PER_SECOND: f64 = 60.0;
 const CLOUD_ADDRESSES: u8 = 4;
 /// What a healthy push cloud takes to answer.
 const CLOUD_THINKS: Duration = Duration::from_millis(3);
+/// Of a hundred pushes; the others take tunnels, as call servers do.
+pub const ABSOLUTE_SHARE: u8 = 25;
 /// How long both sides may take to have counted the same.
 const SETTLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
@@ -50,6 +53,8 @@ pub struct DemoPlan {
     pub length: Duration,
     /// The cloud swallows one push, so that the verdict must be bad.
     pub breaks: bool,
+    /// How many pushes in a hundred are sent in absolute form, half of them http, half https.
+    pub absolute_share: u8,
 }
 
 impl Default for DemoPlan {
@@ -58,6 +63,7 @@ impl Default for DemoPlan {
             proxy: None,
             length: Duration::from_secs(10),
             breaks: false,
+            absolute_share: ABSOLUTE_SHARE,
         }
     }
 }
@@ -65,17 +71,9 @@ impl Default for DemoPlan {
 /// Why there is no verdict.
 #[derive(Debug, Error)]
 pub enum DemoError {
-    /// No program to try.
-    #[error("there is no tidegate program at {0}; build it first, or name it with --proxy")]
-    NoProxy(PathBuf),
-    /// The proxy ended, or did not become ready.
-    #[error("the proxy {what}; it said:\n{said}")]
-    Proxy {
-        /// What it did.
-        what: String,
-        /// The end of its standard error.
-        said: String,
-    },
+    /// The proxy did not do its work.
+    #[error(transparent)]
+    Proxy(#[from] ChildError),
     /// Something of ours could not be set up.
     #[error("{what} failed")]
     Setup {
@@ -96,8 +94,8 @@ pub enum DemoError {
 
 /// Plays the demo. `progress` is told what happens, a line each time.
 pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, DemoError> {
-    let program = program(plan)?;
-    let (cloud, names) = world().await?;
+    let program = proxy_program(plan.proxy.as_ref())?;
+    let (cloud, names) = world(plan.absolute_share > 0).await?;
     progress(&format!(
         "cloud at {} to {}, names at {}",
         cloud.addr(0),
@@ -114,7 +112,7 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     ));
 
     let counts = Arc::new(Counts::default());
-    let servers = start_servers(&stage, &cloud, &counts).await?;
+    let servers = start_servers(plan, &stage, &cloud, &counts).await?;
     progress(&format!(
         "{} call servers have onboarded and have their tokens",
         servers.len()
@@ -133,10 +131,10 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     );
     let death = death.map_err(setup("making an address of the cloud hang"))?;
 
-    proxy.still_runs()?;
+    proxy.still_runs("while pushes were sent")?;
     let observed = settle(&stage, &servers, &counts, deliveries, death, &cloud).await?;
     let mut report = verdict::judge(&observed);
-    match proxy.stop().await.map_err(setup("stopping the proxy"))? {
+    match proxy.stop().await? {
         Some(0) => {}
         code => report.fault(format!(
             "the proxy ended with {} on SIGTERM instead of 0",
@@ -152,25 +150,14 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     Ok(report)
 }
 
-fn program(plan: &DemoPlan) -> Result<PathBuf, DemoError> {
-    let program = match &plan.proxy {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()
-            .map_err(setup("finding this program"))?
-            .with_file_name(format!("tidegate{}", std::env::consts::EXE_SUFFIX)),
-    };
-    if program.is_file() {
-        Ok(program)
-    } else {
-        Err(DemoError::NoProxy(program))
-    }
-}
-
 /// The cloud, and a name server that knows it.
-async fn world() -> Result<(cloud::Running, names::Running), DemoError> {
-    let plan = CloudPlan::new()
+async fn world(also_plain: bool) -> Result<(cloud::Running, names::Running), DemoError> {
+    let mut plan = CloudPlan::new()
         .addresses(CLOUD_ADDRESSES)
         .answer_after(CLOUD_THINKS);
+    if also_plain {
+        plan = plan.plain_port(0);
+    }
     let cloud = Cloud::start(plan)
         .await
         .map_err(setup("starting the cloud"))?;
@@ -188,23 +175,24 @@ async fn raise_curtain(
     program: &std::path::Path,
     cloud: &cloud::Running,
     names: &names::Running,
-) -> Result<(Stage, Proxy), DemoError> {
+) -> Result<(Stage, Child), DemoError> {
     let mut tries = START_TRIES;
     loop {
-        let stage = Stage::set(cloud.hosts(), cloud.port(), names.addr())
-            .map_err(setup("writing the proxy's files"))?;
-        let proxy = Proxy::start(program, &stage).map_err(setup("starting the proxy"))?;
-        match proxy.ready(stage.admin).await {
-            Ok(proxy) => return Ok((stage, proxy)),
-            Err(DemoError::Proxy { said, .. }) if tries > 1 && said.contains("in use") => {
-                tries -= 1
-            }
-            Err(error) => return Err(error),
+        let stage = Stage::set(cloud, names.addr()).map_err(setup("writing the proxy's files"))?;
+        let mut proxy = stage.start_proxy(program)?;
+        match proxy
+            .ready(async || admin::is_ready(stage.admin).await)
+            .await
+        {
+            Ok(()) => return Ok((stage, proxy)),
+            Err(error) if tries > 1 && error.is_port_taken() => tries -= 1,
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
 async fn start_servers(
+    demo: &DemoPlan,
     stage: &Stage,
     cloud: &cloud::Running,
     counts: &Arc<Counts>,
@@ -222,7 +210,8 @@ async fn start_servers(
             .login(&caller.user, &caller.password)
             .taste(caller.taste)
             .counted_in(counts.clone());
-        let plan = ServerPlan::new(&caller.user, cloud.port(), cloud.ca_pem());
+        let mut plan = ServerPlan::new(&caller.user, cloud.port(), cloud.ca_pem());
+        plan.absolute = absolute_form(demo.absolute_share, cloud);
         starting.spawn(async move {
             let name = plan.name.clone();
             match Server::start(plan, client).await {
@@ -245,6 +234,19 @@ async fn start_servers(
     // They come as they finish; the roles are by name.
     servers.sort_by(|a, b| a.name().cmp(b.name()));
     Ok(servers)
+}
+
+/// In clear and in TLS by turns: the proxy speaks both to the cloud.
+fn absolute_form(percent: u8, cloud: &cloud::Running) -> AbsoluteForm {
+    let push = &cloud.hosts().push;
+    let in_tls = format!("https://{push}:{}", cloud.port());
+    let in_clear = cloud
+        .plain_port()
+        .map(|port| format!("http://{push}:{port}"));
+    AbsoluteForm {
+        percent,
+        origins: in_clear.into_iter().chain([in_tls]).collect(),
+    }
 }
 
 /// The second half of the servers talks to the proxy in TLS.
@@ -289,9 +291,11 @@ fn one_push(
             ended,
             word: outcome.word(),
             why: match outcome {
-                crate::onprem::Outcome::Unsent(error) => Some(chain(&error)),
-                crate::onprem::Outcome::Rejected(status) => Some(status.to_string()),
-                _ => None,
+                Outcome::Unsent(error) => Some(chain(&error)),
+                Outcome::Rejected(status) | Outcome::Undelivered(status) => {
+                    Some(status.to_string())
+                }
+                Outcome::Confirmed | Outcome::Cut | Outcome::Unconfirmed => None,
             },
         }
     }
@@ -372,19 +376,6 @@ async fn settle(
 
 fn setup(what: &'static str) -> impl Fn(io::Error) -> DemoError {
     move |source| DemoError::Setup { what, source }
-}
-
-/// An error with all its causes.
-#[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The people and passwords of one run.

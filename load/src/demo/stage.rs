@@ -2,16 +2,15 @@
 //!
 //! Keys and formats are written as the proxy's manual says, with code of our own.
 
-use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::{fs, io, process};
-
-use md5::{Digest as _, Md5};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::callers;
-use crate::cloud::Hosts;
+use crate::child::login::{random_hex, user_lines};
+use crate::child::{Child, ChildError, Folder, free_addresses};
 use crate::cloud::ca::ThrowAwayCa;
+use crate::cloud::{self, Hosts};
 use crate::onprem::Taste;
 
 const REALM: &str = "tidegate demo";
@@ -46,10 +45,13 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set(hosts: &Hosts, cloud_port: u16, dns: SocketAddr) -> io::Result<Self> {
+    pub(super) fn set(cloud: &cloud::Running, dns: SocketAddr) -> io::Result<Self> {
         let folder = Folder::new()?;
         let callers = callers();
-        let users: String = callers.iter().map(user_lines).collect();
+        let users: String = callers
+            .iter()
+            .map(|caller| user_lines(&caller.user, REALM, &caller.password))
+            .collect();
         fs::write(folder.path("users.htdigest"), users)?;
 
         let ca = ThrowAwayCa::new("tidegate-load demo CA").map_err(io::Error::other)?;
@@ -60,10 +62,8 @@ impl Stage {
 
         let [plain, tls, admin] = free_addresses()?;
         let config = folder.path("tidegate.toml");
-        fs::write(
-            &config,
-            configuration(hosts, cloud_port, dns, [plain, tls, admin]),
-        )?;
+        fs::write(folder.path("cloud-ca.pem"), cloud.ca_pem())?;
+        fs::write(&config, configuration(cloud, dns, [plain, tls, admin]))?;
         Ok(Self {
             plain,
             tls,
@@ -74,36 +74,15 @@ impl Stage {
             folder,
         })
     }
-}
 
-/// A folder that only we can look into, removed when dropped.
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Self> {
-        let name = format!("tidegate-demo-{}-{}", process::id(), &random_hex()[..8]);
-        let path = std::env::temp_dir().join(name);
-        let mut builder = fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What can't be removed stays in the temporary folder; there is nobody left to tell.
-        let _ = fs::remove_dir_all(&self.0);
+    pub(super) fn start_proxy(&self, program: &Path) -> Result<Child, ChildError> {
+        let arguments = ["run".as_ref(), "--config".as_ref(), self.config.as_os_str()];
+        Child::start("proxy", program, arguments, &self.folder)
     }
 }
 
 fn configuration(
-    hosts: &Hosts,
-    cloud_port: u16,
+    cloud: &cloud::Running,
     dns: SocketAddr,
     [plain, tls, admin]: [SocketAddr; 3],
 ) -> String {
@@ -111,7 +90,15 @@ fn configuration(
         push,
         token,
         onboard,
-    } = hosts;
+    } = cloud.hosts();
+    // In absolute form the proxy itself speaks TLS to the cloud, and must trust it.
+    let (ports, trust) = match cloud.plain_port() {
+        None => (format!("[{}]", cloud.port()), ""),
+        Some(in_clear) => (
+            format!("[{}, {in_clear}]", cloud.port()),
+            "ca = \"cloud-ca.pem\"\n",
+        ),
+    };
     format!(
         r#"[[listener]]
 name = "plain"
@@ -135,10 +122,10 @@ users = "users.htdigest"
 [[destination]]
 name = "lab"
 hosts = ["{push}", "{token}", "{onboard}"]
-ports = [{cloud_port}]
+ports = {ports}
 role = "push"
 networks = ["127.0.0.0/8"]
-
+{trust}
 [dns]
 servers = ["{dns}"]
 
@@ -148,64 +135,36 @@ access = "access.log"
     )
 }
 
-/// `user:realm:HA1` with MD5 and with SHA-256.
-fn user_lines(caller: &Caller) -> String {
-    let Caller { user, password, .. } = caller;
-    let secret = format!("{user}:{REALM}:{password}");
-    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-    let md5 = hex(&Md5::digest(&secret));
-    format!(
-        "{user}:{REALM}:{md5}\n{user}:{REALM}:{}\n",
-        hex(sha256.as_ref())
-    )
-}
-
-/// Three free ports: held together, so that they differ, and let go for the proxy.
-fn free_addresses() -> io::Result<[SocketAddr; 3]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held = [bind()?, bind()?, bind()?];
-    let [a, b, c] = held.each_ref().map(TcpListener::local_addr);
-    Ok([a?, b?, c?])
-}
-
-fn random_hex() -> String {
-    let mut bytes = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system has random bytes");
-    hex(&bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::{Cloud, CloudPlan};
 
-    #[test]
-    fn users_are_written_with_both_hashes() {
-        let caller = Caller {
-            user: "Mufasa".into(),
-            password: "Circle of Life".into(),
-            taste: Taste::First,
-        };
-        // md5sum and sha256sum of "Mufasa:tidegate demo:Circle of Life".
-        assert_eq!(
-            user_lines(&caller),
-            "Mufasa:tidegate demo:4ea9bbe499da6e002184c13cab6632d8\nMufasa:tidegate demo:b5a43ca04e30e146ad2bc4c919b411fcc3911adf394cab374a76d6c326828a70\n"
-        );
+    async fn stage(plan: CloudPlan) -> (Stage, Option<u16>) {
+        let cloud = Cloud::start(plan).await.unwrap();
+        let stage = Stage::set(&cloud, ([127, 0, 0, 1], 53).into()).unwrap();
+        (stage, cloud.plain_port())
     }
 
-    #[test]
-    fn the_folder_goes_with_its_owner() {
-        let stage = Stage::set(&Hosts::default(), 443, ([127, 0, 0, 1], 53).into()).unwrap();
+    #[tokio::test]
+    async fn the_folder_goes_with_its_owner() {
+        let (stage, _) = stage(CloudPlan::new()).await;
         let root = stage.folder.path("");
         assert!(root.join("tidegate.toml").is_file());
         assert_ne!(stage.plain, stage.tls);
         drop(stage);
         assert!(!root.exists());
+    }
+
+    #[tokio::test]
+    async fn only_for_absolute_form_the_proxy_needs_another_port_and_trust() {
+        let (alone, _) = stage(CloudPlan::new()).await;
+        let text = fs::read_to_string(alone.config).unwrap();
+        assert!(!text.contains("ca = "), "{text}");
+        let (both, port) = stage(CloudPlan::new().plain_port(0)).await;
+        let text = fs::read_to_string(both.config).unwrap();
+        assert!(text.contains("ca = \"cloud-ca.pem\""), "{text}");
+        assert!(text.contains(&format!(", {}]", port.unwrap())), "{text}");
+        assert!(both.folder.path("cloud-ca.pem").is_file());
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Death {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ProxySide {
     pub(super) established: u64,
+    /// Requests in absolute form that were carried through.
+    pub(super) forwarded: u64,
     pub(super) challenged: u64,
     pub(super) other: u64,
     pub(super) authenticated: u64,
@@ -91,7 +93,7 @@ impl Default for Observed {
 
 impl Observed {
     /// The same counted on two sides: what it is, the servers' number, the proxy's.
-    fn pairs(&self) -> [Pair; 6] {
+    fn pairs(&self) -> [Pair; 7] {
         let (servers, proxy) = (&self.servers, &self.proxy);
         let pair = |what, servers, proxy| Pair {
             what,
@@ -104,14 +106,19 @@ impl Observed {
                 servers.established,
                 proxy.established,
             ),
+            pair(
+                "absolute-form requests answered",
+                servers.forwarded,
+                proxy.forwarded,
+            ),
             pair("407 answers", servers.challenged, proxy.challenged),
             pair(
-                "CONNECTs let in by their credentials",
+                "requests let in by their credentials",
                 servers.authenticated,
                 proxy.authenticated,
             ),
             pair(
-                "CONNECTs refused or failed",
+                "requests refused or failed",
                 servers.refused + servers.unanswered,
                 proxy.other,
             ),
@@ -127,10 +134,11 @@ impl Observed {
             && self.pairs().iter().all(|pair| pair.servers == pair.proxy)
     }
 
-    /// It broke while the address died: the guide forbids to send it again, so nobody could have saved it.
+    /// It broke while the address died: the guide forbids to send it again, so nobody could have saved it. In absolute
+    /// form it is the proxy that sees it break, and says so.
     fn was_in_flight(&self, delivery: &Delivery) -> bool {
         let Death { began, ended, .. } = self.death;
-        delivery.word == "cut"
+        ["cut", "undelivered"].contains(&delivery.word)
             && delivery.took < UNDER_WAY
             && (began..=ended + AFTERMATH).contains(&delivery.ended)
     }
@@ -161,6 +169,7 @@ pub struct Report {
     in_flight_when_the_address_died: u64,
     tunnels_dropped: u64,
     tunnels_reopened: u64,
+    connections_for_absolute_form: u64,
     failovers: u64,
     compared: Vec<Pair>,
     faults: Vec<String>,
@@ -211,6 +220,10 @@ impl Report {
                 ),
             )
             .value("failovers to another address", self.failovers)
+            .value(
+                "connections to the proxy for absolute form",
+                self.connections_for_absolute_form,
+            )
             .heads("servers", "proxy");
         self.compared.iter().fold(frame, |frame, pair| {
             frame.pair(pair.what, pair.servers, pair.proxy)
@@ -248,6 +261,7 @@ pub(super) fn judge(observed: &Observed) -> Report {
         in_flight_when_the_address_died: in_flight.len() as u64,
         tunnels_dropped: observed.death.reset,
         tunnels_reopened: observed.reopened,
+        connections_for_absolute_form: observed.servers.reached,
         failovers: observed.proxy.failovers,
         compared: observed.pairs().to_vec(),
         faults: Vec::new(),

@@ -55,8 +55,14 @@ impl Memory {
         self.client.is_some()
     }
 
-    /// The `Proxy-Authorization` value for a CONNECT, if there is one yet.
-    pub(super) fn answer(&mut self, login: &Login, taste: Taste, target: &str) -> Option<String> {
+    /// The `Proxy-Authorization` value for a request, if there is one yet. `uri` is the request's target as it is sent.
+    pub(super) fn answer(
+        &mut self,
+        login: &Login,
+        taste: Taste,
+        method: &str,
+        uri: &str,
+    ) -> Option<String> {
         if taste == Taste::BasicAtOnce {
             return Some(http_auth::basic::encode_credentials(
                 &login.user,
@@ -66,8 +72,8 @@ impl Memory {
         let params = PasswordParams {
             username: &login.user,
             password: &login.password,
-            uri: target,
-            method: "CONNECT",
+            uri,
+            method,
             body: None,
         };
         // It fails only when a nonce count is used up; then we ask for a new nonce by sending none.
@@ -139,7 +145,7 @@ mod tests {
     fn the_challenge_is_chosen_by_taste() {
         let check = |lines: &[&str], taste, expected: Option<&str>| {
             let (mut memory, _) = learned(lines, taste);
-            let answer = memory.answer(&login(), taste, "push.test:443");
+            let answer = memory.answer(&login(), taste, "CONNECT", "push.test:443");
             let matches = match (&answer, expected) {
                 (None, None) => true,
                 (Some(answer), Some(part)) => answer.contains(part),
@@ -166,10 +172,10 @@ mod tests {
     fn a_remembered_nonce_is_used_again_with_the_next_count() {
         let (mut memory, _) = learned(&[MD5], Taste::First);
         let first = memory
-            .answer(&login(), Taste::First, "push.test:443")
+            .answer(&login(), Taste::First, "CONNECT", "push.test:443")
             .unwrap();
         let second = memory
-            .answer(&login(), Taste::First, "push.test:443")
+            .answer(&login(), Taste::First, "CONNECT", "push.test:443")
             .unwrap();
         assert!(first.contains("nc=00000001"), "{first}");
         assert!(second.contains("nc=00000002"), "{second}");

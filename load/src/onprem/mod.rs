@@ -1,4 +1,5 @@
-//! Simulated call servers: they onboard, fetch a token, and push through a proxy over tunnels they keep open.
+//! Simulated call servers: they onboard, fetch a token, and push through a proxy over tunnels they keep open, or in
+//! absolute form over connections to the proxy that they keep just so.
 //!
 //! They behave as the vendor's servers do: a push is never sent again when the connection under it breaks; a
 //! connection found closed is opened anew before the next push; the confirmation is waited for 5 s, and the
@@ -8,17 +9,21 @@ pub mod proxy_client;
 pub mod seal;
 pub mod tls;
 
+mod absolute;
 mod challenge;
 mod connection;
 mod counts;
 mod outcome;
+mod plan;
 mod reply;
 mod server;
 mod tunnel;
 
+pub use self::absolute::AbsoluteForm;
 pub use self::challenge::Taste;
 pub use self::counts::{Counted, Counts};
 pub use self::outcome::{Outcome, ServerError};
+pub use self::plan::ServerPlan;
 pub use self::proxy_client::{ConnectError, ProxyClient, Refused};
-pub use self::server::{Server, ServerPlan};
+pub use self::server::Server;
 pub use self::tunnel::Tunnel;

@@ -14,6 +14,8 @@ pub enum Outcome {
     Confirmed,
     /// The cloud answered something else.
     Rejected(StatusCode),
+    /// The proxy answered instead of the cloud: nobody knows whether the push arrived, so it was not sent again.
+    Undelivered(StatusCode),
     /// The connection broke after the push had begun; it was not sent again.
     Cut,
     /// No confirmation in time, at any address of the proxy.
@@ -29,6 +31,7 @@ impl Outcome {
         match self {
             Self::Confirmed => "confirmed",
             Self::Rejected(_) => "rejected",
+            Self::Undelivered(_) => "undelivered",
             Self::Cut => "cut",
             Self::Unconfirmed => "unconfirmed",
             Self::Unsent(_) => "unsent",
@@ -55,6 +58,9 @@ pub enum ServerError {
         /// What failed.
         source: io::Error,
     },
+    /// No connection to the proxy itself.
+    #[error("no connection to the proxy")]
+    Proxy(#[source] io::Error),
     /// A request other than a push broke.
     #[error("connection to {target} broke")]
     Broke {

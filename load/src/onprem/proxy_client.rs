@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::challenge::{Learned, Login, Memory, Taste};
-use super::counts::{Counts, OpenTunnel, one_more};
+use super::counts::{Counts, OpenTunnel, Unanswered, one_more};
 use super::reply::{Reply, read_reply};
 use super::tunnel::{ProxyStream, Tunnel};
 
@@ -34,7 +34,7 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_secs(2);
 /// The last address is waited for longer.
 const LAST_ADDRESS_WAIT: Duration = Duration::from_secs(5);
 /// Bare, answered, and once more for a nonce that was too old.
-const ROUNDS: usize = 3;
+pub(super) const ROUNDS: usize = 3;
 
 /// What the proxy said instead of opening a tunnel.
 #[derive(Debug, Clone)]
@@ -201,13 +201,13 @@ impl ProxyClient {
     async fn connect_at(&self, address: SocketAddr, target: &str) -> Result<Tunnel, ConnectError> {
         let mut kept = None;
         // A remembered challenge may be too old, which is no reason to give up; a fresh one is not.
-        let mut may_be_old = self.memory().has_challenge();
+        let mut may_be_old = self.has_challenge();
         for round in 1..=ROUNDS {
             let mut stream = match kept.take() {
                 Some(stream) => stream,
                 None => self.open(address).await?,
             };
-            let credentials = self.credentials(target);
+            let credentials = self.credentials("CONNECT", target);
             let reply = self
                 .ask(&mut stream, target, credentials.as_deref())
                 .await?;
@@ -244,6 +244,14 @@ impl ProxyClient {
         unreachable!("the last round returns")
     }
 
+    /// A connection to the proxy's address of this index, for requests to the proxy itself.
+    pub(super) async fn reach(&self, index: usize) -> io::Result<ProxyStream> {
+        let address = self.addresses[index % self.addresses.len()];
+        let stream = tokio::time::timeout(LAST_ADDRESS_WAIT, self.open(address)).await??;
+        one_more(&self.counts.reached);
+        Ok(stream)
+    }
+
     async fn open(&self, address: SocketAddr) -> io::Result<ProxyStream> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -256,13 +264,17 @@ impl ProxyClient {
         }
     }
 
-    fn credentials(&self, target: &str) -> Option<String> {
+    pub(super) fn credentials(&self, method: &str, uri: &str) -> Option<String> {
         let login = self.login.as_ref()?;
-        self.memory().answer(login, self.taste, target)
+        self.memory().answer(login, self.taste, method, uri)
+    }
+
+    pub(super) fn has_challenge(&self) -> bool {
+        self.memory().has_challenge()
     }
 
     /// Takes in the challenge; says whether to try again.
-    fn learn(&self, headers: &HeaderMap, were_sent: bool, may_be_old: bool) -> bool {
+    pub(super) fn learn(&self, headers: &HeaderMap, were_sent: bool, may_be_old: bool) -> bool {
         if self.login.is_none() || self.taste == Taste::BasicAtOnce {
             return false;
         }
@@ -295,28 +307,7 @@ impl ProxyClient {
 
         let unanswered = Unanswered::new(&self.counts);
         let reply = read_reply(stream).await?;
-        unanswered.answered();
+        unanswered.settled();
         Ok(reply)
-    }
-}
-
-/// Counts a CONNECT as unanswered unless it is told otherwise, also when a deadline drops the wait.
-struct Unanswered<'a>(Option<&'a Counts>);
-
-impl<'a> Unanswered<'a> {
-    fn new(counts: &'a Counts) -> Self {
-        Self(Some(counts))
-    }
-
-    fn answered(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if let Some(counts) = self.0 {
-            one_more(&counts.unanswered);
-        }
     }
 }

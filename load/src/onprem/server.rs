@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Connection, SendError};
+use super::absolute::{Turns, authority};
+use super::connection::{Answered, Connection, Post, SendError};
 use super::seal::SealingKey;
-use super::{Outcome, ProxyClient, ServerError, tls};
+use super::{Outcome, ProxyClient, ServerError, ServerPlan, tls};
 
 const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
 const TOKEN_PATH: &str = "/token/v1/access-tokens";
@@ -27,41 +28,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How often a push may find that the connection it got was closed before it began.
 const FRESH_STARTS: usize = 3;
 
-/// Who a server is and where its cloud is.
-#[derive(Debug, Clone)]
-pub struct ServerPlan {
-    /// Its name, part of its machine account.
-    pub name: String,
-    /// Push REST, `host:port`.
-    pub push: String,
-    /// Tokens, `host:port`.
-    pub token: String,
-    /// Onboarding, `host:port`.
-    pub onboard: String,
-    /// The certificates it trusts, PEM.
-    pub roots_pem: String,
-    /// How many tunnels to Push REST it keeps at most.
-    pub tunnels: usize,
-    /// How long it waits for a confirmation.
-    pub confirmation_wait: Duration,
-}
-
-impl ServerPlan {
-    /// The usual names (`push.test`, `token.test`, `onboard.test`) on one port, four tunnels, 5 s.
-    #[must_use]
-    pub fn new(name: &str, port: u16, roots_pem: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            push: format!("push.test:{port}"),
-            token: format!("token.test:{port}"),
-            onboard: format!("onboard.test:{port}"),
-            roots_pem: roots_pem.to_owned(),
-            tunnels: 4,
-            confirmation_wait: Duration::from_secs(5),
-        }
-    }
-}
-
 /// A call server that has a machine account and a token.
 #[derive(Debug)]
 pub struct Server {
@@ -71,6 +37,9 @@ pub struct Server {
     refresh_token: String,
     access: tokio::sync::Mutex<AccessToken>,
     idle: Mutex<VecDeque<Connection>>,
+    /// Connections to the proxy itself.
+    idle_to_proxy: Mutex<VecDeque<Connection>>,
+    turns: Turns,
     places: Semaphore,
     key: SealingKey,
     reopened: AtomicU64,
@@ -103,12 +72,14 @@ impl Server {
         let access = fetch_token(&proxy, &tls, &plan.token, &refresh_token).await?;
         Ok(Self {
             places: Semaphore::new(plan.tunnels.max(1)),
+            turns: Turns::new(plan.absolute.clone()),
             plan,
             proxy,
             tls: TlsTerms(tls),
             refresh_token,
             access: tokio::sync::Mutex::new(access),
             idle: Mutex::default(),
+            idle_to_proxy: Mutex::default(),
             key: SealingKey::random(),
             reopened: AtomicU64::new(0),
         })
@@ -145,19 +116,26 @@ impl Server {
             "trackingId": tracking_id,
             "payload": self.key.seal(text),
         });
+        let way = match self.turns.next() {
+            None => Way::Tunnel,
+            Some(origin) => Way::Absolute {
+                url: format!("{origin}{PUSH_PATH}"),
+                host: authority(origin).to_owned(),
+            },
+        };
         let mut via = 0;
         for _ in 0..self.proxy.addresses() {
-            let mut connection = match self.connection(via).await {
+            let mut connection = match self.connection(&way, via).await {
                 Ok(connection) => connection,
                 Err(error) => return Outcome::Unsent(error),
             };
-            match self.send(&mut connection, &body).await {
-                Sent::Reply(status) => {
-                    self.keep(connection);
-                    return if status == StatusCode::OK {
-                        Outcome::Confirmed
-                    } else {
-                        Outcome::Rejected(status)
+            match self.send(&way, &mut connection, &body).await {
+                Sent::Reply(reply) => {
+                    self.idle(&way).push_back(connection);
+                    return match reply.status {
+                        StatusCode::OK => Outcome::Confirmed,
+                        status if reply.is_by_proxy() => Outcome::Undelivered(status),
+                        status => Outcome::Rejected(status),
                     };
                 }
                 Sent::Cut => return Outcome::Cut,
@@ -171,15 +149,16 @@ impl Server {
         Outcome::Unconfirmed
     }
 
-    /// Closes every idle tunnel, each layer with its goodbye.
+    /// Closes every idle connection, each layer with its goodbye.
     pub async fn close(&self) {
-        let all: Vec<_> = self.idle().drain(..).collect();
+        let mut all: Vec<_> = locked(&self.idle).drain(..).collect();
+        all.extend(locked(&self.idle_to_proxy).drain(..));
         for connection in all {
             connection.close().await;
         }
     }
 
-    async fn send(&self, connection: &mut Connection, body: &Value) -> Sent {
+    async fn send(&self, way: &Way, connection: &mut Connection, body: &Value) -> Sent {
         let mut renewed = false;
         let mut fresh_starts = 0;
         loop {
@@ -187,18 +166,20 @@ impl Server {
                 Ok(token) => token,
                 Err(error) => return Sent::Failed(error),
             };
-            let post = connection.post(PUSH_PATH, Some(&token), body);
+            let post = self.post(way, connection, &token, body);
             match tokio::time::timeout(self.plan.confirmation_wait, post).await {
                 Err(_) => return Sent::Silence,
                 // A token that is not accepted any more is renewed once; that push was not taken.
-                Ok(Ok((StatusCode::UNAUTHORIZED, _))) if !renewed => renewed = true,
-                Ok(Ok((status, _))) => return Sent::Reply(status),
+                Ok(Ok(reply)) if reply.status == StatusCode::UNAUTHORIZED && !renewed => {
+                    renewed = true;
+                }
+                Ok(Ok(reply)) => return Sent::Reply(reply),
                 Ok(Err(SendError::Cut)) => return Sent::Cut,
                 // Not a byte of it went out: this is not a repetition.
                 Ok(Err(SendError::Unsent)) if fresh_starts < FRESH_STARTS => {
                     fresh_starts += 1;
-                    self.reopened.fetch_add(1, Ordering::Relaxed);
-                    match self.open(connection.via).await {
+                    way.note_closed(&self.reopened, 1);
+                    match self.open(way, connection.via).await {
                         Ok(fresh) => *connection = fresh,
                         Err(error) => return Sent::Failed(error),
                     }
@@ -208,33 +189,58 @@ impl Server {
         }
     }
 
+    async fn post(
+        &self,
+        way: &Way,
+        connection: &mut Connection,
+        token: &str,
+        body: &Value,
+    ) -> Result<Answered, SendError> {
+        let post = |uri, host| Post {
+            uri,
+            host,
+            bearer: Some(token),
+            credentials: None,
+            body,
+        };
+        match way {
+            Way::Tunnel => connection.post(&post(PUSH_PATH, &self.plan.push)).await,
+            Way::Absolute { url, host } => self.proxy.post(connection, &post(url, host)).await,
+        }
+    }
+
     /// An idle connection that is still open, or a new one.
-    async fn connection(&self, via: usize) -> Result<Connection, ServerError> {
+    async fn connection(&self, way: &Way, via: usize) -> Result<Connection, ServerError> {
         let kept = {
-            let mut idle = self.idle();
+            let mut idle = self.idle(way);
             let before = idle.len();
             idle.retain(|connection| !connection.is_closed());
-            let closed = before - idle.len();
-            self.reopened.fetch_add(closed as u64, Ordering::Relaxed);
+            way.note_closed(&self.reopened, before - idle.len());
             if via == 0 { idle.pop_front() } else { None }
         };
         match kept {
             Some(connection) => Ok(connection),
-            None => self.open(via).await,
+            None => self.open(way, via).await,
         }
     }
 
-    async fn open(&self, via: usize) -> Result<Connection, ServerError> {
-        open(&self.proxy, via, &self.tls.0, &self.plan.push).await
+    async fn open(&self, way: &Way, via: usize) -> Result<Connection, ServerError> {
+        match way {
+            Way::Tunnel => open(&self.proxy, via, &self.tls.0, &self.plan.push).await,
+            Way::Absolute { .. } => {
+                let reached = self.proxy.reach(via).await;
+                let stream = reached.map_err(ServerError::Proxy)?;
+                let opened = Connection::to_proxy(stream, via).await;
+                opened.map_err(ServerError::Proxy)
+            }
+        }
     }
 
-    /// Back among the idle, behind the others.
-    fn keep(&self, connection: Connection) {
-        self.idle().push_back(connection);
-    }
-
-    fn idle(&self) -> MutexGuard<'_, VecDeque<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self, way: &Way) -> MutexGuard<'_, VecDeque<Connection>> {
+        locked(match way {
+            Way::Tunnel => &self.idle,
+            Way::Absolute { .. } => &self.idle_to_proxy,
+        })
     }
 
     async fn token(&self, renew: bool) -> Result<String, ServerError> {
@@ -247,9 +253,32 @@ impl Server {
     }
 }
 
+/// How a push gets to the cloud.
+enum Way {
+    Tunnel,
+    /// The proxy is asked for this URL.
+    Absolute {
+        url: String,
+        host: String,
+    },
+}
+
+impl Way {
+    /// Tunnels that were found closed are counted; how many connections the proxy needed is counted as they open.
+    fn note_closed(&self, reopened: &AtomicU64, closed: usize) {
+        if matches!(self, Self::Tunnel) {
+            reopened.fetch_add(closed as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How one sending went.
 enum Sent {
-    Reply(StatusCode),
+    Reply(Answered),
     Cut,
     Silence,
     Failed(ServerError),
@@ -303,11 +332,18 @@ async fn ask_once(
     body: &Value,
 ) -> Result<Value, ServerError> {
     let mut connection = open(proxy, 0, tls, target).await?;
-    let reply = tokio::time::timeout(ANSWER_WAIT, connection.post(path, None, body)).await;
+    let post = Post {
+        uri: path,
+        host: target,
+        bearer: None,
+        credentials: None,
+        body,
+    };
+    let reply = tokio::time::timeout(ANSWER_WAIT, connection.post(&post)).await;
     let target = target.to_owned();
     let result = match reply {
-        Ok(Ok((status, value))) if status.is_success() => Ok(value),
-        Ok(Ok((status, _))) => Err(ServerError::Answer { target, status }),
+        Ok(Ok(reply)) if reply.status.is_success() => Ok(reply.body),
+        Ok(Ok(Answered { status, .. })) => Err(ServerError::Answer { target, status }),
         Ok(Err(_)) => Err(ServerError::Broke { target }),
         Err(_) => {
             connection.abandon();

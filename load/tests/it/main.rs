@@ -5,6 +5,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod forwarding;
+mod measuring;
 mod pushing;
+mod relaying;
 mod talking;
 mod tiny_proxy;

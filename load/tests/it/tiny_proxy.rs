@@ -1,4 +1,4 @@
-//! A proxy for tests: it says what it is told, or relays to an address it is told. No resolver, no policy.
+//! A proxy for tests: it says what it is told, or relays or forwards to an address it is told. No resolver, no policy.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-/// One CONNECT that came in.
+/// One request that came in.
 #[derive(Debug, Clone)]
 pub struct Heard {
+    pub method: String,
+    /// `host:port`, or a whole URL.
     pub target: String,
     pub authorization: Option<String>,
     /// Which connection, from 0.
@@ -24,6 +26,9 @@ pub struct Heard {
 pub enum Act {
     /// 200, then bytes both ways to this address.
     Relay(SocketAddr),
+    /// The request, in origin form and on a connection of its own, to this address: in TLS if these are the
+    /// certificates to trust. What is answered goes back.
+    Forward(SocketAddr, Option<String>),
     /// This text; the connection stays open.
     Say(String),
     /// This text; the connection is closed.
@@ -124,9 +129,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             let mut found = lines.filter(|(field, _)| field.eq_ignore_ascii_case(name));
             found.next().map(|(_, value)| value.to_owned())
         };
-        let target = head.split(' ').nth(1).unwrap().to_owned();
+        let word = |n| head.split(' ').nth(n).unwrap().to_owned();
+        let length = field("content-length").map_or(0, |value| value.parse().unwrap());
+        let mut body = vec![0; length];
+        client.read_exact(&mut body).await.unwrap();
         let ask = Heard {
-            target,
+            method: word(0),
+            target: word(1),
             authorization: field("proxy-authorization"),
             connection,
         };
@@ -148,6 +157,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 }
                 return;
             }
+            Act::Forward(addr, trust) => {
+                let reply = forward(&ask.target, &head, &body, addr, trust).await;
+                client.write_all(&reply).await.unwrap();
+            }
             Act::Say(text) => client.write_all(text.as_bytes()).await.unwrap(),
             Act::SayAndClose(text) => {
                 client.write_all(text.as_bytes()).await.unwrap();
@@ -157,6 +170,45 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Act::Silence => std::future::pending().await,
         }
     }
+}
+
+async fn forward(
+    url: &str,
+    head: &str,
+    body: &[u8],
+    addr: SocketAddr,
+    trust: Option<String>,
+) -> Vec<u8> {
+    let (_, rest) = url.split_once("://").unwrap();
+    let (authority, path) = rest.split_once('/').unwrap();
+    let kept = head
+        .lines()
+        .skip(1)
+        .filter(|line| !line.is_empty() && !line.to_lowercase().starts_with("proxy-"));
+    let fields: String = kept.map(|line| format!("{line}\r\n")).collect();
+    let head = format!("POST /{path} HTTP/1.1\r\nConnection: close\r\n{fields}\r\n");
+    let request = [head.as_bytes(), body].concat();
+
+    let stream = TcpStream::connect(addr).await.unwrap();
+    match trust {
+        None => exchange(stream, &request).await,
+        Some(pem) => {
+            let host = authority.split(':').next().unwrap();
+            let name = tls::server_name(host).unwrap();
+            let stream = tls::trusting(&pem).unwrap().connect(name, stream).await;
+            exchange(stream.unwrap(), &request).await
+        }
+    }
+}
+
+/// The whole answer, without the goodbye that it says to us.
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Vec<u8> {
+    stream.write_all(request).await.unwrap();
+    let mut reply = Vec::new();
+    // An end without a TLS goodbye is an end all the same.
+    let _ = stream.read_to_end(&mut reply).await;
+    let reply = String::from_utf8(reply).unwrap();
+    reply.replacen("connection: close\r\n", "", 1).into_bytes()
 }
 
 async fn read_head<S: AsyncRead + Unpin>(client: &mut S) -> Option<String> {

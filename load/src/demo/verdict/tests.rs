@@ -27,12 +27,14 @@ fn good() -> Observed {
         listed: 8,
         servers: Counted {
             established: 20,
+            forwarded: 6,
             challenged: 7,
             authenticated: 20,
             ..Counted::default()
         },
         proxy: ProxySide {
             established: 20,
+            forwarded: 6,
             challenged: 7,
             authenticated: 20,
             failovers: 1,
@@ -85,14 +87,16 @@ fn a_push_that_nobody_confirmed_is_lost_and_named() {
 
 #[test]
 fn a_push_in_flight_when_the_address_died_is_not_lost() {
-    let mut observed = good();
-    not_confirmed(&mut observed, 3, "cut");
-    let report = judge(&observed);
-    assert!(report.is_good(), "{:?}", report.faults());
-    assert_eq!(
-        (report.lost, report.in_flight_when_the_address_died),
-        (0, 1)
-    );
+    for word in ["cut", "undelivered"] {
+        let mut observed = good();
+        not_confirmed(&mut observed, 3, word);
+        let report = judge(&observed);
+        assert!(report.is_good(), "{:?}", report.faults());
+        assert_eq!(
+            (report.lost, report.in_flight_when_the_address_died),
+            (0, 1)
+        );
+    }
 }
 
 #[test]
@@ -142,6 +146,10 @@ fn books_that_differ_are_a_fault_each() {
     check(
         |o| o.proxy.established = 19,
         &["differ in CONNECTs answered 200: the servers have 20, the proxy has 19"],
+    );
+    check(
+        |o| o.servers.forwarded = 7,
+        &["differ in absolute-form requests answered: the servers have 7, the proxy has 6"],
     );
     check(
         |o| {

@@ -1,0 +1,154 @@
+//! CPU time per transaction: connect, CONNECT, a kilobyte each way, close.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::report::{Aim, Report, Row, Unit};
+use super::standing::{Origin, Standing, Subject};
+use super::{BenchError, CPU_RATIO_AIM, Common, Spread};
+use crate::display::chain;
+
+const SUBJECTS: [Subject; 3] = [Subject::Relay, Subject::Proxy, Subject::ProxyFull];
+
+/// How it is measured.
+#[derive(Debug, Clone)]
+pub struct ConnectPlan {
+    /// What both benchmarks want to know.
+    pub common: Common,
+    /// Of one subject in one round.
+    pub transactions: u64,
+    /// How many at the same time.
+    pub concurrency: u16,
+}
+
+/// Measures. `progress` is told what happens, a line each time.
+pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Report, BenchError> {
+    let origin = Arc::new(Origin::start(&plan.common).await?);
+    let mut standing = Vec::new();
+    for subject in SUBJECTS {
+        standing.push(Standing::start(subject, &origin, &plan.common).await?);
+    }
+    let mut standing: Vec<_> = standing.into_iter().map(Arc::new).collect();
+
+    let mut used: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+    let mut failures = Failures::default();
+    // The first round warms caches, pools and pages up, and does not count.
+    for round in 0..=plan.common.rounds {
+        let mut order: Vec<_> = (0..standing.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for index in order {
+            let subject = &mut standing[index];
+            let before = subject.cpu()?;
+            let failed = drive(subject, &origin, plan).await;
+            let alone = Arc::get_mut(subject).expect("every task of the round has ended");
+            alone.quiet().await?;
+            let cpu = alone.cpu()?.since(&before);
+            let micros = micros_each(cpu, plan.transactions);
+            failures.add(alone.subject, failed);
+            let what = if round == 0 {
+                "warm-up".to_owned()
+            } else {
+                used.entry(index).or_default().push(micros);
+                format!("round {round}")
+            };
+            progress(&format!("{what}: {}, {micros:.1} µs", alone.subject.name()));
+        }
+    }
+    for subject in standing {
+        if let Some(subject) = Arc::into_inner(subject) {
+            subject.end().await?;
+        }
+    }
+
+    let relay = &used[&0];
+    let rows = SUBJECTS.iter().zip(used.values()).map(|(subject, values)| {
+        let ratios = values.iter().zip(relay).map(|(own, relay)| own / relay);
+        Row {
+            subject: *subject,
+            values: values.clone(),
+            spread: Spread::of(values.iter().copied()),
+            ratio: (*subject != Subject::Relay)
+                .then(|| Spread::of(ratios))
+                .flatten(),
+        }
+    });
+    let rows: Vec<_> = rows.collect();
+    let reached = rows
+        .iter()
+        .find(|row| row.subject == Subject::Proxy)
+        .and_then(|row| row.ratio)
+        .map(|ratio| ratio.median);
+    Ok(Report {
+        what: format!(
+            "CPU time (user and system) of the process for a transaction: connect, CONNECT, 1 KB each way, close; {} transactions a round, {} at a time, {} worker{}",
+            plan.transactions,
+            plan.concurrency,
+            plan.common.workers,
+            if plan.common.workers == 1 { "" } else { "s" },
+        ),
+        unit: Unit::Micros,
+        rows,
+        aim: Aim {
+            what: "the proxy's CPU per transaction, beside the relay's",
+            at_most: CPU_RATIO_AIM,
+            reached,
+        },
+        notes: Vec::new(),
+        errors: failures.count,
+        first_error: failures.first,
+    })
+}
+
+#[derive(Default)]
+struct Failures {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Failures {
+    fn add(&mut self, subject: Subject, failed: Vec<String>) {
+        self.count += failed.len() as u64;
+        if let (None, Some(why)) = (&self.first, failed.first()) {
+            self.first = Some(format!("{}: {why}", subject.name()));
+        }
+    }
+}
+
+/// Makes the transactions of one round, and hands back why those that failed did.
+async fn drive(standing: &Arc<Standing>, origin: &Arc<Origin>, plan: &ConnectPlan) -> Vec<String> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut drivers = JoinSet::new();
+    for _ in 0..plan.concurrency.max(1) {
+        let (standing, origin, next) = (standing.clone(), origin.clone(), next.clone());
+        let transactions = plan.transactions;
+        drivers.spawn(async move {
+            let mut failed = Vec::new();
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= transactions {
+                    return failed;
+                }
+                let n = usize::try_from(n).unwrap_or(0);
+                let target = origin.target(standing.subject, n);
+                // Dropping what it opened closes it.
+                if let Err(error) = standing.roads[n % standing.roads.len()]
+                    .travel(&target)
+                    .await
+                {
+                    failed.push(chain(&error));
+                }
+            }
+        });
+    }
+    drivers.join_all().await.into_iter().flatten().collect()
+}
+
+fn micros_each(cpu: Duration, transactions: u64) -> f64 {
+    cpu.as_secs_f64() * 1e6 / transactions.max(1) as f64
+}
