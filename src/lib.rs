@@ -30,7 +30,8 @@
 //! # What it stands on
 //!
 //! [`exchange`] has the nouns of a request, [`config`] what the operator wanted, [`telemetry`] what the operator
-//! learns, [`lifecycle`] how the program ends, [`admin`] the operator's window. [`app`] builds all of it once: a
+//! learns, [`deliver`] brings it to where they want it, [`lifecycle`] is how the program ends, [`admin`] the operator's
+//! window. [`app`] builds all of it once: a
 //! thread with its own sockets and scratch buffer for each core, and one control thread for names, the admin
 //! endpoint and signals. A room imports only from the floors below it; `tests/tidy.rs` keeps it so.
 #![allow(rustdoc::private_intra_doc_links)]
@@ -45,6 +46,7 @@ mod admin;
 mod app;
 pub mod commands;
 mod config;
+mod deliver;
 mod exchange;
 mod lifecycle;
 mod policy;

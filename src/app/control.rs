@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, timeout};
 
 use super::core::runtime;
+use super::logkeeper::LogKeeper;
 use super::reload::Reloader;
 use crate::admin::control::{self, ControlSocket};
 use crate::admin::{self, Window};
@@ -19,7 +20,7 @@ use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
 use crate::relay::Tunnels;
-use crate::telemetry::{AccessLog, LineWriter, Meters};
+use crate::telemetry::{AccessLog, Meters};
 
 /// How long tunnels have to write their last line once they were told to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ pub(super) struct Control {
     pub(super) cores: Vec<JoinHandle<()>>,
     pub(super) cores_lost: mpsc::Receiver<usize>,
     pub(super) log: AccessLog,
-    pub(super) log_writer: Option<LineWriter>,
+    pub(super) log_end: LogKeeper,
 }
 
 impl Control {
@@ -86,7 +87,7 @@ impl Control {
             cores,
             mut cores_lost,
             log,
-            log_writer,
+            log_end,
         } = self;
         let started = Signals::take().and_then(|signals| {
             let orders = control_socket.as_mut().and_then(ControlSocket::take);
@@ -111,6 +112,7 @@ impl Control {
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run());
         tokio::task::spawn_local(upkeep(meters));
+        let log_end = log_end.start();
         let _ = ready.send(Ok(()));
 
         let mut ending = Ending::NotYet(drain);
@@ -186,7 +188,7 @@ impl Control {
         for core in cores {
             let _ = core.join();
         }
-        if log_writer.is_some_and(|writer| !writer.flush_and_stop(LOG_FLUSH)) {
+        if !log_end.finish(LOG_FLUSH).await {
             tracing::warn!("the access log could not be written to its end");
         }
         tracing::info!("ended");

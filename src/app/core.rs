@@ -59,6 +59,8 @@ pub(super) struct Core {
     pub(super) native_roots: NativeRoots,
     pub(super) pseudonym: Pseudonym,
     pub(super) idle_timeout: Duration,
+    /// Whether tunnels write a line every hour.
+    pub(super) hourly: bool,
     pub(super) tunnels: Tunnels,
     pub(super) reports: Arc<Reports>,
     pub(super) permits: Permits,
@@ -87,6 +89,7 @@ impl Core {
             native_roots,
             pseudonym,
             idle_timeout,
+            hourly,
             tunnels,
             reports,
             permits,
@@ -131,7 +134,7 @@ impl Core {
             tokio::task::spawn_local(door.accept(socket));
         }
         drop(service);
-        tokio::task::spawn_local(sweep(tunnels.clone(), idle, idle_timeout, meters));
+        tokio::task::spawn_local(sweep(tunnels.clone(), idle, idle_timeout, hourly, meters));
         let until = watch.view();
         drop(watch);
         tokio::task::spawn_local(end_tunnels(until, tunnels));
@@ -146,13 +149,19 @@ pub(super) fn seed() -> u32 {
     RandomState::new().hash_one(thread::current().id()) as u32
 }
 
-/// Ends idle tunnels, lets go of origin connections that nobody needs, and counts bytes, a few times within every
-/// idle limit.
-async fn sweep(tunnels: Tunnels, idle: Idle, idle_timeout: Duration, meters: Arc<Meters>) {
+/// Ends idle tunnels, has old ones write their line, lets go of origin connections that nobody needs, and counts bytes, a
+/// few times within every idle limit.
+async fn sweep(
+    tunnels: Tunnels,
+    idle: Idle,
+    idle_timeout: Duration,
+    hourly: bool,
+    meters: Arc<Meters>,
+) {
     let mut ticks = interval((idle_timeout / 8).clamp(Duration::from_millis(100), SWEEP));
     loop {
         let now = ticks.tick().await;
-        let (up, down) = tunnels.sweep(idle_timeout, now);
+        let (up, down) = tunnels.sweep(idle_timeout, hourly, now);
         meters.tunnel_bytes(up, down);
         idle.sweep(now);
     }

@@ -3,6 +3,7 @@
 mod bound;
 mod control;
 mod core;
+mod logkeeper;
 mod reload;
 mod room;
 
@@ -19,11 +20,13 @@ use tokio::time::Instant;
 use self::bound::{Bound, bind_all, share_out};
 use self::control::Control;
 use self::core::{Core, TellsWhenLost, seed};
+use self::logkeeper::LogKeeper;
 use self::reload::Reloader;
 use self::room::{Room, descriptors};
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
+use crate::deliver::CourierError;
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
@@ -57,6 +60,10 @@ pub enum StartError {
     AccessLog {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("cannot deliver the access log")]
+    Delivery {
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("cannot set up authentication")]
     Gate {
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -75,6 +82,14 @@ pub enum StartError {
 impl From<AccessLogError> for StartError {
     fn from(source: AccessLogError) -> Self {
         Self::AccessLog {
+            source: source.into(),
+        }
+    }
+}
+
+impl From<CourierError> for StartError {
+    fn from(source: CourierError) -> Self {
+        Self::Delivery {
             source: source.into(),
         }
     }
@@ -130,6 +145,12 @@ impl App {
         };
         let idle = u64::from(config.forward.idle_connections) * workers as u64;
         let room = Room::new(&config.intake, idle, descriptors);
+        let (names, destinations) = reload::names(&config);
+        let meters = Arc::new(Meters::new(&names, &destinations));
+        let counted = Arc::clone(&meters);
+        // Before the listeners say that they listen: without its log nothing is served.
+        let (log, log_end) =
+            AccessLog::start(&config.log, move |lines| counted.log_lines_dropped(lines))?;
         let bound = bind_all(&config, workers)?;
         let own = OwnAddresses {
             bound: bound
@@ -140,13 +161,6 @@ impl App {
         };
         let control_socket = config.admin.control_socket.as_deref();
         let control_socket = control_socket.map(bind_control).transpose()?;
-        let (names, destinations) = reload::names(&config);
-        let meters = Arc::new(Meters::new(&names, &destinations));
-        let counted = Arc::clone(&meters);
-        let (log, log_writer) =
-            AccessLog::start(&config.log.access, config.log.queue_lines, move |lines| {
-                counted.log_lines_dropped(lines)
-            })?;
         // Kept with the configuration: a reload compares them.
         config.authentication.nonce_keys = gate::nonce_keys(&config.authentication)?;
         let gate = Arc::new(Gate::open(&config, room.tunnels)?);
@@ -159,6 +173,8 @@ impl App {
             )),
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
+        let native_roots = NativeRoots::load();
+        let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
@@ -185,7 +201,6 @@ impl App {
         note_reporting(&config);
         let reports = Arc::new(Reports::default());
 
-        let native_roots = NativeRoots::load();
         let pseudonym = Pseudonym::new(seed());
         let Bound { listeners, admin } = bound;
         let (shares, terms) = share_out(listeners, workers)?;
@@ -206,6 +221,7 @@ impl App {
                 native_roots: native_roots.clone(),
                 pseudonym: pseudonym.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
+                hourly: config.log.tunnel_lines.hourly,
                 tunnels: own_tunnels,
                 reports: Arc::clone(&reports),
                 permits: permits.clone(),
@@ -255,7 +271,7 @@ impl App {
             cores,
             cores_lost,
             log,
-            log_writer,
+            log_end,
         };
         let (ready, is_ready) = std::sync::mpsc::channel();
         let control = thread::Builder::new()

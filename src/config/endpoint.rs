@@ -4,9 +4,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::DnsServer;
 use super::complaint::{Wrong, either, quoted};
 use super::host;
+use super::{Collector, DnsServer, HostPattern, Transport};
+use crate::exchange::Host;
+
+/// What a syslog URL begins with.
+pub(super) const SYSLOG: [&str; 3] = ["syslog", "syslog+tcp", "syslog+tls"];
 
 /// Where we listen: `127.0.0.1:3128`, `[::]:3129`.
 pub(super) fn listening(text: &str) -> Result<SocketAddr, Wrong> {
@@ -59,6 +63,59 @@ pub(super) fn name_server(text: &str) -> Result<DnsServer, Wrong> {
     }
 }
 
+/// `syslog://host[:514]` (UDP), `syslog+tcp://host[:601]`, `syslog+tls://host[:6514]`, and nothing behind.
+pub(super) fn collector(text: &str) -> Result<Collector, Wrong> {
+    let text = url(text, &SYSLOG)?;
+    let (scheme, place) = text.split_once("://").unwrap_or_default();
+    if place.contains(['/', '?', '#', '@']) {
+        return Err(Wrong::new(
+            format!(
+                "{} has more in it than a host and a port",
+                quoted(&hide(&text))
+            ),
+            r#""syslog+tcp://10.0.0.9:601""#,
+        ));
+    }
+    // The ports of RFC 5426, RFC 6587 and RFC 5425.
+    let (transport, usual) = match scheme {
+        "syslog+tls" => (Transport::Tls, 6514),
+        "syslog+tcp" => (Transport::Tcp, 601),
+        _ => (Transport::Udp, 514),
+    };
+    let (name, port) = name_and_port(place);
+    let host = match host::pattern(name)? {
+        HostPattern::Addr(addr) => Host::Addr(addr),
+        HostPattern::Name(name) | HostPattern::Suffix(name) => Host::Name(name),
+    };
+    Ok(Collector {
+        transport,
+        host,
+        port: port.and_then(|port| port.parse().ok()).unwrap_or(usual),
+    })
+}
+
+impl std::fmt::Display for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = match self.transport {
+            Transport::Udp => "syslog",
+            Transport::Tcp => "syslog+tcp",
+            Transport::Tls => "syslog+tls",
+        };
+        match &self.host {
+            Host::Addr(addr) => write!(f, "{scheme}://{}", SocketAddr::new(*addr, self.port)),
+            Host::Name(name) => write!(f, "{scheme}://{name}:{}", self.port),
+        }
+    }
+}
+
+/// `[::1]` without a port has its colons inside.
+fn name_and_port(place: &str) -> (&str, Option<&str>) {
+    match place.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (place, None),
+    }
+}
+
 /// `scheme://host[:port][/path]`. A password inside would be shown wherever the URL is, so there may be none.
 pub(super) fn url(text: &str, schemes: &[&str]) -> Result<String, Wrong> {
     let beginnings: Vec<String> = schemes
@@ -91,11 +148,7 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<String, Wrong> {
             "put the password into a file of its own",
         ));
     }
-    let (name, port) = match place.rsplit_once(':') {
-        // `[::1]` without a port has its colons inside.
-        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
-        _ => (place, None),
-    };
+    let (name, port) = name_and_port(place);
     if port.is_some_and(|port| port.parse::<u16>().map_or(true, |port| port == 0)) {
         return Err(Wrong::new(
             format!("{} has no good port", quoted(&hide(text))),
@@ -103,8 +156,8 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<String, Wrong> {
         ));
     }
     match host::pattern(name) {
-        Ok(super::HostPattern::Name(_) | super::HostPattern::Addr(_)) => Ok(text.to_owned()),
-        Ok(super::HostPattern::Suffix(_)) | Err(_) => Err(Wrong::new(
+        Ok(HostPattern::Name(_) | HostPattern::Addr(_)) => Ok(text.to_owned()),
+        Ok(HostPattern::Suffix(_)) | Err(_) => Err(Wrong::new(
             format!("{} has no good host", quoted(&hide(text))),
             "a name or an address behind the ://",
         )),
@@ -198,6 +251,29 @@ mod tests {
         check(http("http://parent:0"), Err("no good port"));
         check(http("http://:80"), Err("no good host"));
         check(http("http://a b/"), Err("spaces"));
+    }
+
+    #[test]
+    fn collectors() {
+        let shown = |text| collector(text).map(|collector| collector.to_string());
+        check(shown("syslog://10.0.0.9"), Ok(r#""syslog://10.0.0.9:514""#));
+        check(
+            shown("syslog+tcp://Logs.test"),
+            Ok(r#""syslog+tcp://logs.test:601""#),
+        );
+        check(
+            shown("syslog+tls://[::1]"),
+            Ok(r#""syslog+tls://[::1]:6514""#),
+        );
+        check(
+            shown("syslog+tls://[::1]:1"),
+            Ok(r#""syslog+tls://[::1]:1""#),
+        );
+        check(shown("syslog://10.0.0.9/"), Err("more in it than a host"));
+        check(shown("syslog://u@10.0.0.9"), Err("more in it than a host"));
+        check(shown("syslog://"), Err("no good host"));
+        check(shown("syslog://a:0"), Err("no good port"));
+        check(shown("tcp://a"), Err("begins with syslog://"));
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub(super) fn of(config: &Config) -> Contents {
     });
     let servers: Vec<String> = servers.collect();
     contents.insert("dns.servers".into(), hash(servers.join("\n").as_bytes()));
+    if let Some(ca) = &config.log.syslog_ca {
+        contents.insert("log.syslog_ca".into(), certificates(&ca.certificates));
+    }
     let alarms = &config.alarms;
     let upload = alarms.upload.as_ref();
     for (key, url) in [

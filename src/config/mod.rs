@@ -39,7 +39,9 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::exchange::{Algorithm, ClientName, DestinationName, ListenerName, Scheme, UserName};
+use crate::exchange::{
+    Algorithm, ClientName, DestinationName, Host, ListenerName, Scheme, UserName,
+};
 
 pub(crate) use identity::Identity;
 pub(crate) use noncekey::NonceKey;
@@ -358,6 +360,8 @@ pub(crate) enum LimitPer {
 pub(crate) struct Log {
     pub(crate) level: Level,
     pub(crate) access: AccessSink,
+    /// Beside the system's: whom a collector's certificate may be from.
+    pub(crate) syslog_ca: Option<Authorities>,
     pub(crate) queue_lines: u32,
     pub(crate) tunnel_lines: TunnelLines,
 }
@@ -377,7 +381,22 @@ pub(crate) enum AccessSink {
     Stdout,
     Off,
     File(PathBuf),
-    Syslog(String),
+    Syslog(Collector),
+}
+
+/// A syslog collector (RFC 5424), and how it is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collector {
+    pub(crate) transport: Transport,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+    Tls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

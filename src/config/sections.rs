@@ -3,12 +3,12 @@
 //! A table more than logic. Each function takes its keys out by name; what spans two sections is in `agree.rs`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::complaint::{Wrong, quoted};
 use super::file::{Section, Written};
 use super::item::Item;
-use super::listener::path;
+use super::listener::{authorities, path};
 use super::{
     AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
     Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines,
@@ -289,13 +289,17 @@ pub(super) fn log(mut section: Section<'_, '_>) -> Log {
     let access = section.key("access", AccessSink::Stdout, r#""stdout""#, |item| {
         access(item.words("stdout")?, |path| sheet.resolve(path))
     });
+    let syslog_ca = path(&mut section, "syslog_ca", "syslog-ca.pem");
+    let syslog_ca = authorities(&section, "syslog_ca", syslog_ca.as_ref());
     let queue_lines = section.number("queue_lines", 8192, 1..=1_000_000);
     let lines = section.list("tunnel_lines", vec!["close"], |item| {
         item.word(&[("close", "close"), ("open", "open"), ("hourly", "hourly")])
     });
+    twice(&section, "tunnel_lines", &lines, |word| word);
     Log {
         level,
         access,
+        syslog_ca,
         queue_lines,
         tunnel_lines: TunnelLines {
             open: lines.contains(&"open"),
@@ -324,7 +328,7 @@ pub(super) fn alarms(mut section: Section<'_, '_>) -> Alarms {
         section.optional(key, |item| endpoint::url(item.text(example)?, schemes))
     };
     Alarms {
-        syslog: to("syslog", "syslog+tls://10.0.0.9:6514", &SYSLOG),
+        syslog: to("syslog", "syslog+tls://10.0.0.9:6514", &endpoint::SYSLOG),
         alertmanager: to("alertmanager", "http://127.0.0.1:9093", &["http", "https"]),
         webhook: to("webhook", "https://ops.example/hook", &["http", "https"]),
         upload: section.maybe_section("upload").map(upload),
@@ -362,8 +366,6 @@ fn upload(mut section: Section<'_, '_>) -> Upload {
         key_file,
     }
 }
-
-const SYSLOG: [&str; 3] = ["syslog", "syslog+tcp", "syslog+tls"];
 
 /// Clients quote a realm in several ways, and the users file parts its fields with colons.
 fn realm(item: &Item<'_, '_>) -> Result<String, Wrong> {
@@ -423,7 +425,7 @@ fn access(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<AccessSink, W
     match text {
         "stdout" => return Ok(AccessSink::Stdout),
         "off" => return Ok(AccessSink::Off),
-        _ if text.contains("://") => return endpoint::url(text, &SYSLOG).map(AccessSink::Syslog),
+        _ if text.contains("://") => return endpoint::collector(text).map(AccessSink::Syslog),
         _ => {}
     }
     if !text.contains(['/', '.']) {
@@ -447,12 +449,32 @@ fn access(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<AccessSink, W
             "make it, and let the user that runs tidegate write there",
         ));
     }
+    if !can_be_written(&path) {
+        return Err(Wrong::new(
+            format!("{} may not be written", quoted(text)),
+            "let the user that runs tidegate write it; check as that user",
+        ));
+    }
     Ok(AccessSink::File(path))
 }
 
-pub(super) fn folder_exists(path: &std::path::Path) -> bool {
+/// Asked without opening or making anything: a pipe has a reader that would notice.
+fn can_be_written(path: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    if path.exists() {
+        access(path, Access::WRITE_OK).is_ok()
+    } else {
+        access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+}
+
+pub(super) fn folder_exists(path: &Path) -> bool {
     match path.parent() {
-        Some(folder) if folder != std::path::Path::new("") => folder.is_dir(),
+        Some(folder) if folder != Path::new("") => folder.is_dir(),
         _ => true,
     }
 }

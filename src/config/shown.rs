@@ -257,7 +257,7 @@ fn log_(log: &Log) -> Value {
         (lines.hourly, "hourly"),
         (lines.close, "close"),
     ];
-    json!({
+    present(json!({
         "level": match log.level {
             Level::Error => "error",
             Level::Warn => "warn",
@@ -269,11 +269,12 @@ fn log_(log: &Log) -> Value {
             AccessSink::Stdout => String::from("stdout"),
             AccessSink::Off => String::from("off"),
             AccessSink::File(file) => path(file),
-            AccessSink::Syslog(url) => hide(url),
+            AccessSink::Syslog(collector) => collector.to_string(),
         },
+        "syslog_ca": maybe_path(log.syslog_ca.as_ref().map(|ca| ca.path.as_path())),
         "queue_lines": log.queue_lines,
         "tunnel_lines": words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect::<Vec<_>>(),
-    })
+    }))
 }
 
 fn alarms_(alarms: &Alarms) -> Value {

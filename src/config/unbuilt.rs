@@ -37,8 +37,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("forward.second_address_after", Whole),
     ("forward.inspect_max", Whole),
     ("limit", Whole),
-    ("log.access", Beginning("syslog")),
-    ("log.tunnel_lines", Whole),
     ("drain.upgrade_grace", Whole),
     ("drain.release_idle_first", Whole),
     ("alarms.syslog", Whole),

@@ -86,6 +86,14 @@ pub(crate) async fn connect(
         .map_err(|error| ConnectError::from(&error))
 }
 
+/// A socket whose datagrams go to one address, and that hears when nobody listens there.
+pub(crate) async fn datagrams(addr: ClearedAddr) -> io::Result<tokio::net::UdpSocket> {
+    let peer = addr.socket_addr();
+    let socket = tokio::net::UdpSocket::bind((any(peer.ip()), 0)).await?;
+    socket.connect(peer).await?;
+    Ok(socket)
+}
+
 async fn open(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpStream> {
     let socket = if peer.is_ipv4() {
         TcpSocket::new_v4()?
@@ -111,14 +119,18 @@ fn is_local(ip: IpAddr) -> bool {
     if ip.is_loopback() || ip.is_unspecified() {
         return true;
     }
-    let any: IpAddr = if ip.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    let source = UdpSocket::bind((any, 0)).and_then(|probe| {
+    let source = UdpSocket::bind((any(ip), 0)).and_then(|probe| {
         probe.connect((ip, 9))?;
         probe.local_addr()
     });
     source.is_ok_and(|source| source.ip() == ip)
+}
+
+/// All addresses of the same family.
+fn any(ip: IpAddr) -> IpAddr {
+    if ip.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
 }

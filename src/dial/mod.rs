@@ -1,9 +1,11 @@
 //! From a cleared target to a connected socket, inside one budget for names and every attempt on every address.
 //!
-//! Only this room opens outbound sockets, and only to addresses that the policy cleared after they were resolved.
+//! Only this room opens outbound sockets, and only to addresses that the policy cleared after they were resolved; what
+//! the operator configured by name has a way of its own (`operator.rs`).
 
 mod cache;
 pub(crate) mod connect;
+pub(crate) mod operator;
 pub(crate) mod order;
 mod published;
 pub(crate) mod race;

@@ -37,6 +37,13 @@ impl NativeRoots {
         }
         Self(Arc::new(roots))
     }
+
+    /// The system's trust, and these authorities beside it.
+    pub(crate) fn and(&self, extra: &[CertificateDer<'static>]) -> RootCertStore {
+        let mut roots = RootCertStore::clone(&self.0);
+        roots.add_parsable_certificates(extra.iter().cloned());
+        roots
+    }
 }
 
 /// One core's way to speak TLS to origins.

@@ -259,7 +259,7 @@ fn lists(destination: &config::Destination, ip: IpAddr) -> bool {
             .any(|listed| listed.to_canonical() == ip)
 }
 
-/// An address that was checked, after resolution; nothing else is ever dialled.
+/// An address that was checked, after resolution, or that is the operator's own; nothing else is ever dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClearedAddr {
     addr: SocketAddr,
@@ -267,6 +267,14 @@ pub(crate) struct ClearedAddr {
 }
 
 impl ClearedAddr {
+    /// Of an endpoint that the operator configured: nobody else can name one, so no policy stands between.
+    pub(crate) fn operator(addr: SocketAddr) -> Self {
+        Self {
+            addr: SocketAddr::new(addr.ip().to_canonical(), addr.port()),
+            refuse_if_local: false,
+        }
+    }
+
     /// Canonical: an IPv4 address is never an IPv4-mapped one.
     pub(crate) fn socket_addr(self) -> SocketAddr {
         self.addr

@@ -2,8 +2,10 @@
 //!
 //! A direction holds bytes of its own only while its receiver takes them slower than they come.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::ops::DerefMut;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -28,20 +30,20 @@ pub(crate) enum CopyEnd {
 
 /// What the client has sent already, and what is to be looked at before it goes on.
 #[derive(Debug)]
-pub(crate) struct Opening<'a> {
+pub(crate) struct Opening<'a, Book> {
     pub(crate) early: Box<[u8]>,
     pub(crate) inspection: Option<Box<Inspection>>,
     /// Where what the inspection learns is written down.
-    pub(crate) exchange: &'a mut Exchange,
+    pub(crate) exchange: &'a RefCell<Book>,
 }
 
 /// Copies until both directions have ended or one side breaks. The opening goes upstream before anything else, once
 /// it has passed its inspection; what comes from upstream does not wait for that.
 // Not an `async fn`: that would keep its arguments twice for as long as the tunnel lives.
-pub(crate) fn both_ways<C, U>(
+pub(crate) fn both_ways<C, U, Book>(
     client: &mut C,
     upstream: &mut U,
-    opening: Opening<'_>,
+    opening: Opening<'_, Book>,
     scratch: &Scratch,
     traffic: &Traffic,
     opened: Instant,
@@ -49,6 +51,7 @@ pub(crate) fn both_ways<C, U>(
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
+    Book: DerefMut<Target = Exchange>,
 {
     let Opening {
         mut early,
@@ -68,6 +71,7 @@ where
         let note_up = |bytes| traffic.note_up(bytes, opened.elapsed());
         if let Some(held) = &mut inspection {
             let early = std::mem::take(&mut early);
+            let exchange = &mut *exchange.borrow_mut();
             match inspect(cx, held, &early, client, scratch, exchange, || note_up(0)) {
                 Poll::Ready(Ok(Ruling::Pass)) => {
                     if let Some(held) = inspection.take() {

@@ -1,7 +1,7 @@
 //! The tunnels that live now: one small shared record each, so that sweeps and views can look without asking.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -95,41 +95,63 @@ impl Traffic {
     }
 }
 
-/// Why a tunnel has to end although both sides live.
+/// What a tunnel's task is told while both sides live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
+    /// Another hour has passed: write its line, and live on.
+    Tell,
+    /// End for this reason.
+    End(Cause),
+}
+
+/// Why a tunnel has to end although both sides live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
     /// Both directions were silent for too long.
     Idle,
     /// The proxy ends, and the tunnel's grace is over.
     Draining,
 }
 
-/// The order to end, given from outside the tunnel's task.
+/// Orders given from outside the tunnel's task.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
-    given: AtomicU8,
+    end: AtomicU8,
+    tell: AtomicBool,
+    /// Whole hours that were told of.
+    hours: AtomicU32,
     bell: Notify,
 }
 
 impl Orders {
-    fn give(&self, order: Order) {
-        let code = match order {
-            Order::Idle => 1,
-            Order::Draining => 2,
+    fn end(&self, cause: Cause) {
+        let code = match cause {
+            Cause::Idle => 1,
+            Cause::Draining => 2,
         };
         // The first order stands.
         let _ = self
-            .given
+            .end
             .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         self.bell.notify_one();
     }
 
-    /// Returns when the tunnel has to end.
+    /// Rings once for every hour, or once for several that passed unseen.
+    fn tell_hourly(&self, age: Duration) {
+        let hours = u32::try_from(age.as_secs() / 3_600).unwrap_or(u32::MAX);
+        if hours > self.hours.swap(hours, Ordering::Relaxed) {
+            self.tell.store(true, Ordering::Release);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Returns with the next order. Nothing is lost when the future is dropped.
     pub(crate) async fn given(&self) -> Order {
         loop {
-            match self.given.load(Ordering::Acquire) {
-                1 => return Order::Idle,
-                2 => return Order::Draining,
+            match self.end.load(Ordering::Acquire) {
+                1 => return Order::End(Cause::Idle),
+                2 => return Order::End(Cause::Draining),
+                _ if self.tell.swap(false, Ordering::AcqRel) => return Order::Tell,
                 _ => self.bell.notified().await,
             }
         }
@@ -172,15 +194,19 @@ impl Tunnels {
         self.all().values().cloned().collect()
     }
 
-    /// Ends what has been silent for too long, and says how many bytes have passed since the last sweep, up and down.
-    /// One sweep for all tunnels costs less than a timer for each.
-    pub(crate) fn sweep(&self, idle_timeout: Duration, now: Instant) -> (u64, u64) {
+    /// Ends what has been silent for too long, has those that lived another hour write their line if `hourly`, and says
+    /// how many bytes have passed since the last sweep, up and down. One sweep for all tunnels costs less than a timer
+    /// for each.
+    pub(crate) fn sweep(&self, idle_timeout: Duration, hourly: bool, now: Instant) -> (u64, u64) {
         let mut moved = (0, 0);
         for tunnel in self.all().values() {
             let (up, down) = tunnel.traffic.uncounted();
             moved = (moved.0 + up, moved.1 + down);
             if tunnel.idle(now) >= idle_timeout {
-                tunnel.orders.give(Order::Idle);
+                tunnel.orders.end(Cause::Idle);
+            } else if hourly {
+                let age = now.saturating_duration_since(tunnel.opened);
+                tunnel.orders.tell_hourly(age);
             }
         }
         moved
@@ -188,7 +214,7 @@ impl Tunnels {
 
     pub(crate) fn end_all(&self) {
         for tunnel in self.all().values() {
-            tunnel.orders.give(Order::Draining);
+            tunnel.orders.end(Cause::Draining);
         }
     }
 }
@@ -203,5 +229,87 @@ pub(crate) struct Listing {
 impl Drop for Listing {
     fn drop(&mut self) {
         self.tunnels.all().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::exchange::Host;
+    use tokio::time::{advance, timeout};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    pub(in crate::relay) fn tunnel() -> Arc<LiveTunnel> {
+        Arc::new(LiveTunnel {
+            id: ExchangeId::new(1, 2, 3),
+            opened_at: SystemTime::UNIX_EPOCH,
+            opened: Instant::now(),
+            listener: ListenerName::new("plain"),
+            client: ClientAddr(([127, 0, 0, 1], 40_000).into()),
+            sender: None,
+            user: None,
+            target: Target {
+                host: Host::Name("push.test".into()),
+                port: 443,
+            },
+            destination: DestinationName::new("cisco"),
+            peer: PeerAddr(([127, 0, 0, 1], 443).into()),
+            traffic: Traffic::default(),
+            orders: Orders::default(),
+        })
+    }
+
+    /// The order that waits, if one does.
+    async fn order(tunnel: &LiveTunnel) -> Option<Order> {
+        timeout(Duration::ZERO, tunnel.orders.given()).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_is_told_of_once_an_hour_from_its_own_opening() {
+        let tunnels = Tunnels::default();
+        let old = tunnel();
+        let _listed = tunnels.list_while(Arc::clone(&old));
+        let sweep = |hourly| tunnels.sweep(100 * HOUR, hourly, Instant::now());
+        advance(HOUR - Duration::from_secs(1)).await;
+        sweep(true);
+        assert_eq!(order(&old).await, None);
+        for _ in 0..6 * 24 {
+            advance(Duration::from_secs(1)).await;
+            sweep(true);
+            assert_eq!(order(&old).await, Some(Order::Tell));
+            sweep(true);
+            assert_eq!(order(&old).await, None);
+            advance(HOUR - Duration::from_secs(1)).await;
+            // It lives, and is not silent.
+            old.traffic.note(old.opened.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hours_that_nobody_swept_or_wanted_are_not_made_up_for() {
+        let tunnels = Tunnels::default();
+        let old = tunnel();
+        let _listed = tunnels.list_while(Arc::clone(&old));
+        advance(3 * HOUR).await;
+        tunnels.sweep(100 * HOUR, false, Instant::now());
+        assert_eq!(order(&old).await, None);
+        tunnels.sweep(100 * HOUR, true, Instant::now());
+        assert_eq!(order(&old).await, Some(Order::Tell));
+        assert_eq!(order(&old).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_order_to_end_goes_first_and_stays() {
+        let tunnels = Tunnels::default();
+        let old = tunnel();
+        let _listed = tunnels.list_while(Arc::clone(&old));
+        advance(2 * HOUR).await;
+        tunnels.sweep(3 * HOUR, true, Instant::now());
+        advance(HOUR).await;
+        tunnels.sweep(3 * HOUR, true, Instant::now());
+        tunnels.end_all();
+        assert_eq!(order(&old).await, Some(Order::End(Cause::Idle)));
+        assert_eq!(order(&old).await, Some(Order::End(Cause::Idle)));
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use client::ClientStream;
 pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;
 pub(crate) use inspection::Inspection;
-pub(crate) use live::{LiveTunnel, Order, Tunnels};
+pub(crate) use live::{LiveTunnel, Tunnels};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upstream::UpstreamStream;

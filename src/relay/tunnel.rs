@@ -1,5 +1,6 @@
 //! A tunnel from its 200 to its end, in a task of its own, so that little is held while it is silent.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -8,13 +9,13 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::copy::{CopyEnd, Opening, both_ways};
-use super::live::Listing;
-use super::{ClientStream, Inspection, LiveTunnel, Order, Scratch, UpstreamStream};
+use super::live::{Cause, Listing, Order};
+use super::{ClientStream, Inspection, LiveTunnel, Scratch, UpstreamStream};
 use crate::exchange::{Reason, Side};
-use crate::telemetry::{Entry, Meters};
+use crate::telemetry::{Entry, Event, Meters};
 
 /// A fatal `unrecognized_name` (RFC 6066 §3), as a server without this name would send it.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -47,21 +48,41 @@ impl<Held> Tunnel<Held> {
             mut upstream,
             early,
             inspection,
-            mut entry,
+            entry,
             live,
             listing,
             held,
         } = self;
         let reported = entry.would_refuse;
-        let opening = Opening {
-            early,
-            inspection,
-            exchange: &mut entry,
+        // The inspection and the hourly line write in it, each in a poll of its own.
+        let book = RefCell::new(entry);
+        let end = {
+            let opening = Opening {
+                early,
+                inspection,
+                exchange: &book,
+            };
+            let moving = both_ways(
+                &mut client,
+                &mut upstream,
+                opening,
+                &scratch,
+                &live.traffic,
+                live.opened,
+            );
+            tokio::pin!(moving);
+            loop {
+                let order = tokio::select! {
+                    end = &mut moving => break Ok(end),
+                    order = live.orders.given() => order,
+                };
+                match order {
+                    Order::Tell => tell(&mut book.borrow_mut(), &live),
+                    Order::End(cause) => break Err(cause),
+                }
+            }
         };
-        let end = tokio::select! {
-            end = both_ways(&mut client, &mut upstream, opening, &scratch, &live.traffic, live.opened) => Ok(end),
-            order = live.orders.given() => Err(order),
-        };
+        let mut entry = book.into_inner();
         let mut refused = None;
         let (reason, closed_by) = match end {
             Ok(CopyEnd::Finished { first }) => (Reason::Finished, first),
@@ -81,15 +102,15 @@ impl<Held> Tunnel<Held> {
                 });
                 (Reason::SniMismatch, Side::Proxy)
             }
-            Err(order) => {
+            Err(cause) => {
                 if live.traffic.is_holding() {
                     // A clean end would make a stream that was cut short look whole.
                     client.reset_on_close();
                     upstream.reset_on_close();
                 }
-                match order {
-                    Order::Idle => (Reason::Idle, Side::Proxy),
-                    Order::Draining => (Reason::Draining, Side::Proxy),
+                match cause {
+                    Cause::Idle => (Reason::Idle, Side::Proxy),
+                    Cause::Draining => (Reason::Draining, Side::Proxy),
                 }
             }
         };
@@ -97,9 +118,7 @@ impl<Held> Tunnel<Held> {
             meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
         }
         live.traffic.note(live.opened.elapsed());
-        entry.bytes_up = live.traffic.up();
-        entry.bytes_down = live.traffic.down();
-        entry.idle_max = Some(live.traffic.idle_max());
+        note_traffic(&mut entry, &live);
         entry.closed_by = Some(closed_by);
         entry.end(reason);
         let (up, down) = live.traffic.uncounted();
@@ -119,6 +138,18 @@ impl<Held> Tunnel<Held> {
         // The sockets close before the permit is free again, so that a cap on tunnels is a cap on sockets.
         drop(held);
     }
+}
+
+/// The silence that lasts still counts as one.
+fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
+    entry.bytes_up = live.traffic.up();
+    entry.bytes_down = live.traffic.down();
+    entry.idle_max = Some(live.traffic.idle_max().max(live.idle(Instant::now())));
+}
+
+fn tell(entry: &mut Entry, live: &LiveTunnel) {
+    note_traffic(entry, live);
+    entry.tell(Event::Hourly);
 }
 
 /// Says why and closes, so that the client can still read it.
@@ -159,5 +190,89 @@ fn broken(side: Side, error: &io::Error) -> Reason {
         (Side::Upstream, false) => Reason::UpstreamReset,
         (Side::Upstream, true) => Reason::UpstreamTimeout,
         (Side::Proxy, _) => Reason::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Exchange, Kind};
+    use crate::relay::{Tunnels, live};
+    use crate::telemetry::access_log::tests::{collector, log_to};
+    use crate::telemetry::{AccessLog, Ledger, LogEnd};
+    use serde_json::Value;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    #[expect(clippy::disallowed_methods, reason = "a test plays both sides")]
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).await;
+        (one.unwrap(), listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_tunnel_writes_its_hourly_line_and_lives_on() {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let log = log_to(collector(), &["hourly", "close"]);
+        let (log, LogEnd::Collector(mut waiting)) = AccessLog::start(&log, |_| {}).unwrap() else {
+            panic!("a collector has a queue");
+        };
+        let meters = Arc::new(Meters::new(&[], &[]));
+        let ledger = Ledger::new(Arc::clone(&meters), log);
+        let live = live::tests::tunnel();
+        let mut entry = ledger.open(Exchange::new(
+            live.id,
+            live.opened_at,
+            std::time::Instant::now(),
+            live.listener.clone(),
+            live.client,
+        ));
+        entry.kind = Kind::Tunnel;
+        let (mut client, inner) = pair().await;
+        let (mut server, outer) = pair().await;
+        let tunnels = Tunnels::default();
+        let tunnel = Tunnel {
+            client: ClientStream::Plain(inner),
+            upstream: UpstreamStream::Plain(outer),
+            early: Box::default(),
+            inspection: None,
+            entry,
+            live: Arc::clone(&live),
+            listing: tunnels.list_while(live),
+            held: (),
+        };
+        let moving = async {
+            for age in 1..=3 {
+                let said = format!("hour {age}");
+                client.write_all(said.as_bytes()).await.unwrap();
+                let mut heard = [0; 6];
+                server.read_exact(&mut heard).await.unwrap();
+                assert_eq!(heard, said.as_bytes());
+                tokio::time::advance(HOUR).await;
+                tunnels.sweep(100 * HOUR, true, Instant::now());
+                // The clock stands still while the tunnel's task can run.
+                let line = timeout(HOUR / 2, waiting.next()).await;
+                let line = line.expect("an hourly line").unwrap().line;
+                let line: Value = serde_json::from_slice(&line).unwrap();
+                assert_eq!(
+                    (&line["event"], &line["reason"]),
+                    (&"hourly".into(), &Value::Null)
+                );
+                assert_eq!(line["bytes_up"], 6 * age);
+                // The silence that lasts is the longest.
+                assert!(
+                    line["idle_max_ms"].as_f64().unwrap() >= 3_599_000.0,
+                    "{line}"
+                );
+            }
+            drop((client, server));
+            let line = waiting.next().await.unwrap().line;
+            let line: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!(line["event"], "close");
+        };
+        tokio::join!(tunnel.run(Scratch::new(), Arc::clone(&meters)), moving);
     }
 }

@@ -21,7 +21,7 @@ use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login, TunnelPermit};
 use crate::policy::Cleared;
 use crate::relay::{ClientStream, Inspection, LiveTunnel, Origin, Tunnel, UpstreamStream};
-use crate::telemetry::{Chain, Entry};
+use crate::telemetry::{Chain, Entry, Event};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
 /// closes its idle connections after some seconds might be doing so while the request is on its way.
@@ -109,6 +109,7 @@ async fn connect<Permit: 'static>(
     if send(&mut turn.stream, reply::ESTABLISHED).await.is_err() {
         return turn.left(Reason::ClientGone);
     }
+    turn.entry.tell(Event::Open);
     let inspection = Inspection::of(&admission.cleared, &service.reports);
     tunnel(
         turn,

@@ -1,4 +1,4 @@
-//! One JSON object a line for every exchange that has ended.
+//! One JSON object a line for every exchange that has ended, and where wanted for tunnels that live.
 //!
 //! Never a password, a digest response, a nonce, a body, a path or a query: an `Exchange` holds none of them.
 //! Whatever a client can make long is cut here, and whatever could steer a terminal is escaped.
@@ -13,20 +13,61 @@ use serde::{Serialize, Serializer};
 
 use super::json;
 use super::lines::{self, LineWriter, Lines};
+use super::outbox::{self, Letter, Outbox, Waiting};
 use super::sink::Sink;
 use super::timestamp::{Timestamp, milliseconds};
-use crate::config::AccessSink;
-use crate::exchange::{Algorithm, Attempt, Exchange, Reason, Scheme, Side};
+use crate::config::{self, AccessSink, TunnelLines};
+use crate::exchange::{Algorithm, Attempt, Exchange, Fault, Kind, Reason, Scheme, Side};
 
 const METHOD_CHARS: usize = 32;
 const USER_CHARS: usize = 256;
 const ADDRESSES: usize = 64;
+/// Of a line for a collector: keeps it under the 8 KiB that collectors take by default.
+const ADDRESSES_SENT: usize = 16;
+
+/// What a line tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A tunnel's 200 was sent.
+    Open,
+    /// A tunnel has lived another hour.
+    Hourly,
+    /// The exchange has ended.
+    Close,
+}
+
+impl Event {
+    fn token(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Hourly => "hourly",
+            Self::Close => "close",
+        }
+    }
+}
 
 /// Where exchanges are written; a clone of it is a handle.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessLog {
-    /// `None`: off.
-    lines: Option<Lines>,
+    way: Way,
+    tunnel_lines: TunnelLines,
+}
+
+#[derive(Debug, Clone)]
+enum Way {
+    Off,
+    Lines(Lines),
+    Outbox(Outbox),
+}
+
+/// Who brings the lines to where they belong; there must be somebody until the program ends.
+#[derive(Debug)]
+pub(crate) enum LogEnd {
+    /// The log is off.
+    Nobody,
+    Writer(LineWriter),
+    /// Nobody yet: what waits must be delivered.
+    Collector(Waiting),
 }
 
 /// Why the access log can't be started.
@@ -35,7 +76,6 @@ pub(crate) enum AccessLogError {
     Open { path: PathBuf, source: io::Error },
     Stdout(io::Error),
     Thread(io::Error),
-    Syslog,
 }
 
 impl fmt::Display for AccessLogError {
@@ -44,7 +84,6 @@ impl fmt::Display for AccessLogError {
             Self::Open { path, .. } => write!(f, "can't open the access log {}", path.display()),
             Self::Stdout(_) => f.write_str("can't write the access log to standard output"),
             Self::Thread(_) => f.write_str("can't start the access log's thread"),
-            Self::Syslog => f.write_str("an access log to syslog is not available yet"),
         }
     }
 }
@@ -53,7 +92,6 @@ impl std::error::Error for AccessLogError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Open { source, .. } | Self::Stdout(source) | Self::Thread(source) => Some(source),
-            Self::Syslog => None,
         }
     }
 }
@@ -61,48 +99,95 @@ impl std::error::Error for AccessLogError {
 impl AccessLog {
     /// Opens the log and starts its thread, if it has one. `on_drop` hears how many lines were lost.
     pub(crate) fn start(
-        sink: &AccessSink,
-        queue_lines: u32,
+        log: &config::Log,
         on_drop: impl Fn(u64) + Send + Sync + 'static,
-    ) -> Result<(Self, Option<LineWriter>), AccessLogError> {
-        let sink = match sink {
-            AccessSink::Off => return Ok((Self::off(), None)),
-            AccessSink::Stdout => Sink::stdout().map_err(AccessLogError::Stdout)?,
-            AccessSink::File(path) => Sink::file(path).map_err(|source| AccessLogError::Open {
-                path: path.clone(),
-                source,
-            })?,
-            AccessSink::Syslog(_) => return Err(AccessLogError::Syslog),
+    ) -> Result<(Self, LogEnd), AccessLogError> {
+        let queue_lines = log.queue_lines as usize;
+        let write = |sink, on_drop| {
+            let (lines, writer) = lines::start("access-log", sink, queue_lines, on_drop)
+                .map_err(AccessLogError::Thread)?;
+            Ok((Way::Lines(lines), LogEnd::Writer(writer)))
         };
-        let (lines, writer) = lines::start("access-log", sink, queue_lines as usize, on_drop)
-            .map_err(AccessLogError::Thread)?;
-        Ok((Self { lines: Some(lines) }, Some(writer)))
+        let (way, end) = match &log.access {
+            AccessSink::Off => (Way::Off, LogEnd::Nobody),
+            AccessSink::Stdout => write(Sink::stdout().map_err(AccessLogError::Stdout)?, on_drop)?,
+            AccessSink::File(path) => {
+                let sink = Sink::file(path).map_err(|source| AccessLogError::Open {
+                    path: path.clone(),
+                    source,
+                })?;
+                write(sink, on_drop)?
+            }
+            AccessSink::Syslog(_) => {
+                let (outbox, waiting) = outbox::outbox(queue_lines, on_drop);
+                (Way::Outbox(outbox), LogEnd::Collector(waiting))
+            }
+        };
+        let tunnel_lines = log.tunnel_lines;
+        Ok((Self { way, tunnel_lines }, end))
     }
 
-    /// A log that keeps nothing.
-    pub(crate) fn off() -> Self {
-        Self { lines: None }
+    /// Hands in the line of an exchange, if it is to have one: what is known of it at `at`, `total` after its head was
+    /// there. Never waits.
+    pub(crate) fn record(
+        &self,
+        event: Event,
+        exchange: &Exchange,
+        at: SystemTime,
+        total: Duration,
+    ) {
+        if !self.wants(event, exchange) {
+            return;
+        }
+        match &self.way {
+            Way::Off => {}
+            Way::Lines(lines) => {
+                let mut line = line(event, exchange, at, total, ADDRESSES);
+                line.push(b'\n');
+                lines.push(line);
+            }
+            Way::Outbox(outbox) => outbox.push(Letter {
+                at,
+                line: line(event, exchange, at, total, ADDRESSES_SENT),
+            }),
+        }
     }
 
-    /// Hands in the line of an exchange that ended at `at`, `total` after its head was there. Never waits.
-    pub(crate) fn record(&self, exchange: &Exchange, at: SystemTime, total: Duration) {
-        if let Some(lines) = &self.lines {
-            lines.push(line(exchange, at, total));
+    fn wants(&self, event: Event, exchange: &Exchange) -> bool {
+        let lines = self.tunnel_lines;
+        match event {
+            Event::Open => lines.open,
+            Event::Hourly => lines.hourly,
+            // What went wrong, or would have, is worth its line whatever the operator wants to see of tunnels.
+            Event::Close => {
+                lines.close
+                    || exchange.kind != Kind::Tunnel
+                    || exchange.would_refuse.is_some()
+                    || exchange.reason.fault() != Fault::Nobody
+            }
         }
     }
 
     /// After a rotation: opens the file anew.
     pub(crate) fn reopen(&self) {
-        if let Some(lines) = &self.lines {
-            lines.reopen();
+        match &self.way {
+            Way::Lines(lines) => lines.reopen(),
+            // A collector turns its files over by itself.
+            Way::Off | Way::Outbox(_) => {}
         }
     }
 }
 
-fn line(exchange: &Exchange, at: SystemTime, total: Duration) -> Vec<u8> {
+/// Without its line end.
+fn line(
+    event: Event,
+    exchange: &Exchange,
+    at: SystemTime,
+    total: Duration,
+    addresses: usize,
+) -> Vec<u8> {
     let mut line = Vec::with_capacity(1_024);
-    json::append(&mut line, &Line::of(exchange, at, total));
-    line.push(b'\n');
+    json::append(&mut line, &Line::of(event, exchange, at, total, addresses));
     line
 }
 
@@ -138,8 +223,9 @@ struct Line<'a> {
     limit_wait_ms: Option<f64>,
     tracking_id: Option<&'a str>,
     status: Option<u16>,
-    reason: &'static str,
-    fault: &'static str,
+    /// `null` while it lives, and so are the next two.
+    reason: Option<&'static str>,
+    fault: Option<&'static str>,
     closed_by: Option<&'static str>,
     would_refuse: Option<&'static str>,
 }
@@ -152,11 +238,18 @@ struct Try {
 }
 
 impl<'a> Line<'a> {
-    fn of(exchange: &'a Exchange, at: SystemTime, total: Duration) -> Self {
+    fn of(
+        event: Event,
+        exchange: &'a Exchange,
+        at: SystemTime,
+        total: Duration,
+        addresses: usize,
+    ) -> Self {
         let resolved = &exchange.resolved;
-        let attempts = exchange.attempts.iter().take(ADDRESSES).map(Try::of);
+        let attempts = exchange.attempts.iter().take(addresses).map(Try::of);
+        let reason = (event == Event::Close).then_some(exchange.reason);
         Self {
-            event: "close",
+            event: event.token(),
             ts: Timestamp(at),
             id: Text(&exchange.id),
             listener: exchange.listener.as_str(),
@@ -176,7 +269,7 @@ impl<'a> Line<'a> {
             target: exchange.target.as_ref().map(|target| Text(target)),
             destination: exchange.destination.as_ref().map(|name| name.as_str()),
             sni: exchange.sni.as_deref(),
-            resolved: &resolved[..resolved.len().min(ADDRESSES)],
+            resolved: &resolved[..resolved.len().min(addresses)],
             attempts: attempts.collect(),
             peer: exchange.peer.map(|peer| peer.0),
             dns_ms: exchange.dns.map(milliseconds),
@@ -191,8 +284,8 @@ impl<'a> Line<'a> {
             limit_wait_ms: None,
             tracking_id: None,
             status: exchange.status,
-            reason: exchange.reason.token(),
-            fault: exchange.reason.fault().token(),
+            reason: reason.map(Reason::token),
+            fault: reason.map(|reason| reason.fault().token()),
             closed_by: exchange.closed_by.map(Side::token),
             would_refuse: exchange.would_refuse.map(Reason::token),
         }
@@ -232,4 +325,4 @@ fn cut(text: &str, chars: usize) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

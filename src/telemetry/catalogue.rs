@@ -142,7 +142,7 @@ pub(crate) const ACCESS_LOG_DROPPED: Row = Row {
     name: "tidegate_access_log_dropped_total",
     kind: Kind::Counter,
     labels: &[],
-    help: "Access log lines that were given up because the disk or the reader of the pipe did not keep up.",
+    help: "Access log lines that were given up because the disk, the reader of the pipe or the collector did not keep up.",
     why: "Above zero the access log has gaps; the counters do not.",
 };
 pub(crate) const RELOADS: Row = Row {

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{AccessLog, Meters};
+use super::{AccessLog, Event, Meters};
 use crate::exchange::{Exchange, Reason};
 
 /// Where entries are opened; a clone of it is a handle.
@@ -51,6 +51,13 @@ impl Entry {
             self.ended = true;
         }
     }
+
+    /// Writes a line of a tunnel that lives, where the operator wants one. Nothing is counted.
+    pub(crate) fn tell(&self, event: Event) {
+        let total = Instant::now().saturating_duration_since(self.exchange.opened);
+        let log = &self.ledger.0.log;
+        log.record(event, &self.exchange, SystemTime::now(), total);
+    }
 }
 
 impl Deref for Entry {
@@ -69,11 +76,11 @@ impl DerefMut for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // The one clock that is read down here: an end has no caller that could bring the time.
+        // A clock is read here: an end has no caller that could bring the time.
         let total = Instant::now().saturating_duration_since(self.exchange.opened);
         let Books { meters, log } = &*self.ledger.0;
         meters.exchange_ended(&self.exchange, total);
-        log.record(&self.exchange, SystemTime::now(), total);
+        log.record(Event::Close, &self.exchange, SystemTime::now(), total);
     }
 }
 
@@ -82,6 +89,8 @@ mod tests {
     use super::*;
     use crate::config::AccessSink;
     use crate::exchange::{ClientAddr, ExchangeId, ListenerName};
+    use crate::telemetry::LogEnd;
+    use crate::telemetry::access_log::tests::log_to;
     use std::time::Duration;
 
     #[test]
@@ -100,11 +109,26 @@ mod tests {
         check(|_| {}, "dropped");
     }
 
+    #[test]
+    fn a_tunnel_that_is_told_of_while_it_lives_is_counted_once_all_the_same() {
+        check(
+            |entry| {
+                entry.tell(Event::Open);
+                entry.end(Reason::Idle);
+            },
+            "idle",
+        );
+    }
+
     fn check(story: impl FnOnce(&mut Entry), reason: &str) {
         let name = format!("tidegate-ledger-{}-{reason}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let sink = AccessSink::File(path.clone());
-        let (log, writer) = AccessLog::start(&sink, 8, |_| {}).unwrap();
+        let (log, LogEnd::Writer(writer)) =
+            AccessLog::start(&log_to(sink, &["open", "close"]), |_| {}).unwrap()
+        else {
+            panic!("a file has a writer");
+        };
         let meters = Arc::new(Meters::new(&[ListenerName::new("plain")], &[]));
         let ledger = Ledger::new(Arc::clone(&meters), log);
         let mut entry = ledger.open(Exchange::new(
@@ -116,10 +140,13 @@ mod tests {
         ));
         story(&mut entry);
         drop(entry);
-        assert!(writer.unwrap().flush_and_stop(Duration::from_secs(10)));
+        assert!(writer.flush_and_stop(Duration::from_secs(10)));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(text.lines().count(), 1, "{text}");
+        let ends = text
+            .lines()
+            .filter(|line| line.contains(r#""event":"close""#));
+        assert_eq!(ends.count(), 1, "{text}");
         assert!(text.contains(&format!(r#""reason":"{reason}""#)), "{text}");
         let count = format!(
             r#"tidegate_exchanges_total{{listener="plain",destination="none",kind="unknown",reason="{reason}"}} 1"#

@@ -10,13 +10,15 @@ pub(crate) mod json;
 pub(crate) mod ledger;
 mod lines;
 pub(crate) mod meters;
+pub(crate) mod outbox;
 mod sink;
 pub(crate) mod summary;
 pub(crate) mod timestamp;
 
-pub(crate) use access_log::{AccessLog, AccessLogError};
+pub(crate) use access_log::{AccessLog, AccessLogError, Event, LogEnd};
 pub(crate) use journal::{Chain, Journal, LevelSwitch};
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use lines::LineWriter;
 pub(crate) use meters::Meters;
+pub(crate) use outbox::{Letter, Waiting};
 pub(crate) use timestamp::Timestamp;

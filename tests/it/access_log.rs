@@ -114,3 +114,49 @@ async fn a_log_that_is_off_writes_nothing_and_counts_all_the_same() {
     assert_eq!(house.lines_left(), Vec::<String>::new());
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_tunnel_is_seen_while_it_lives() {
+    let target = upstream::echo().await;
+    let house = House::new()
+        .set("log", "tunnel_lines = [\"open\", \"close\"]")
+        .open()
+        .await;
+    let mut client = house.client().await;
+    client.tunnel(target).await;
+    let open = house.line().await;
+    assert_eq!(
+        (&open["event"], &open["status"]),
+        (&"open".into(), &200.into())
+    );
+    assert_eq!(open["target"], target.to_string());
+    assert!(open["reason"].is_null() && open["fault"].is_null() && open["closed_by"].is_null());
+    assert_eq!(open["attempts"][0]["peer"], target.to_string());
+    let ends = "tidegate_exchanges_total{listener=\"plain\",destination=\"lab\",kind=\"tunnel\",reason=\"finished\"}";
+    assert_eq!(house.metric(ends).await, 0.0, "an open line is no end");
+    client.send("bytes").await;
+    client.read(5).await;
+    drop(client);
+    let close = house.line().await;
+    assert_eq!(
+        (&close["event"], &close["reason"]),
+        (&"close".into(), &"finished".into())
+    );
+    assert_eq!((&close["id"], &close["bytes_up"]), (&open["id"], &5.into()));
+    house.metric_becomes(ends, 1.0).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn tunnels_without_lines_are_counted_and_refusals_logged_all_the_same() {
+    let target = upstream::echo().await;
+    let house = House::new().set("log", "tunnel_lines = []").open().await;
+    house.client().await.tunnel(target).await;
+    house.metric_becomes("tidegate_exchanges_total{listener=\"plain\",destination=\"lab\",kind=\"tunnel\",reason=\"finished\"}", 1.0).await;
+    house.client().await.connect("bad").await;
+    assert_eq!(house.line().await["reason"], "bad_target");
+    let refusing = upstream::refusing().await;
+    house.client().await.connect(refusing).await;
+    assert_eq!(house.line().await["reason"], "connect_refused");
+    house.close().await;
+}

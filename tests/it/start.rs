@@ -156,6 +156,55 @@ async fn a_password_set_with_passwd_opens_the_door() {
 }
 
 #[test]
+fn a_log_that_may_not_be_written_is_a_complaint_and_nothing_is_made() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let folder = Folder::new();
+    let file = folder.file("log.toml", "[log]\naccess = \"logs/access.log\"\n");
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let mode = |mode| std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(mode));
+    // Root may write anywhere: the program runs as nobody, where nobody can reach it.
+    let program = folder.path().join("tidegate");
+    std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
+    let check = || {
+        let mut command = Command::new(&program);
+        command.arg("check").arg(&file).stdin(Stdio::null());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        command.output().expect("runs")
+    };
+    mode(0o555).unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+    assert!(
+        said(&output).contains("log.access: \"logs/access.log\" may not be written"),
+        "{}",
+        said(&output)
+    );
+    mode(0o777).unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(!logs.join("access.log").exists(), "it was made");
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_noticed_before_anything_is_served() {
+    let folder = Folder::new();
+    let pipe = folder.path().join("access.pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    // A named pipe without a reader cannot be opened.
+    folder.file("pipe.toml", "[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"access.pipe\"\n");
+    let output = tidegate(&["--config", "pipe.toml"], folder.path());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let said = said(&output);
+    assert!(said.contains("access.pipe"), "{said}");
+    assert!(!said.contains("listening"), "{said}");
+}
+
+#[test]
 fn the_list_for_the_firewall_needs_no_file_and_no_network() {
     let folder = Folder::new();
     let list = tidegate(&["export-acl"], folder.path());

@@ -247,6 +247,14 @@ fn words_of_a_closed_list() {
         "[log]\naccess = \"http://a/\"\n",
         &[(2, "log.access", "begins with syslog://")],
     );
+    check(
+        "[log]\naccess = \"syslog+tls://logs.test:0\"\nsyslog_ca = \"no.pem\"\ntunnel_lines = [\"open\", \"open\"]\n",
+        &[
+            (2, "log.access", "no good port"),
+            (3, "log.syslog_ca", "there is no such file"),
+            (4, "log.tunnel_lines", "lists \"open\" twice"),
+        ],
+    );
 }
 
 #[test]
@@ -686,16 +694,11 @@ fn what_is_not_built_yet_is_refused() {
     check_key("tunnel", "confirmation_timeout", r#""6s""#);
     check_key("forward", "second_address_after", r#""3s""#);
     check_key("forward", "inspect_max", r#""0""#);
-    check_key("log", "tunnel_lines", r#"["open", "close"]"#);
     check_key("drain", "upgrade_grace", r#""1h""#);
     check_key("drain", "release_idle_first", "true");
     check_key("alarms", "syslog", r#""syslog://10.0.0.9""#);
     check_key("alarms", "alertmanager", r#""http://127.0.0.1:9093""#);
     check_key("alarms", "webhook", r#""https://ops.example/hook""#);
-    check(
-        "[log]\naccess = \"syslog://10.0.0.9\"\n",
-        &[(2, "log.access", "not available yet")],
-    );
     check(
         "[dns]\nservers = [\"10.0.0.53\", \"tls://10.0.0.53\", \"https://dns.test/q\"]\n",
         &[

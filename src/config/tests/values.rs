@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::{
-    AccessSink, Config, DnsServer, Grace, HostPattern, Level, Role, Sni, load, parse,
+    AccessSink, Config, DnsServer, Grace, HostPattern, Level, Role, Sni, Transport, load, parse,
 };
 
 fn read(text: &str) -> Config {
@@ -263,6 +263,32 @@ fn every_key_may_stand_beside_a_preset_and_replaces_only_its_own() {
         said.contains(&format!("the keys here are preset, {}", keys.join(", "))),
         "{said}"
     );
+}
+
+#[test]
+fn an_access_log_may_go_to_a_collector() {
+    let folder = Folder::new();
+    folder.write("ca.pem", certificate().0);
+    let text = "[log]\naccess = \"syslog+tls://logs.test\"\nsyslog_ca = \"ca.pem\"\ntunnel_lines = [\"hourly\", \"open\"]\n";
+    let config = parse(text, &folder.path("t.toml")).unwrap();
+    let AccessSink::Syslog(collector) = &config.log.access else {
+        panic!("{:?}", config.log.access);
+    };
+    assert_eq!(
+        (collector.transport, collector.port),
+        (Transport::Tls, 6514)
+    );
+    let ca = config.log.syslog_ca.as_ref().unwrap();
+    assert_eq!(
+        (&ca.path, ca.certificates.len()),
+        (&folder.path("ca.pem"), 1)
+    );
+    let lines = config.log.tunnel_lines;
+    assert_eq!((lines.open, lines.hourly, lines.close), (true, true, false));
+    let shown = &config.source.shown["log"];
+    assert_eq!(shown["access"], "syslog+tls://logs.test:6514");
+    assert_eq!(shown["tunnel_lines"], serde_json::json!(["open", "hourly"]));
+    assert!(parse("[log]\ntunnel_lines = []\n", &folder.path("t.toml")).is_ok());
 }
 
 #[test]

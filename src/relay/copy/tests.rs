@@ -31,7 +31,7 @@ async fn relay<F>(
         let opening = Opening {
             early: early.into(),
             inspection: None,
-            exchange: &mut exchange(),
+            exchange: &RefCell::new(Box::new(exchange())),
         };
         let end = both_ways(
             &mut client_side,
@@ -158,7 +158,7 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
     let opening = Opening {
         early: Box::default(),
         inspection: None,
-        exchange: &mut exchange(),
+        exchange: &RefCell::new(Box::new(exchange())),
     };
     let copy = both_ways(
         &mut client,
