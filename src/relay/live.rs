@@ -1,11 +1,13 @@
 //! The tunnels that live now: one small shared record each, so that sweeps and views can look without asking.
 
-use std::collections::HashMap;
+use std::future::poll_fn;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Notify;
+use slab::Slab;
 use tokio::time::Instant;
 
 use crate::exchange::{
@@ -120,7 +122,8 @@ pub(crate) struct Orders {
     tell: AtomicBool,
     /// Whole hours that were told of.
     hours: AtomicU32,
-    bell: Notify,
+    /// The tunnel's task, where it waits. A `Notify` would cost every silent tunnel 70 bytes more.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Orders {
@@ -133,7 +136,7 @@ impl Orders {
         let _ = self
             .end
             .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
-        self.bell.notify_one();
+        self.ring();
     }
 
     /// Rings once for every hour, or once for several that passed unseen.
@@ -141,19 +144,48 @@ impl Orders {
         let hours = u32::try_from(age.as_secs() / 3_600).unwrap_or(u32::MAX);
         if hours > self.hours.swap(hours, Ordering::Relaxed) {
             self.tell.store(true, Ordering::Release);
-            self.bell.notify_one();
+            self.ring();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) {
+        // The lock is gone before the task is woken.
+        let waiting = self.waiting().take();
+        if let Some(task) = waiting {
+            task.wake();
         }
     }
 
     /// Returns with the next order. Nothing is lost when the future is dropped.
-    pub(crate) async fn given(&self) -> Order {
-        loop {
-            match self.end.load(Ordering::Acquire) {
-                1 => return Order::End(Cause::Idle),
-                2 => return Order::End(Cause::Draining),
-                _ if self.tell.swap(false, Ordering::AcqRel) => return Order::Tell,
-                _ => self.bell.notified().await,
+    pub(crate) fn given(&self) -> impl Future<Output = Order> + '_ {
+        poll_fn(|cx| {
+            if let Some(order) = self.next() {
+                return Poll::Ready(order);
             }
+            {
+                let mut waiting = self.waiting();
+                match &mut *waiting {
+                    Some(task) => task.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+            }
+            // It may have been given while nobody waited.
+            self.next().map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
+    fn next(&self) -> Option<Order> {
+        match self.end.load(Ordering::Acquire) {
+            1 => Some(Order::End(Cause::Idle)),
+            2 => Some(Order::End(Cause::Draining)),
+            _ => self
+                .tell
+                .swap(false, Ordering::AcqRel)
+                .then_some(Order::Tell),
         }
     }
 }
@@ -169,20 +201,20 @@ impl LiveTunnel {
 
 /// The live tunnels of one core; the admin window looks at all cores'.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tunnels(Arc<Mutex<HashMap<ExchangeId, Arc<LiveTunnel>>>>);
+pub(crate) struct Tunnels(Arc<Mutex<Slab<Arc<LiveTunnel>>>>);
 
 impl Tunnels {
-    fn all(&self) -> MutexGuard<'_, HashMap<ExchangeId, Arc<LiveTunnel>>> {
+    fn all(&self) -> MutexGuard<'_, Slab<Arc<LiveTunnel>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lists a tunnel until the listing is dropped.
     pub(crate) fn list_while(&self, tunnel: Arc<LiveTunnel>) -> Listing {
-        let id = tunnel.id;
-        self.all().insert(id, tunnel);
+        let place = self.all().insert(Arc::clone(&tunnel));
         Listing {
             tunnels: self.clone(),
-            id,
+            tunnel,
+            place,
         }
     }
 
@@ -191,7 +223,10 @@ impl Tunnels {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<Arc<LiveTunnel>> {
-        self.all().values().cloned().collect()
+        self.all()
+            .iter()
+            .map(|(_, tunnel)| Arc::clone(tunnel))
+            .collect()
     }
 
     /// Ends what has been silent for too long, has those that lived another hour write their line if `hourly`, and says
@@ -199,7 +234,7 @@ impl Tunnels {
     /// for each.
     pub(crate) fn sweep(&self, idle_timeout: Duration, hourly: bool, now: Instant) -> (u64, u64) {
         let mut moved = (0, 0);
-        for tunnel in self.all().values() {
+        for (_, tunnel) in self.all().iter() {
             let (up, down) = tunnel.traffic.uncounted();
             moved = (moved.0 + up, moved.1 + down);
             if tunnel.idle(now) >= idle_timeout {
@@ -213,22 +248,31 @@ impl Tunnels {
     }
 
     pub(crate) fn end_all(&self) {
-        for tunnel in self.all().values() {
+        for (_, tunnel) in self.all().iter() {
             tunnel.orders.end(Cause::Draining);
         }
     }
 }
 
-/// A tunnel's place in the list.
+/// A tunnel with its place in the list.
 #[derive(Debug)]
 pub(crate) struct Listing {
     tunnels: Tunnels,
-    id: ExchangeId,
+    tunnel: Arc<LiveTunnel>,
+    place: usize,
+}
+
+impl Deref for Listing {
+    type Target = LiveTunnel;
+
+    fn deref(&self) -> &LiveTunnel {
+        &self.tunnel
+    }
 }
 
 impl Drop for Listing {
     fn drop(&mut self) {
-        self.tunnels.all().remove(&self.id);
+        self.tunnels.all().try_remove(self.place);
     }
 }
 

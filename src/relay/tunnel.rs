@@ -35,14 +35,14 @@ pub(crate) struct Tunnel<Held> {
     /// What the client may open with, where its destination cares.
     pub(crate) inspection: Option<Box<Inspection>>,
     pub(crate) entry: Entry,
-    pub(crate) live: Arc<LiveTunnel>,
-    pub(crate) listing: Listing,
+    pub(crate) live: Listing,
     /// Permits and watches: freed with the tunnel.
     pub(crate) held: Held,
 }
 
 impl<Held> Tunnel<Held> {
-    pub(crate) async fn run(self, scratch: Scratch, meters: Arc<Meters>) {
+    /// Not an `async fn`: that would hold the tunnel twice, as it came and taken apart, for as long as it lives.
+    pub(crate) fn run(self, scratch: Scratch, meters: Arc<Meters>) -> impl Future<Output = ()> {
         let Self {
             mut client,
             mut upstream,
@@ -50,93 +50,96 @@ impl<Held> Tunnel<Held> {
             inspection,
             entry,
             live,
-            listing,
             held,
         } = self;
         let reported = entry.would_refuse;
         // The inspection and the hourly line write in it, each in a poll of its own.
         let book = RefCell::new(entry);
-        let end = {
-            let opening = Opening {
-                early,
-                inspection,
-                exchange: &book,
-            };
-            let moving = both_ways(
-                &mut client,
-                &mut upstream,
-                opening,
-                &scratch,
-                &live.traffic,
-                live.opened,
-            );
-            tokio::pin!(moving);
-            loop {
-                let order = tokio::select! {
-                    end = &mut moving => break Ok(end),
-                    order = live.orders.given() => order,
+        async move {
+            let end = {
+                let opening = Opening {
+                    early,
+                    inspection,
+                    exchange: &book,
                 };
-                match order {
-                    Order::Tell => tell(&mut book.borrow_mut(), &live),
-                    Order::End(cause) => break Err(cause),
+                let moving = both_ways(
+                    &mut client,
+                    &mut upstream,
+                    opening,
+                    &scratch,
+                    &live.traffic,
+                    live.opened,
+                );
+                tokio::pin!(moving);
+                loop {
+                    let order = tokio::select! {
+                        end = &mut moving => break Ok(end),
+                        order = live.orders.given() => order,
+                    };
+                    match order {
+                        Order::Tell => tell(&mut book.borrow_mut(), &live),
+                        Order::End(cause) => break Err(cause),
+                    }
                 }
-            }
-        };
-        let mut entry = book.into_inner();
-        let mut refused = None;
-        let (reason, closed_by) = match end {
-            Ok(CopyEnd::Finished { first }) => (Reason::Finished, first),
-            Ok(CopyEnd::Broken { side, error }) => {
-                // A reset stays a reset: otherwise one side takes the other's failure for a clean end.
-                client.reset_on_close();
-                upstream.reset_on_close();
-                (broken(side, &error), side)
-            }
-            Ok(CopyEnd::Refused { tls }) => {
-                // In the middle of what a server said first, an alert would be no alert.
-                let understood = tls && live.traffic.down() == 0;
-                refused = Some(if understood {
-                    &UNRECOGNIZED_NAME[..]
-                } else {
-                    &[]
-                });
-                (Reason::SniMismatch, Side::Proxy)
-            }
-            Err(cause) => {
-                if live.traffic.is_holding() {
-                    // A clean end would make a stream that was cut short look whole.
+            };
+            let mut entry = book.into_inner();
+            let mut refused = None;
+            let (reason, closed_by) = match end {
+                Ok(CopyEnd::Finished { first }) => (Reason::Finished, first),
+                Ok(CopyEnd::Broken { side, error }) => {
+                    // A reset stays a reset: otherwise one side takes the other's failure for a clean end.
                     client.reset_on_close();
                     upstream.reset_on_close();
+                    (broken(side, &error), side)
                 }
-                match cause {
-                    Cause::Idle => (Reason::Idle, Side::Proxy),
-                    Cause::Draining => (Reason::Draining, Side::Proxy),
+                Ok(CopyEnd::Refused { tls }) => {
+                    // In the middle of what a server said first, an alert would be no alert.
+                    let understood = tls && live.traffic.down() == 0;
+                    refused = Some(if understood {
+                        &UNRECOGNIZED_NAME[..]
+                    } else {
+                        &[]
+                    });
+                    (Reason::SniMismatch, Side::Proxy)
+                }
+                Err(cause) => {
+                    if live.traffic.is_holding() {
+                        // A clean end would make a stream that was cut short look whole.
+                        client.reset_on_close();
+                        upstream.reset_on_close();
+                    }
+                    match cause {
+                        Cause::Idle => (Reason::Idle, Side::Proxy),
+                        Cause::Draining => (Reason::Draining, Side::Proxy),
+                    }
+                }
+            };
+            if let (None, Some(reason)) = (reported, entry.would_refuse) {
+                meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
+            }
+            live.traffic.note(live.opened.elapsed());
+            note_traffic(&mut entry, &live);
+            entry.closed_by = Some(closed_by);
+            entry.end(reason);
+            let (up, down) = live.traffic.uncounted();
+            meters.tunnel_bytes(up, down);
+            drop(upstream);
+            match refused {
+                Some(last_word) => {
+                    // The line need not wait until the client has gone.
+                    drop((live, entry));
+                    Box::pin(farewell(client, last_word, &scratch)).await;
+                    drop(held);
+                }
+                None => {
+                    // The sockets close before the permit is free again, so that a cap on tunnels is a cap on sockets;
+                    // and it is free before the line tells that the tunnel has ended.
+                    drop(client);
+                    drop(held);
+                    drop((live, entry));
                 }
             }
-        };
-        if let (None, Some(reason)) = (reported, entry.would_refuse) {
-            meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
         }
-        live.traffic.note(live.opened.elapsed());
-        note_traffic(&mut entry, &live);
-        entry.closed_by = Some(closed_by);
-        entry.end(reason);
-        let (up, down) = live.traffic.uncounted();
-        meters.tunnel_bytes(up, down);
-        drop(upstream);
-        match refused {
-            Some(last_word) => {
-                // The line need not wait until the client has gone.
-                drop((listing, entry));
-                Box::pin(farewell(client, last_word, &scratch)).await;
-            }
-            None => {
-                drop(client);
-                drop((listing, entry));
-            }
-        }
-        // The sockets close before the permit is free again, so that a cap on tunnels is a cap on sockets.
-        drop(held);
     }
 }
 
@@ -213,6 +216,34 @@ mod tests {
         (one.unwrap(), listener.accept().await.unwrap().0)
     }
 
+    /// The task's own memory is what a silent tunnel costs most; the next size up costs each of them 128 bytes.
+    #[tokio::test]
+    async fn a_tunnel_holds_no_more_than_it_needs() {
+        let (outer, inner) = pair().await;
+        let live = live::tests::tunnel();
+        let meters = Arc::new(Meters::new(&[], &[]));
+        let (log, _) = AccessLog::start(&log_to(collector(), &["close"]), |_| {}).unwrap();
+        let ledger = Ledger::new(Arc::clone(&meters), log);
+        let entry = ledger.open(Exchange::new(
+            live.id,
+            live.opened_at,
+            std::time::Instant::now(),
+            live.listener.clone(),
+            live.client,
+        ));
+        let tunnel = Tunnel {
+            client: ClientStream::Plain(inner),
+            upstream: UpstreamStream::Plain(outer),
+            early: Box::default(),
+            inspection: None,
+            entry,
+            live: Tunnels::default().list_while(live),
+            held: (),
+        };
+        let size = size_of_val(&tunnel.run(Scratch::new(), meters));
+        assert!(size <= 400, "{size} bytes");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_old_tunnel_writes_its_hourly_line_and_lives_on() {
         const HOUR: Duration = Duration::from_secs(3_600);
@@ -240,8 +271,7 @@ mod tests {
             early: Box::default(),
             inspection: None,
             entry,
-            live: Arc::clone(&live),
-            listing: tunnels.list_while(live),
+            live: tunnels.list_while(live),
             held: (),
         };
         let moving = async {

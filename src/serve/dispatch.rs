@@ -176,7 +176,6 @@ fn tunnel<Permit: 'static>(
         traffic: Default::default(),
         orders: Default::default(),
     });
-    let listing = service.tunnels.list_while(Arc::clone(&live));
     let held = (
         permit,
         arrival.permit,
@@ -189,8 +188,7 @@ fn tunnel<Permit: 'static>(
         early: Box::from(&pending[..]),
         inspection,
         entry,
-        live,
-        listing,
+        live: service.tunnels.list_while(live),
         held,
     };
     tokio::task::spawn_local(tunnel.run(service.scratch.clone(), Arc::clone(&service.meters)));
@@ -456,6 +454,9 @@ fn note_login(entry: &mut Entry, login: &Login) {
 fn note_story(entry: &mut Entry, story: Story) {
     entry.resolved = story.resolved;
     entry.attempts = story.attempts;
+    // They are kept as long as the tunnel lives, and grow no more.
+    entry.resolved.shrink_to_fit();
+    entry.attempts.shrink_to_fit();
     entry.dns = story.dns;
     entry.connect = story.connect;
 }
