@@ -3,10 +3,18 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
+
+use super::Scratch;
+
+/// How long a client may take to close after our last word, and how much of what it sends is read until then.
+const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) enum ClientStream {
@@ -26,6 +34,24 @@ impl ClientStream {
     pub(crate) fn reset_on_close(&self) {
         // Fails only on a socket that is gone already, which is what was wanted.
         let _ = self.tcp().set_zero_linger();
+    }
+
+    /// Sends the last word and closes so that the client can still read it: our side first, then what it still sends is
+    /// read and dropped, for a reset would eat the reply. Some send a whole body before they look for a 407.
+    pub(crate) async fn farewell(mut self, last_word: &[u8], scratch: &Scratch) {
+        let _ = timeout(FAREWELL, async {
+            self.write_all(last_word).await?;
+            self.shutdown().await?;
+            let mut left = FAREWELL_BYTES;
+            while left > 0 {
+                match scratch.read(&mut self, |_| ()).await? {
+                    0 => break,
+                    read => left = left.saturating_sub(read),
+                }
+            }
+            io::Result::Ok(())
+        })
+        .await;
     }
 
     /// Returns when the client has gone for good: a reset, not a FIN, since a client may close its sending side and wait.

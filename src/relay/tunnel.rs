@@ -1,15 +1,10 @@
 //! A tunnel from its 200 to its end, in a task of its own, so that little is held while it is silent.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
-use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::copy::{CopyEnd, Opening, both_ways};
 use super::live::{Cause, Listing, Order};
@@ -19,11 +14,6 @@ use crate::telemetry::{Entry, Event, Meters};
 
 /// A fatal `unrecognized_name` (RFC 6066 §3), as a server without this name would send it.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-
-/// How long a client that was refused may take to close, and how much of what it still sends is read until then: a
-/// reset would eat the alert.
-const FAREWELL: Duration = Duration::from_secs(2);
-const FAREWELL_BYTES: usize = 256 * 1024;
 
 /// Everything a running tunnel owns. Its line is written when it ends, whatever ends it.
 #[derive(Debug)]
@@ -128,7 +118,7 @@ impl<Held> Tunnel<Held> {
                 Some(last_word) => {
                     // The line need not wait until the client has gone.
                     drop((live, entry));
-                    Box::pin(farewell(client, last_word, &scratch)).await;
+                    Box::pin(client.farewell(last_word, &scratch)).await;
                     drop(held);
                 }
                 None => {
@@ -153,30 +143,6 @@ fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
 fn tell(entry: &mut Entry, live: &LiveTunnel) {
     note_traffic(entry, live);
     entry.tell(Event::Hourly);
-}
-
-/// Says why and closes, so that the client can still read it.
-async fn farewell(mut client: ClientStream, last_word: &[u8], scratch: &Scratch) {
-    let _ = timeout(FAREWELL, async {
-        client.write_all(last_word).await?;
-        client.shutdown().await?;
-        let mut left = FAREWELL_BYTES;
-        while left > 0 {
-            let read = poll_fn(|cx| {
-                let mut scratch = scratch.borrow();
-                let mut buf = ReadBuf::new(&mut scratch);
-                ready!(Pin::new(&mut client).poll_read(cx, &mut buf))?;
-                Poll::Ready(io::Result::Ok(buf.filled().len()))
-            })
-            .await?;
-            if read == 0 {
-                break;
-            }
-            left = left.saturating_sub(read);
-        }
-        io::Result::Ok(())
-    })
-    .await;
 }
 
 /// A leg that keepalive found dead is not one that was reset.

@@ -1,14 +1,11 @@
 //! One client connection: head after head, each answered in its turn, until a CONNECT takes the socket.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::ready;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dispatch;
@@ -22,12 +19,8 @@ use crate::lifecycle::DrainWatch;
 use crate::relay::{ClientStream, Scratch};
 use crate::telemetry::Entry;
 
-/// How long a reply may take to leave, and a client to close after our last word.
-const FAREWELL: Duration = Duration::from_secs(2);
-
-/// How much of what a client still sends after our last word is read, so that a reset does not eat the reply: some send
-/// a whole body before they look for a 407.
-const FAREWELL_BYTES: usize = 16 * 1024 * 1024;
+/// How long a reply may take to leave.
+const REPLY: Duration = Duration::from_secs(2);
 
 /// What came of waiting for a head.
 #[derive(Debug)]
@@ -90,7 +83,7 @@ pub(crate) async fn serve<Permit: 'static>(
                             };
                             continue;
                         }
-                        Next::Close(stream) => return farewell(stream, &service.scratch).await,
+                        Next::Close(stream) => return stream.farewell(b"", &service.scratch).await,
                     }
                 }
             }
@@ -114,7 +107,7 @@ pub(crate) async fn serve<Permit: 'static>(
         };
         if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
             drop(entry);
-            farewell(stream, &service.scratch).await;
+            stream.farewell(b"", &service.scratch).await;
         }
         return;
     }
@@ -141,7 +134,7 @@ pub(crate) async fn turn_away<Permit>(
     };
     if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
         drop(entry);
-        farewell(stream, &service.scratch).await;
+        stream.farewell(b"", &service.scratch).await;
     }
 }
 
@@ -162,7 +155,7 @@ pub(super) async fn refuse(
 
 /// Sends a reply; a client that does not take it within the farewell's time has lost it.
 pub(super) async fn send(stream: &mut ClientStream, bytes: &[u8]) -> io::Result<()> {
-    timeout(FAREWELL, async {
+    timeout(REPLY, async {
         stream.write_all(bytes).await?;
         stream.flush().await
     })
@@ -185,40 +178,11 @@ pub(super) async fn read_over(
         if left == 0 {
             return Ok(());
         }
-        let more = poll_fn(|cx| {
-            let mut scratch = scratch.borrow();
-            let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
-            pending.extend_from_slice(buf.filled());
-            std::task::Poll::Ready(io::Result::Ok(buf.filled().len()))
-        });
+        let more = scratch.read(stream, |bytes| pending.extend_from_slice(bytes));
         if timeout(patience, more).await?? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-}
-
-/// Closes so that the client can still read what was sent: our side first, then what it sends is read and dropped.
-async fn farewell(mut stream: ClientStream, scratch: &Scratch) {
-    let _ = timeout(FAREWELL, async {
-        stream.shutdown().await?;
-        let mut left = FAREWELL_BYTES;
-        while left > 0 {
-            let read = poll_fn(|cx| {
-                let mut scratch = scratch.borrow();
-                let mut buf = ReadBuf::new(&mut scratch);
-                ready!(Pin::new(&mut stream).poll_read(cx, &mut buf))?;
-                std::task::Poll::Ready(io::Result::Ok(buf.filled().len()))
-            })
-            .await?;
-            if read == 0 {
-                break;
-            }
-            left = left.saturating_sub(read);
-        }
-        io::Result::Ok(())
-    })
-    .await;
 }
 
 /// How long, and through what, a head is waited for.
@@ -318,14 +282,9 @@ struct HeadReader<'a> {
 
 impl HeadReader<'_> {
     async fn more(&mut self) -> io::Result<usize> {
-        poll_fn(|cx| {
-            let mut scratch = self.scratch.borrow();
-            let mut buf = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *self.stream).poll_read(cx, &mut buf))?;
-            self.bytes.extend_from_slice(buf.filled());
-            std::task::Poll::Ready(Ok(buf.filled().len()))
-        })
-        .await
+        self.scratch
+            .read(self.stream, |bytes| self.bytes.extend_from_slice(bytes))
+            .await
     }
 
     fn parse(&mut self) -> Result<Option<Head>, HeadError> {

@@ -4,6 +4,7 @@
 
 pub(crate) mod body;
 pub(crate) mod dispatch;
+mod download;
 pub(crate) mod forward;
 pub(crate) mod forwarded;
 pub(crate) mod head;
@@ -13,6 +14,7 @@ mod order;
 pub(crate) mod reply;
 pub(crate) mod scan;
 mod turn;
+mod upload;
 
 use std::cell::Cell;
 use std::sync::Arc;

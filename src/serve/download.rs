@@ -1,0 +1,325 @@
+//! An origin's reply, from its connection to the client's, interim replies and trailers included.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming};
+use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::body::Framing;
+use super::forward::{Ending, Exchange, Shared};
+use super::forwarded::{self, ReplyFraming, Shape};
+use super::head::Version;
+use super::headers;
+use super::turn::Refused;
+use crate::exchange::{Reason, Side};
+use crate::relay::forward::INTERIM_MAX;
+use crate::relay::outgoing::Outgoing;
+use crate::relay::{ClientStream, ForwardError, Origin};
+use crate::telemetry::Entry;
+
+/// As much of a reply as is gathered before it is written.
+const GATHERED: usize = 32 * 1024;
+
+impl Exchange<'_> {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) async fn download(
+        &self,
+        mut write: WriteHalf<&mut ClientStream>,
+        parts: Parts,
+        body: Outgoing,
+        mut origin: Origin,
+        entry: &mut Entry,
+        reopen: impl AsyncFnOnce(&mut Entry) -> Result<Origin, Refused>,
+        shared: &Shared,
+    ) -> Ending {
+        let (interim, informed) = mpsc::channel(INTERIM_MAX);
+        let mut interims = (interim, informed);
+        // What cannot have been acted on twice, and has no body that is gone, may be sent again.
+        let again =
+            (origin.reused && self.framing == Framing::None && parts.method.is_idempotent())
+                .then(|| parts.clone());
+        let request = Request::from_parts(parts, body);
+        let first = self
+            .answered(&mut origin, request, &mut interims, &mut write, shared)
+            .await;
+        let unanswered = match (first, again) {
+            (Err(NoReply::Failed(ForwardError::Unsent(request))), _) => Err(*request),
+            (Err(NoReply::Failed(ForwardError::Closed | ForwardError::Reset)), Some(parts)) => {
+                Err(Request::from_parts(parts, Outgoing::empty()))
+            }
+            (answered, _) => Ok(answered),
+        };
+        let answered = match unanswered {
+            Ok(answered) => answered,
+            Err(request) => {
+                origin = match reopen(entry).await {
+                    Ok(origin) => origin,
+                    Err(refused) => return Ending::Refused(refused),
+                };
+                entry.peer = Some(origin.peer);
+                self.answered(&mut origin, request, &mut interims, &mut write, shared)
+                    .await
+            }
+        };
+        let response = match answered {
+            Ok(response) => response,
+            Err(NoReply::ClientGone) => return Ending::Left(Reason::ClientGone),
+            Err(NoReply::TimedOut) => {
+                return Ending::refused(
+                    Reason::UpstreamTimeout,
+                    "the origin did not answer in time",
+                );
+            }
+            Err(NoReply::Failed(error)) => return Ending::refused(error.reason(), error.details()),
+        };
+        if forwarded::is_switching(response.status()) {
+            return self.switch(response, write, entry, shared).await;
+        }
+        let ending = self.pass_on(response, write, entry, shared).await;
+        if matches!(ending, Ending::Replied { .. }) && shared.uploaded.has_rung() {
+            tokio::task::spawn_local(self.idle.clone().keep(origin));
+        }
+        ending
+    }
+
+    /// Sends the request and waits for the head of its reply; interim replies go to the client as they come.
+    async fn answered(
+        &self,
+        origin: &mut Origin,
+        request: Request<Outgoing>,
+        (interim, informed): &mut (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
+        write: &mut WriteHalf<&mut ClientStream>,
+        shared: &Shared,
+    ) -> Result<Response<Incoming>, NoReply> {
+        let late = async {
+            if headers::expects_continue(self.head) {
+                // The origin speaks first here: a 100, or its refusal.
+                let spoke = async {
+                    tokio::select! {
+                        () = shared.continued.heard() => {}
+                        () = shared.uploaded.heard() => {}
+                    }
+                };
+                if timeout(self.limits.response_timeout, spoke).await.is_err()
+                    && shared.up.get() == 0
+                {
+                    return;
+                }
+            }
+            shared.uploaded.heard().await;
+            sleep(self.limits.response_timeout).await;
+        };
+        let mut late = pin!(late);
+        let told = {
+            let interim = interim.clone();
+            let pseudonym = self.pseudonym.clone();
+            let http11 = self.head.version() == Version::Http11;
+            // There is room for as many as an origin may send.
+            move |status: u16, fields: &HeaderMap| {
+                if http11 && let Some(bytes) = forwarded::interim(status, fields, &pseudonym) {
+                    let _ = interim.try_send(bytes);
+                }
+            }
+        };
+        let mut answer = pin!(origin.send(request, told));
+        loop {
+            let interim = tokio::select! {
+                biased;
+                Some(interim) = informed.recv() => interim,
+                answer = &mut answer => return answer.map_err(NoReply::Failed),
+                () = &mut late => return Err(NoReply::TimedOut),
+            };
+            self.write(write, &interim)
+                .await
+                .map_err(|_| NoReply::ClientGone)?;
+            if interim.starts_with(forwarded::CONTINUE) {
+                shared.continued.ring();
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        write: &mut WriteHalf<&mut ClientStream>,
+        bytes: &[u8],
+    ) -> Result<(), NotTaken> {
+        let written = async {
+            write.write_all(bytes).await?;
+            write.flush().await
+        };
+        match timeout(self.limits.body_timeout, written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(NotTaken::Reset),
+            Err(_) => Err(NotTaken::StandsStill),
+        }
+    }
+
+    /// The reply, head and body.
+    async fn pass_on(
+        &self,
+        response: Response<Incoming>,
+        mut write: WriteHalf<&mut ClientStream>,
+        entry: &mut Entry,
+        shared: &Shared,
+    ) -> Ending {
+        let (parts, mut body) = response.into_parts();
+        let framing = ReplyFraming::of(&parts, self.head, body.size_hint().exact());
+        let trailers = framing == ReplyFraming::Chunked
+            && headers::asks_for_trailers(self.head)
+            && parts.headers.contains_key(http::header::TRAILER);
+        // While the client still sends, nobody knows where its next request would begin.
+        let keep = self.keep
+            && !self.watch.is_draining()
+            && shared.uploaded.has_rung()
+            && framing != ReplyFraming::UntilClose;
+        let shape = Shape {
+            head: self.head,
+            framing,
+            trailers,
+            keep,
+            pseudonym: self.pseudonym,
+        };
+        let mut out = forwarded::head(&parts, &shape, SystemTime::now());
+        entry.status = Some(parts.status.as_u16());
+        entry.setup = Some(entry.opened.elapsed());
+        shared.begun.set(true);
+        let patience = if forwarded::is_event_stream(&parts.headers) {
+            self.event_limit
+        } else {
+            self.limits.body_timeout
+        };
+        let reset = framing == ReplyFraming::UntilClose;
+        if framing != ReplyFraming::Empty {
+            loop {
+                let frame = match poll_once(body.frame()).await {
+                    Some(frame) if out.len() < GATHERED => frame,
+                    waiting => {
+                        if let Err(not_taken) = self.write(&mut write, &out).await {
+                            return not_taken.ending();
+                        }
+                        out.clear();
+                        match waiting {
+                            Some(frame) => frame,
+                            None => match timeout(patience, body.frame()).await {
+                                Ok(frame) => frame,
+                                Err(_) => {
+                                    return Ending::Cut {
+                                        reason: Reason::UpstreamTimeout,
+                                        by: Side::Proxy,
+                                        reset,
+                                    };
+                                }
+                            },
+                        }
+                    }
+                };
+                match frame {
+                    None => break framing.end(&mut out, None),
+                    Some(Ok(frame)) => {
+                        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                        shared.down.set(shared.down.get() + length);
+                        match frame.into_data().map_err(Frame::into_trailers) {
+                            Ok(data) => framing.data(&mut out, &data),
+                            Err(Ok(fields)) if trailers => {
+                                break framing.end(&mut out, Some(&headers::trailers(&fields)));
+                            }
+                            Err(_) => {}
+                        }
+                    }
+                    Some(Err(error)) => {
+                        // What came goes out, but no end: the client must see that there is none.
+                        let _ = self.write(&mut write, &out).await;
+                        let reason = match crate::relay::forward::told(&error) {
+                            ForwardError::BadReply => Reason::BadReply,
+                            _ => Reason::UpstreamReset,
+                        };
+                        return Ending::Cut {
+                            reason,
+                            by: Side::Upstream,
+                            reset,
+                        };
+                    }
+                }
+            }
+        }
+        match self.write(&mut write, &out).await {
+            Ok(()) => Ending::Replied { keep },
+            Err(not_taken) => not_taken.ending(),
+        }
+    }
+
+    async fn switch(
+        &self,
+        response: Response<Incoming>,
+        mut write: WriteHalf<&mut ClientStream>,
+        entry: &mut Entry,
+        shared: &Shared,
+    ) -> Ending {
+        if !self.websocket || !headers::opens_websocket(response.headers()) {
+            return Ending::refused(
+                Reason::BadReply,
+                "the origin switched to a protocol that nobody asked for",
+            );
+        }
+        let (parts, body) = response.into_parts();
+        let bytes = forwarded::switching(&parts, self.pseudonym, SystemTime::now());
+        entry.status = Some(parts.status.as_u16());
+        let response = Response::from_parts(parts, body);
+        entry.setup = Some(entry.opened.elapsed());
+        shared.begun.set(true);
+        match self.write(&mut write, &bytes).await {
+            Ok(()) => Ending::Upgraded(Box::new(response)),
+            Err(not_taken) => not_taken.ending(),
+        }
+    }
+}
+
+/// Why no head of a reply came.
+#[derive(Debug)]
+enum NoReply {
+    Failed(ForwardError),
+    TimedOut,
+    ClientGone,
+}
+
+/// Why the client did not take what was written.
+#[derive(Debug, Clone, Copy)]
+enum NotTaken {
+    Reset,
+    StandsStill,
+}
+
+impl NotTaken {
+    fn ending(self) -> Ending {
+        let reason = match self {
+            Self::Reset => Reason::ClientReset,
+            Self::StandsStill => Reason::BodyTimeout,
+        };
+        Ending::Cut {
+            reason,
+            by: Side::Client,
+            reset: true,
+        }
+    }
+}
+
+/// What a future has to give at once.
+async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
