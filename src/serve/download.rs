@@ -270,7 +270,10 @@ impl Exchange<'_> {
         if let Err(not_taken) = self.write(&mut write, &out).await {
             return not_taken.ending();
         }
-        if parts.status.is_success() && !shared.uploaded.has_rung() {
+        let held_back = headers::expects_continue(self.head)
+            && !shared.continued.has_rung()
+            && shared.up.get() == 0;
+        if parts.status.is_success() && !shared.uploaded.has_rung() && !held_back {
             // An origin may answer before it has read everything, and still want the rest.
             tokio::select! {
                 () = shared.uploaded.heard() => {}
