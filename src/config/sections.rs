@@ -3,7 +3,6 @@
 //! A table more than logic. Each function takes its keys out by name; what spans two sections is in `agree.rs`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use super::complaint::Wrong;
 use super::file::{Section, Written};

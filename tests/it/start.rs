@@ -160,7 +160,10 @@ fn a_log_that_may_not_be_written_is_a_complaint_and_nothing_is_made() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let folder = Folder::new();
-    let file = folder.file("log.toml", "[log]\naccess = \"logs/access.log\"\n[admin]\ncontrol_socket = \"logs/control.sock\"\n");
+    let file = folder.file(
+        "log.toml",
+        "[log]\naccess = \"logs/access.log\"\n[admin]\ncontrol_socket = \"logs/control.sock\"\n",
+    );
     let logs = folder.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
     let mode = |mode| std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(mode));
