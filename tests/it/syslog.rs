@@ -86,7 +86,7 @@ async fn tcp_has_octet_counted_messages_in_order() {
         );
     }
     house.signal("USR1");
-    house.journal_says("reopened").await;
+    house.journal_says("nothing to open anew").await;
     client.connect("bad").await;
     check(&connection.message().await, &house, "bad_target");
     drop(client);
