@@ -77,6 +77,7 @@ impl Exchange<'_> {
                         ));
                     }
                     shared.up.set(up);
+                    let length = bytes.len();
                     match timeout(patience, feed.data(bytes.freeze())).await {
                         Ok(sent) => sent?,
                         Err(_) => {
@@ -86,6 +87,7 @@ impl Exchange<'_> {
                             ));
                         }
                     }
+                    self.pay(length).await;
                 }
                 Piece::More => {
                     pending.advance(done);
