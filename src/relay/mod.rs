@@ -6,6 +6,7 @@ pub(crate) mod brake;
 pub(crate) mod client;
 pub(crate) mod copy;
 pub(crate) mod forward;
+pub(crate) mod halves;
 mod hello;
 pub(crate) mod idle;
 pub(crate) mod inspection;
