@@ -11,7 +11,8 @@
 //!
 //! 1. `exchange/target.rs` turns the authority into a `Target`, once.
 //! 2. [`gate`] asks who this is (`credentials.rs`, `digest.rs`, `nonce.rs`, `basic.rs`), has [`policy`] clear the
-//!    target for them, and takes a tunnel permit.
+//!    target for them, lets it wait for its turn where a limit says so (`limits.rs`, `wait.rs`, `queue.rs`), and takes
+//!    a tunnel permit.
 //! 3. [`dial`] asks for the target's addresses (`resolve.rs`), has the policy clear each one, and races them inside
 //!    one budget (`race.rs`, `connect.rs`).
 //! 4. `serve/reply.rs` answers: `200 Connection established`, or the one status that goes with the reason.

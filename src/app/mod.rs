@@ -30,7 +30,7 @@ use crate::deliver::CourierError;
 use crate::dial::Dialer;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
-use crate::gate::{self, Gate, GateOpenError, Rules};
+use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
 use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
@@ -213,6 +213,7 @@ impl App {
                 config.policy.unlisted,
                 own.clone(),
             )),
+            Limits::new(&config.limits, &meters),
         )));
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
         let native_roots = NativeRoots::load();
@@ -372,5 +373,8 @@ fn note_reporting(config: &Config) {
     }
     for destination in config.destinations.iter().filter(|one| one.report_only) {
         tracing::warn!(destination = %destination.name, "report_only: what the rules of this destination would refuse is let pass and counted");
+    }
+    for limit in config.limits.iter().filter(|one| one.report_only) {
+        tracing::warn!(limit = %limit.name, "report_only: what this limit would refuse is let pass and counted");
     }
 }

@@ -9,14 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::bound::TermsSetter;
 use crate::admin::Loaded;
 use crate::config::diff::{self, Plan};
 use crate::config::{self, Config, Grace, check};
 use crate::exchange::{DestinationName, ListenerName};
-use crate::gate::{self, Gate, Rules};
+use crate::gate::{self, Gate, Limits, Rules};
 use crate::lifecycle::orders::{Answer, Asked, By, Refused, Reloaded};
 use crate::lifecycle::{PhaseView, notify};
 use crate::listen::Terms;
@@ -85,9 +85,12 @@ impl Reloader {
         let (old, own) = (Arc::clone(&self.in_force), self.own.clone());
         let terms = self.terms.iter().map(|terms| Arc::clone(&terms.borrow()));
         let terms: Vec<_> = terms.collect();
+        let limits = self.rules.borrow().limits().clone();
+        let meters = Arc::clone(&self.meters);
+        let limits = move |all: &[config::Limit]| limits.renewed(all, &meters);
         let told = spawn_blocking(notify::reloading);
         let _ = timeout(TELLING, told).await;
-        let prepared = spawn_blocking(move || prepare(path, &old, own, &terms));
+        let prepared = spawn_blocking(move || prepare(path, &old, own, &terms, limits));
         let prepared = match timeout(READING, prepared).await {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(_)) => Err(Refused::because("internal")),
@@ -139,6 +142,7 @@ impl Reloader {
         let now = SystemTime::now();
         // New keys first: the new rules' challenges have to be known. The old ones stay known for a while.
         self.gate.rekey(&in_force.authentication, now);
+        rules.limits().come_into_force(Instant::now());
         self.rules.send_replace(Arc::new(rules));
         for (current, terms) in self.terms.iter().zip(terms) {
             current.send_if_modified(|current| {
@@ -205,6 +209,7 @@ fn prepare(
     old: &Config,
     own: OwnAddresses,
     terms: &[Arc<Terms>],
+    limits: impl FnOnce(&[config::Limit]) -> Limits,
 ) -> Result<Prepared, Refused> {
     let mut new = config::load(Some(&path)).map_err(|complaints| {
         let all = complaints.0.iter().map(ToString::to_string);
@@ -227,7 +232,7 @@ fn prepare(
     let in_force = diff::in_force(old, &new);
     let unlisted = in_force.policy.unlisted;
     let policy = Arc::new(Policy::new(&in_force.destinations, unlisted, own));
-    let rules = Rules::new(&in_force, policy);
+    let rules = Rules::new(&in_force, policy, limits(&in_force.limits));
     let terms = terms.iter().map(|current| renew(current, &in_force, &plan));
     Ok(Prepared {
         terms: terms.collect::<Result<_, _>>()?,

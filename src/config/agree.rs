@@ -39,6 +39,7 @@ pub(super) fn check(sheet: &Sheet, all: &Sections) {
     one_client_each(sheet, all);
     addresses_of_the_family(sheet, all);
     unlisted_name(sheet, all);
+    waits_within_a_budget(sheet, all);
     exposure::proxy_protocol(sheet, all);
 }
 
@@ -146,6 +147,30 @@ fn one_client_each(sheet: &Sheet, all: &Sections) {
                     owners.insert(what, name);
                 }
             }
+        }
+    }
+}
+
+/// A wait longer than every connect budget would be cut short, and the key would silently mean less than it says.
+fn waits_within_a_budget(sheet: &Sheet, all: &Sections) {
+    let own = all
+        .destinations
+        .iter()
+        .filter_map(|one| one.value.connect_budget);
+    let most = own.fold(all.connect.value.budget, Duration::max);
+    for limit in &all.limits {
+        if limit.value.max_wait > most {
+            sheet.complain(
+                &limit.marks.spot("max_wait"),
+                Wrong::new(
+                    format!(
+                        "{} is more than the connect budget of {}",
+                        show_duration(limit.value.max_wait),
+                        show_duration(most)
+                    ),
+                    "waiting is part of that budget: make it shorter, or the budget longer",
+                ),
+            );
         }
     }
 }

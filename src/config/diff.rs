@@ -63,7 +63,7 @@ pub(crate) fn in_force(old: &Config, new: &Config) -> Config {
         tunnel: _,
         forward: _,
         intake: _,
-        limits: _,
+        limits,
         log,
         drain,
         runtime: _,
@@ -89,7 +89,7 @@ pub(crate) fn in_force(old: &Config, new: &Config) -> Config {
         tunnel: old.tunnel.clone(),
         forward: old.forward.clone(),
         intake: old.intake.clone(),
-        limits: old.limits.clone(),
+        limits: limits.clone(),
         log: Log {
             level: log.level,
             ..old.log.clone()

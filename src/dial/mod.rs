@@ -176,7 +176,7 @@ impl Dialer {
     ) -> Result<Dialed, DialError> {
         let destination = cleared.destination();
         let pace = race::Pace {
-            deadline: begun + destination.connect_budget.unwrap_or(self.connect.budget),
+            deadline: begun + self.budget(cleared),
             attempt_delay: self.connect.attempt_delay,
         };
         let mut telling = Telling {
@@ -224,6 +224,12 @@ impl Dialer {
             }
             Err(_) => Err(why(&telling.attempts, telling.resolution.get_mut())),
         }
+    }
+
+    /// The time from a head's last byte to our answer.
+    pub(crate) fn budget(&self, cleared: &Cleared) -> Duration {
+        let own = cleared.destination().connect_budget;
+        own.unwrap_or(self.connect.budget)
     }
 
     /// Hands on the target's addresses, family by family, as they come.

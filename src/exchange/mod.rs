@@ -8,6 +8,8 @@ pub(crate) mod reason;
 pub(crate) mod target;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use absolute::Absolute;
@@ -123,8 +125,8 @@ pub(crate) struct Exchange {
     pub(crate) destination: Option<DestinationName>,
     /// The server name of the TLS hello inside a tunnel, where it was looked for.
     pub(crate) sni: Option<Box<str>>,
-    pub(crate) resolved: Vec<IpAddr>,
-    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) resolved: Box<[IpAddr]>,
+    pub(crate) attempts: Box<[Attempt]>,
     pub(crate) peer: Option<PeerAddr>,
     pub(crate) dns: Option<Duration>,
     pub(crate) connect: Option<Duration>,
@@ -134,6 +136,11 @@ pub(crate) struct Exchange {
     pub(crate) bytes_down: u64,
     pub(crate) idle_max: Option<Duration>,
     pub(crate) status: Option<u16>,
+    /// Microseconds that it waited for its turn, where a limit made it wait. A tunnel lives long, and pays for a whole
+    /// `Duration` with 64 bytes: it is kept on the heap with this.
+    pub(crate) limit_wait_us: Option<NonZeroU32>,
+    /// The `[[limit]]` that made it wait, refused it, or would have.
+    pub(crate) limit: Option<Arc<str>>,
     /// What it would have been refused for, had the rules not only been tried out.
     pub(crate) would_refuse: Option<Reason>,
     pub(crate) reason: Reason,
@@ -163,8 +170,8 @@ impl Exchange {
             target: None,
             destination: None,
             sni: None,
-            resolved: Vec::new(),
-            attempts: Vec::new(),
+            resolved: Box::default(),
+            attempts: Box::default(),
             peer: None,
             dns: None,
             connect: None,
@@ -173,9 +180,22 @@ impl Exchange {
             bytes_down: 0,
             idle_max: None,
             status: None,
+            limit_wait_us: None,
+            limit: None,
             would_refuse: None,
             reason: Reason::Dropped,
             closed_by: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every tunnel holds one for as long as it lives; the allocator's next size up costs each of them 64 bytes.
+    #[test]
+    fn an_exchange_fills_its_allocation_and_no_more() {
+        assert!(size_of::<Exchange>() <= 384, "{}", size_of::<Exchange>());
     }
 }

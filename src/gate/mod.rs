@@ -7,12 +7,19 @@ mod basic;
 mod credentials;
 mod digest;
 mod error;
+mod gcra;
 pub(crate) mod hash;
+mod keyed;
+mod limit;
+mod limited;
+mod limits;
 mod login;
 mod nonce;
 mod params;
+mod queue;
 mod senders;
 mod users;
+mod wait;
 
 use std::io;
 use std::net::IpAddr;
@@ -23,9 +30,11 @@ use std::time::SystemTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use error::GateError;
+pub(crate) use limited::Limited;
+pub(crate) use limits::{Asking, Limits, Pass, Shares, Waited};
 pub(crate) use login::LONGEST_USER;
 
-use crate::config::{Authentication, Client, Config, Listener, NonceKey, noncekey};
+use crate::config::{Authentication, Client, Config, Listener, NonceKey, Priority, noncekey};
 use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
 use login::Terms;
@@ -38,6 +47,7 @@ pub(crate) struct Rules {
     policy: Arc<Policy>,
     senders: Senders,
     terms: Terms,
+    limits: Limits,
 }
 
 /// What outlives a reload.
@@ -67,6 +77,9 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Admission {
     pub(crate) login: Login,
     pub(crate) cleared: Cleared,
+    /// What it has to pass yet, before a connection is made.
+    pub(crate) limits: Limits,
+    pub(crate) priority: Priority,
 }
 
 /// Who it is. In a refusal: who it said to be, as far as it came.
@@ -116,8 +129,15 @@ pub(crate) fn nonce_keys(authentication: &Authentication) -> Result<Vec<NonceKey
 }
 
 impl Rules {
-    pub(crate) fn new(config: &Config, policy: Arc<Policy>) -> Self {
-        Self::of(&config.authentication, &config.clients, policy)
+    pub(crate) fn new(config: &Config, policy: Arc<Policy>, limits: Limits) -> Self {
+        Self {
+            limits,
+            ..Self::of(&config.authentication, &config.clients, policy)
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     fn of(authentication: &Authentication, clients: &[Client], policy: Arc<Policy>) -> Self {
@@ -125,6 +145,7 @@ impl Rules {
             policy,
             senders: Senders::new(clients),
             terms: Terms::new(authentication),
+            limits: Limits::default(),
         }
     }
 }
@@ -164,7 +185,12 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let mut login = Login::default();
         match self.judge(rules, asked, &mut login, now) {
-            Ok(cleared) => Ok(Admission { login, cleared }),
+            Ok((cleared, priority)) => Ok(Admission {
+                login,
+                cleared,
+                limits: rules.limits.clone(),
+                priority,
+            }),
             Err(error) => {
                 let challenges = error.challenge().map(|stale| {
                     rules
@@ -186,7 +212,7 @@ impl Gate {
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<Cleared, GateError> {
+    ) -> Result<(Cleared, Priority), GateError> {
         // On a dual-stack socket an IPv4 client comes as ::ffff:a.b.c.d, and is still that IPv4 client.
         let client = asked.client.to_canonical();
         if !is_served(asked.listener, client) {
@@ -204,9 +230,10 @@ impl Gate {
             login.sender = sender.map(|sender| sender.name.clone());
         }
         let allowed = sender.map_or(&[][..], |sender| &sender.destinations);
-        rules
-            .policy
-            .clear(allowed, asked.target)
+        let priority = sender.map_or(Priority::Messages, |sender| sender.priority);
+        let cleared = rules.policy.clear(allowed, asked.target);
+        cleared
+            .map(|cleared| (cleared, priority))
             .map_err(GateError::Denied)
     }
 

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::config::{Client, Network};
+use crate::config::{Client, Network, Priority};
 use crate::exchange::{ClientName, DestinationName, UserName};
 
 /// What a group of senders may do.
@@ -15,6 +15,7 @@ pub(crate) struct Sender {
     pub(crate) name: ClientName,
     /// Empty: all.
     pub(crate) destinations: Vec<DestinationName>,
+    pub(crate) priority: Priority,
     /// Its networks need no credentials.
     pub(crate) exempt: bool,
 }
@@ -43,6 +44,7 @@ impl Senders {
         let senders = clients.iter().map(|client| Sender {
             name: client.name.clone(),
             destinations: client.destinations.clone(),
+            priority: client.priority,
             exempt: client.exempt,
         });
         Self {
@@ -68,7 +70,6 @@ impl Senders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Priority;
 
     fn client(name: &str, users: &[&str], networks: &[&str]) -> Client {
         Client {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Scratch;
+use super::brake::Brake;
 use super::inspection::{Inspection, Ruling};
 use super::live::Traffic;
 use crate::exchange::{Exchange, Side};
@@ -35,6 +36,8 @@ pub(crate) struct Opening<'a, Book> {
     pub(crate) inspection: Option<Box<Inspection>>,
     /// Where what the inspection learns is written down.
     pub(crate) exchange: &'a RefCell<Book>,
+    /// Where the bytes are limited.
+    pub(crate) brake: Option<Box<Brake>>,
 }
 
 /// Copies until both directions have ended or one side breaks. The opening goes upstream before anything else, once
@@ -57,6 +60,7 @@ where
         mut early,
         mut inspection,
         exchange,
+        mut brake,
     } = opening;
     let mut up = Direction {
         rest: Rest::empty(),
@@ -88,11 +92,14 @@ where
                 Poll::Ready(Ok(Ruling::Hold)) | Poll::Pending => {}
             }
         } else if !early.is_empty() {
+            if let Some(brake) = &mut brake {
+                brake.moved(early.len());
+            }
             up.pass(std::mem::take(&mut early), note_up);
         }
         let up_done = match &inspection {
             Some(_) => false,
-            None => match up.advance(cx, client, upstream, scratch, note_up) {
+            None => match up.advance(cx, client, upstream, scratch, &mut brake, note_up) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(broken)) => {
                     return Poll::Ready(broken.end(Side::Client, Side::Upstream));
@@ -103,9 +110,8 @@ where
         if up.has_ended() {
             first.get_or_insert(Side::Client);
         }
-        let down_done = match down.advance(cx, upstream, client, scratch, |bytes| {
-            traffic.note_down(bytes, opened.elapsed())
-        }) {
+        let note_down = |bytes| traffic.note_down(bytes, opened.elapsed());
+        let down_done = match down.advance(cx, upstream, client, scratch, &mut brake, note_down) {
             Poll::Ready(Ok(())) => true,
             // A client that has closed, and is then sent more, answers with a reset: it has ended all the same.
             Poll::Ready(Err(Broken::Writer(_))) if up_done => {
@@ -240,6 +246,7 @@ impl Direction {
         reader: &mut R,
         writer: &mut W,
         scratch: &Scratch,
+        brake: &mut Option<Box<Brake>>,
         mut note: impl FnMut(usize),
     ) -> Poll<Result<(), Broken>>
     where
@@ -249,8 +256,13 @@ impl Direction {
         loop {
             match self.step {
                 Step::Read => {
+                    let piece = match brake {
+                        Some(brake) => ready!(brake.poll_free(cx)),
+                        None => usize::MAX,
+                    };
                     let mut scratch = scratch.borrow();
-                    let mut buf = ReadBuf::new(&mut scratch);
+                    let room = piece.min(scratch.len());
+                    let mut buf = ReadBuf::new(&mut scratch[..room]);
                     ready!(Pin::new(&mut *reader).poll_read(cx, &mut buf))
                         .map_err(Broken::Reader)?;
                     let bytes = buf.filled();
@@ -259,6 +271,9 @@ impl Direction {
                         continue;
                     }
                     note(bytes.len());
+                    if let Some(brake) = brake {
+                        brake.moved(bytes.len());
+                    }
                     let taken = write_some(cx, writer, bytes).map_err(Broken::Writer)?;
                     self.rest = Rest::of(bytes[taken..].into());
                     self.step = Step::Write;

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of who asked, or, beyond the name in a TLS hello, of what is inside a tunnel. Holds no buffer while a tunnel is silent.
 
+pub(crate) mod brake;
 pub(crate) mod client;
 pub(crate) mod copy;
 pub(crate) mod forward;
@@ -15,6 +16,7 @@ pub(crate) mod scratch;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;
 
+pub(crate) use brake::{Brake, Toll};
 pub(crate) use client::ClientStream;
 pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::copy::{CopyEnd, Opening, both_ways};
 use super::live::{Cause, Listing, Order};
-use super::{ClientStream, Inspection, LiveTunnel, Scratch, UpstreamStream};
+use super::{Brake, ClientStream, Inspection, LiveTunnel, Scratch, UpstreamStream};
 use crate::exchange::{Reason, Side};
 use crate::telemetry::{Entry, Event, Meters};
 
@@ -24,6 +24,8 @@ pub(crate) struct Tunnel<Held> {
     pub(crate) early: Box<[u8]>,
     /// What the client may open with, where its destination cares.
     pub(crate) inspection: Option<Box<Inspection>>,
+    /// Where its bytes are limited.
+    pub(crate) brake: Option<Box<Brake>>,
     pub(crate) entry: Entry,
     pub(crate) live: Listing,
     /// Permits and watches: freed with the tunnel.
@@ -38,6 +40,7 @@ impl<Held> Tunnel<Held> {
             mut upstream,
             early,
             inspection,
+            brake,
             entry,
             live,
             held,
@@ -51,6 +54,7 @@ impl<Held> Tunnel<Held> {
                     early,
                     inspection,
                     exchange: &book,
+                    brake,
                 };
                 let moving = both_ways(
                     &mut client,
@@ -202,12 +206,13 @@ mod tests {
             upstream: UpstreamStream::Plain(outer),
             early: Box::default(),
             inspection: None,
+            brake: None,
             entry,
             live: Tunnels::default().list_while(live),
             held: (),
         };
         let size = size_of_val(&tunnel.run(Scratch::new(), meters));
-        assert!(size <= 400, "{size} bytes");
+        assert!(size <= 416, "{size} bytes");
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,6 +241,7 @@ mod tests {
             upstream: UpstreamStream::Plain(outer),
             early: Box::default(),
             inspection: None,
+            brake: None,
             entry,
             live: tunnels.list_while(live),
             held: (),

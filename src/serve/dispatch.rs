@@ -19,9 +19,11 @@ use super::{Arrival, Service};
 use crate::config::Sni;
 use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
-use crate::gate::{Admission, Asked, Login, TunnelPermit};
+use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
 use crate::policy::Cleared;
-use crate::relay::{ClientStream, Inspection, LiveTunnel, Origin, Tunnel, UpstreamStream};
+use crate::relay::{
+    Brake, ClientStream, Inspection, LiveTunnel, Origin, Toll, Tunnel, UpstreamStream,
+};
 use crate::telemetry::{Chain, Entry, Event};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
@@ -87,7 +89,14 @@ async fn connect<Permit: 'static>(
         Ok(admission) => admission,
         Err(refused) => return turn.refuse(service, &refused, after).await,
     };
+    // Before it takes a place among all tunnels: a storm that waits may not keep others from theirs.
+    let pass = match wait_for_turn(&mut turn, service, &admission, true).await {
+        Some(Ok(pass)) => pass,
+        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+        None => return turn.left(Reason::ClientGone),
+    };
     let Some(permit) = service.gate.take_tunnel() else {
+        drop(pass);
         let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
         return turn.refuse(service, &refused, after).await;
     };
@@ -95,11 +104,11 @@ async fn connect<Permit: 'static>(
         Some(Ok(dialed)) => dialed,
         // The place is free before the line that tells of it is written.
         Some(Err(refused)) => {
-            drop(permit);
+            drop((permit, pass));
             return turn.refuse(service, &refused, after).await;
         }
         None => {
-            drop(permit);
+            drop((permit, pass));
             return turn.left(Reason::ClientGone);
         }
     };
@@ -119,7 +128,7 @@ async fn connect<Permit: 'static>(
         UpstreamStream::Plain(stream),
         inspection,
         peer,
-        permit,
+        (permit, pass),
     )
 }
 
@@ -146,6 +155,48 @@ async fn dial<Permit>(
     dialed.map(|dialed| dialed.map_err(refused))
 }
 
+/// Waits until no limit stands in the way; `None` where the client did not wait for it. A drain does not end the wait.
+async fn wait_for_turn<Permit>(
+    turn: &mut Turn<Permit>,
+    service: &Service,
+    admission: &Admission,
+    tunnel: bool,
+) -> Option<Result<Pass, Refused>> {
+    let Admission {
+        login,
+        cleared,
+        limits,
+        priority,
+    } = admission;
+    if limits.is_empty() {
+        return Some(Ok(Pass::default()));
+    }
+    // The rest of the budget is the dial's.
+    let patience = service.dialer.budget(cleared) / 4 * 3;
+    let asking = Asking {
+        sender: login.sender.as_ref(),
+        user: login.user.as_ref(),
+        address: client_ip(turn.arrival.client.0),
+        destination: &cleared.destination().name,
+        priority: *priority,
+        tunnel,
+        until: Instant::from_std(turn.entry.opened) + patience,
+    };
+    let mut waited = Waited::default();
+    let passed = tokio::select! {
+        biased;
+        passed = limits.pass(&asking, &mut waited) => Some(passed),
+        () = turn.stream.gone() => None,
+    };
+    service.note_waited(&mut turn.entry, waited, asking.destination);
+    passed.map(|passed| {
+        passed.map_err(|limited: Limited| Refused {
+            fields: limited.fields(),
+            ..Refused::new(limited.reason(), limited.to_string())
+        })
+    })
+}
+
 /// Joins the two sides, in a task of its own: the future of the connection is large, and ends here.
 fn tunnel<Permit: 'static>(
     turn: Turn<Permit>,
@@ -154,7 +205,7 @@ fn tunnel<Permit: 'static>(
     upstream: UpstreamStream,
     inspection: Option<Box<Inspection>>,
     peer: PeerAddr,
-    permit: TunnelPermit,
+    (permit, pass): (TunnelPermit, Pass),
 ) -> Next<Permit> {
     let Turn {
         stream,
@@ -162,7 +213,7 @@ fn tunnel<Permit: 'static>(
         pending,
         entry,
     } = turn;
-    let Admission { login, cleared } = admission;
+    let Admission { login, cleared, .. } = admission;
     let live = Arc::new(LiveTunnel {
         id: entry.id,
         opened_at: entry.opened_at,
@@ -177,8 +228,10 @@ fn tunnel<Permit: 'static>(
         traffic: Default::default(),
         orders: Default::default(),
     });
+    let brake = pass.shares().map(|shares| Box::new(Brake::new(shares)));
     let held = (
         permit,
+        pass,
         arrival.permit,
         arrival.watch,
         service.meters.tunnel_opened(),
@@ -188,6 +241,7 @@ fn tunnel<Permit: 'static>(
         upstream,
         early: Box::from(&pending[..]),
         inspection,
+        brake,
         entry,
         live: service.tunnels.list_while(live),
         held,
@@ -246,12 +300,18 @@ async fn forward<Permit: 'static>(
             return turn.reply(service, answer(head, keep), after).await;
         }
     };
+    let pass = match wait_for_turn(&mut turn, service, &admission, order.websocket).await {
+        Some(Ok(pass)) => pass,
+        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+        None => return turn.left(Reason::ClientGone),
+    };
+    let shares = pass.shares();
     let permit = if order.websocket {
         let Some(permit) = service.gate.take_tunnel() else {
             let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
             return turn.refuse(service, &refused, after).await;
         };
-        Some(permit)
+        Some((permit, pass))
     } else {
         None
     };
@@ -296,6 +356,7 @@ async fn forward<Permit: 'static>(
         pseudonym: &service.pseudonym,
         scratch: &service.scratch,
         idle: &service.idle,
+        toll: shares.as_ref(),
     };
     let cleared = &admission.cleared;
     let reopen = async |entry: &mut Entry| {
@@ -349,7 +410,7 @@ async fn switch<Permit: 'static>(
     service: &Service,
     admission: Admission,
     response: http::Response<hyper::body::Incoming>,
-    permit: TunnelPermit,
+    permit: (TunnelPermit, Pass),
 ) -> Next<Permit> {
     let (upstream, sent) = match crate::relay::forward::upgraded(response).await {
         Ok(upgraded) => upgraded,
@@ -465,6 +526,7 @@ fn admit<Permit>(
                 reason,
                 details: refusal.error.to_string(),
                 challenges: refusal.challenges,
+                fields: Vec::new(),
             })
         }
     }
@@ -478,13 +540,21 @@ fn note_login(entry: &mut Entry, login: &Login) {
 }
 
 fn note_story(entry: &mut Entry, story: Story) {
-    entry.resolved = story.resolved;
-    entry.attempts = story.attempts;
     // They are kept as long as the tunnel lives, and grow no more.
-    entry.resolved.shrink_to_fit();
-    entry.attempts.shrink_to_fit();
+    entry.resolved = story.resolved.into();
+    entry.attempts = story.attempts.into();
     entry.dns = story.dns;
     entry.connect = story.connect;
+}
+
+impl Toll for Shares {
+    fn pay(&self, bytes: usize, now: Instant) -> Instant {
+        Self::pay(self, bytes, now)
+    }
+
+    fn piece(&self) -> usize {
+        Self::piece(self)
+    }
 }
 
 /// A dual-stack socket shows IPv4 clients as mapped addresses; rules speak of the IPv4 address.

@@ -250,6 +250,15 @@ impl Exchange<'_> {
                             }
                             Err(_) => {}
                         }
+                        if self.toll.is_some() && length > 0 {
+                            // What has come is not held back, but what follows.
+                            if let Err(not_taken) = self.write(&mut write, &out).await {
+                                return not_taken.ending();
+                            }
+                            out.clear();
+                            self.pay(usize::try_from(length).unwrap_or(usize::MAX))
+                                .await;
+                        }
                     }
                     Some(Err(error)) => {
                         // What came goes out, but no end: the client must see that there is none.

@@ -12,6 +12,7 @@ use http::Response;
 use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::body::Framing;
 use super::head::{Head, HeadLimits};
@@ -19,6 +20,7 @@ use super::headers::Pseudonym;
 use super::turn::Refused;
 use crate::config;
 use crate::exchange::{Reason, Side};
+use crate::gate::Shares;
 use crate::lifecycle::DrainWatch;
 use crate::relay::halves::Halves;
 use crate::relay::outgoing::{Feed, Outgoing};
@@ -39,6 +41,8 @@ pub(super) struct Exchange<'a> {
     pub(super) pseudonym: &'a Pseudonym,
     pub(super) scratch: &'a Scratch,
     pub(super) idle: &'a Idle,
+    /// Where its bytes are limited.
+    pub(super) toll: Option<&'a Shares>,
 }
 
 /// What became of it.
@@ -102,6 +106,15 @@ pub(super) struct Shared {
 }
 
 impl Exchange<'_> {
+    /// Pays for bytes that have moved, and waits until more may.
+    pub(super) async fn pay(&self, bytes: usize) {
+        let now = Instant::now();
+        let until = self.toll.map_or(now, |toll| toll.pay(bytes, now));
+        if until > now {
+            sleep_until(until).await;
+        }
+    }
+
     /// Sends the request to the origin and its reply to the client. `pending` has what the client sent behind its
     /// head, and in the end what it sent behind its request. `reopen` makes a new connection where a kept one turned
     /// out to be closed before it had carried the request.

@@ -17,6 +17,7 @@ mod turn;
 mod upload;
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,8 +27,8 @@ use self::headers::Pseudonym;
 use crate::config;
 use crate::dial::Dialer;
 use crate::dial::tls::OriginTls;
-use crate::exchange::{ClientAddr, Exchange, ExchangeId, Reason, UserName};
-use crate::gate::{Gate, Rules};
+use crate::exchange::{ClientAddr, DestinationName, Exchange, ExchangeId, Reason, UserName};
+use crate::gate::{Gate, Rules, Waited};
 use crate::lifecycle::DrainWatch;
 use crate::policy::{Cleared, Latest, Passed, Reports};
 use crate::relay::{Idle, Scratch, Tunnels};
@@ -115,6 +116,20 @@ impl Service {
             listener.name.clone(),
             client,
         ))
+    }
+
+    /// Notes how long limits made an exchange wait, and what one that is only tried out would have said.
+    fn note_waited(&self, entry: &mut Entry, waited: Waited, destination: &DestinationName) {
+        entry.limit_wait_us = waited.took(tokio::time::Instant::now()).map(|wait| {
+            let us = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
+            NonZeroU32::new(us).unwrap_or(NonZeroU32::MIN)
+        });
+        entry.limit = waited.limit;
+        if let Some(reason) = waited.would_refuse {
+            entry.would_refuse = Some(reason);
+            let sender = entry.sender.as_ref();
+            self.meters.would_refuse(destination, sender, reason);
+        }
     }
 
     /// Once a cleared target was dialled, whatever came of it: notes what a rule that is only tried out would have said.

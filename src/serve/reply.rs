@@ -29,6 +29,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) details: &'a str,
     /// One `Proxy-Authenticate` field each.
     pub(crate) challenges: &'a [String],
+    /// Further fields.
+    pub(crate) fields: &'a [(&'static str, String)],
     /// Whether the connection stays open for the next request.
     pub(crate) keep: bool,
 }
@@ -60,10 +62,16 @@ impl Refusal<'_> {
             )),
         }
         field(&mut head, "Proxy-Status", &proxy_status);
-        if matches!(
-            status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ) {
+        for (name, value) in self.fields {
+            field(&mut head, name, value);
+        }
+        let says_when = self.fields.iter().any(|(name, _)| *name == "Retry-After");
+        if !says_when
+            && matches!(
+                status,
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+            )
+        {
             field(&mut head, "Retry-After", &RETRY_AFTER.as_secs().to_string());
         }
         if !self.keep {
@@ -207,6 +215,7 @@ mod tests {
             reason: Reason::NoCredentials,
             details: "",
             challenges: &challenges,
+            fields: &[],
             keep: true,
         });
         assert!(reply.starts_with("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Digest realm=\"a\"\r\nProxy-Authenticate: Basic realm=\"a\"\r\n"), "{reply}");
@@ -228,6 +237,7 @@ mod tests {
             reason: Reason::ConnectionsFull,
             details: "",
             challenges: &[],
+            fields: &[],
             keep: false,
         });
         assert!(
@@ -246,6 +256,7 @@ mod tests {
             reason: Reason::BadRequest,
             details: "a\r\nSet-Cookie: b\"\\é",
             challenges: &[],
+            fields: &[],
             keep: true,
         });
         assert!(reply.contains("Proxy-Status: tidegate; error=http_request_error; details=\"bad_request: aSet-Cookie: b\"\r\n"), "{reply}");

@@ -48,6 +48,8 @@ pub(super) struct Refused {
     pub(super) reason: Reason,
     pub(super) details: String,
     pub(super) challenges: Vec<String>,
+    /// Further fields of the reply.
+    pub(super) fields: Vec<(&'static str, String)>,
 }
 
 impl Refused {
@@ -56,6 +58,7 @@ impl Refused {
             reason,
             details: details.into(),
             challenges: Vec::new(),
+            fields: Vec::new(),
         }
     }
 }
@@ -113,6 +116,7 @@ impl<Permit> Turn<Permit> {
             reason: refused.reason,
             details: &refused.details,
             challenges: &refused.challenges,
+            fields: &refused.fields,
             keep: after != After::Close,
         };
         if refuse(&mut self.stream, &mut self.entry, &refusal)

@@ -78,6 +78,7 @@ impl Exchange<'_> {
                         ));
                     }
                     shared.up.set(up);
+                    let length = bytes.len();
                     match timeout(patience, feed.data(bytes.freeze())).await {
                         Ok(sent) => sent?,
                         Err(_) => {
@@ -87,6 +88,7 @@ impl Exchange<'_> {
                             ));
                         }
                     }
+                    self.pay(length).await;
                 }
                 Piece::More => {
                     pending.advance(done);

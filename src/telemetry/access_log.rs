@@ -230,6 +230,7 @@ struct Line<'a> {
     fault: Option<&'static str>,
     closed_by: Option<&'static str>,
     would_refuse: Option<&'static str>,
+    limit: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -247,7 +248,7 @@ impl<'a> Line<'a> {
         total: Duration,
         addresses: usize,
     ) -> Self {
-        let resolved = &exchange.resolved;
+        let resolved = &*exchange.resolved;
         let attempts = exchange.attempts.iter().take(addresses).map(Try::of);
         let reason = (event == Event::Close).then_some(exchange.reason);
         Self {
@@ -283,13 +284,16 @@ impl<'a> Line<'a> {
             bytes_down: exchange.bytes_down,
             exchanges: None,
             idle_max_ms: exchange.idle_max.map(milliseconds),
-            limit_wait_ms: None,
+            limit_wait_ms: exchange
+                .limit_wait_us
+                .map(|wait| f64::from(wait.get()) / 1_000.0),
             tracking_id: None,
             status: exchange.status,
             reason: reason.map(Reason::token),
             fault: reason.map(|reason| reason.fault().token()),
             closed_by: exchange.closed_by.map(Side::token),
             would_refuse: exchange.would_refuse.map(Reason::token),
+            limit: exchange.limit.as_deref(),
         }
     }
 }

@@ -131,6 +131,36 @@ pub(crate) const WOULD_REFUSE: Row = Row {
     help: "Exchanges that passed only because of report_only or unlisted = \"report\", by what they would have been refused for.",
     why: "When it stands still, the rules are complete and can be enforced.",
 };
+pub(crate) const LIMIT_WAITS: Row = Row {
+    name: "tidegate_limit_waits_total",
+    kind: Kind::Counter,
+    labels: &["limit"],
+    help: "Exchanges that had to wait for their turn, or for a tunnel's place, at a [[limit]].",
+    why: "Waits are a limit at work; those that end in time cost nobody a push.",
+};
+pub(crate) const LIMIT_WAIT_SECONDS: Row = Row {
+    name: "tidegate_limit_wait_seconds",
+    kind: Kind::Histogram(&[
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0,
+    ]),
+    labels: &[],
+    help: "Seconds that exchanges waited at a [[limit]], those that were refused or left included.",
+    why: "They are part of the connect budget: what is waited here is missing for the dial.",
+};
+pub(crate) const LIMIT_REFUSALS: Row = Row {
+    name: "tidegate_limit_refusals_total",
+    kind: Kind::Counter,
+    labels: &["limit"],
+    help: "Exchanges that a [[limit]] refused with 429: their turn would not have come in time.",
+    why: "Each is a push that its sender may not repeat: raise the limit, or find out who storms.",
+};
+pub(crate) const LIMIT_KEYS: Row = Row {
+    name: "tidegate_limit_keys",
+    kind: Kind::Gauge,
+    labels: &["limit"],
+    help: "Clients, users, addresses or destinations that a [[limit]] remembers now.",
+    why: "At the limit's keys, the one that was idle for longest is forgotten for each that comes.",
+};
 pub(crate) const CERTIFICATE_EXPIRY: Row = Row {
     name: "tidegate_certificate_expiry_timestamp_seconds",
     kind: Kind::Gauge,
@@ -176,6 +206,10 @@ pub(crate) const ALL: &[Row] = &[
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,
+    LIMIT_WAITS,
+    LIMIT_WAIT_SECONDS,
+    LIMIT_REFUSALS,
+    LIMIT_KEYS,
     CERTIFICATE_EXPIRY,
     ACCESS_LOG_DROPPED,
     RELOADS,

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
@@ -26,7 +26,7 @@ const CLIENTS_MAX: usize = 1_024;
 /// All handles.
 #[derive(Debug)]
 pub(crate) struct Meters {
-    recorder: PrometheusRecorder,
+    pub(super) recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     names: Mutex<HashSet<DestinationName>>,
     none: DestinationName,
@@ -50,6 +50,8 @@ pub(crate) struct Meters {
     reloads_refused: Counter,
     clients: Mutex<HashSet<ClientName>>,
     would_refuse: Family<(DestinationName, ClientName, Reason)>,
+    pub(super) limits: Mutex<HashSet<Arc<str>>>,
+    pub(super) limit_wait_seconds: Histogram,
 }
 
 /// Holds one open client connection in `tidegate_connections`; drop it with the connection.
@@ -82,6 +84,8 @@ impl Meters {
             names: Mutex::new(HashSet::new()),
             clients: Mutex::new(HashSet::new()),
             would_refuse: Family::new(&catalogue::WOULD_REFUSE),
+            limits: Mutex::new(HashSet::new()),
+            limit_wait_seconds: histogram(&recorder, &catalogue::LIMIT_WAIT_SECONDS),
             none: DestinationName::new("none"),
             other: DestinationName::new("other"),
             exchanges: Family::new(&catalogue::EXCHANGES),
@@ -420,11 +424,11 @@ fn recorder() -> PrometheusRecorder {
 
 const METADATA: Metadata<'static> = Metadata::new("tidegate", Level::INFO, None);
 
-fn counter(recorder: &PrometheusRecorder, row: &Row, labels: &[&str]) -> Counter {
+pub(super) fn counter(recorder: &PrometheusRecorder, row: &Row, labels: &[&str]) -> Counter {
     recorder.register_counter(&key(row, labels), &METADATA)
 }
 
-fn gauge(recorder: &PrometheusRecorder, row: &Row, labels: &[&str]) -> Gauge {
+pub(super) fn gauge(recorder: &PrometheusRecorder, row: &Row, labels: &[&str]) -> Gauge {
     recorder.register_gauge(&key(row, labels), &METADATA)
 }
 

@@ -23,6 +23,7 @@ mod hostile;
 mod house;
 mod identity;
 mod intake;
+mod limits;
 mod link;
 mod origin;
 mod policy;

@@ -671,11 +671,10 @@ fn values_that_bound_each_other() {
 }
 
 #[test]
-fn limits_are_checked_before_they_are_refused() {
+fn limits_are_checked() {
     check(
         "[[limit]]\nper = \"cluster\"\nburst = 1\n[[limit]]\nname = \"a\"\nper = \"all\"\nrate = \"50/m\"\nbytes = \"1/s\"\nkeys = 0\n",
         &[
-            (1, "limit", "not available yet"),
             (1, "limit[#1].name", "is missing"),
             (1, "limit[#1].rate", "is missing"),
             (
@@ -687,6 +686,17 @@ fn limits_are_checked_before_they_are_refused() {
             (7, "limit[a].rate", "is not a rate"),
             (8, "limit[a].bytes", "is not a byte rate"),
             (9, "limit[a].keys", "out of bounds"),
+        ],
+    );
+    check(
+        "[[limit]]\nname = \"a\"\nper = \"all\"\ntunnels = 1\nmax_wait = \"2s\"\n[connect]\nbudget = \"1s\"\n",
+        &[(5, "limit[a].max_wait", "more than the connect budget of 1s")],
+    );
+    check(
+        "[[limit]]\nname = \"a\"\nper = \"all\"\nrate = \"0/s\"\nmax_wait = \"11s\"\n",
+        &[
+            (4, "limit[a].rate", "out of bounds"),
+            (5, "limit[a].max_wait", "is too long"),
         ],
     );
 }
@@ -741,11 +751,8 @@ fn what_is_not_built_yet_is_refused() {
         ],
     );
     check(
-        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\npriority = \"calls\"\n",
-        &[
-            (7, "client[c].component", "not available yet"),
-            (8, "client[c].priority", r#"or at its default, "messages""#),
-        ],
+        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\n",
+        &[(7, "client[c].component", "not available yet")],
     );
 }
 

@@ -32,6 +32,7 @@ async fn relay<F>(
             early: early.into(),
             inspection: None,
             exchange: &RefCell::new(Box::new(exchange())),
+            brake: None,
         };
         let end = both_ways(
             &mut client_side,
@@ -159,6 +160,7 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
         early: Box::default(),
         inspection: None,
         exchange: &RefCell::new(Box::new(exchange())),
+        brake: None,
     };
     let copy = both_ways(
         &mut client,

@@ -3,6 +3,7 @@ use crate::exchange::{
     ClientAddr, ClientName, DestinationName, ExchangeId, Host, Kind, ListenerName, PeerAddr,
     Reason, Target, UserName,
 };
+use std::num::NonZeroU32;
 use std::time::Instant;
 
 #[test]
@@ -19,7 +20,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
         port: 443,
     });
     exchange.destination = Some(DestinationName::new("cisco"));
-    exchange.resolved = vec![[127, 0, 0, 2].into(), [127, 0, 0, 3].into()];
+    exchange.resolved = [[127, 0, 0, 2].into(), [127, 0, 0, 3].into()].into();
     exchange.attempts = vec![
         Attempt {
             peer: ([127, 0, 0, 2], 443).into(),
@@ -31,7 +32,8 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
             took: Duration::from_millis(12),
             error: None,
         },
-    ];
+    ]
+    .into();
     exchange.peer = Some(PeerAddr(([127, 0, 0, 3], 443).into()));
     exchange.dns = Some(Duration::from_micros(1_500));
     exchange.connect = Some(Duration::from_millis(262));
@@ -43,6 +45,8 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
     exchange.reason = Reason::Finished;
     exchange.closed_by = Some(Side::Client);
     exchange.would_refuse = Some(Reason::PortDenied);
+    exchange.limit_wait_us = NonZeroU32::new(120_000);
+    exchange.limit = Some("per-cluster".into());
     check(
         &exchange,
         concat!(
@@ -55,8 +59,8 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
             r#"{"peer":"127.0.0.3:443","ms":12.0,"error":null}],"peer":"127.0.0.3:443","#,
             r#""dns_ms":1.5,"dns_stale_ms":null,"connect_ms":262.0,"setup_ms":264.0,"#,
             r#""total_ms":1800000.5,"bytes_up":1200,"bytes_down":3400,"exchanges":null,"#,
-            r#""idle_max_ms":60000.0,"limit_wait_ms":null,"tracking_id":null,"status":200,"#,
-            r#""reason":"finished","fault":"nobody","closed_by":"client","would_refuse":"port_denied"}"#,
+            r#""idle_max_ms":60000.0,"limit_wait_ms":120.0,"tracking_id":null,"status":200,"#,
+            r#""reason":"finished","fault":"nobody","closed_by":"client","would_refuse":"port_denied","limit":"per-cluster"}"#,
         ),
     );
 }
@@ -76,7 +80,7 @@ fn a_head_that_could_not_be_read_has_nulls() {
             r#""dns_ms":null,"dns_stale_ms":null,"connect_ms":null,"setup_ms":null,"#,
             r#""total_ms":1800000.5,"bytes_up":0,"bytes_down":0,"exchanges":null,"#,
             r#""idle_max_ms":null,"limit_wait_ms":null,"tracking_id":null,"status":400,"#,
-            r#""reason":"bad_request","fault":"client","closed_by":null,"would_refuse":null}"#,
+            r#""reason":"bad_request","fault":"client","closed_by":null,"would_refuse":null,"limit":null}"#,
         ),
     );
 }
@@ -99,7 +103,7 @@ fn what_a_client_chooses_is_cut_and_can_break_no_line() {
     let long = format!("a\r\n\"\u{9b}{}", "ü".repeat(1_000));
     exchange.user = Some(UserName::new(&long));
     exchange.method = Some("M".repeat(10_000).into());
-    exchange.resolved = vec![[127, 0, 0, 1].into(); 1_000];
+    exchange.resolved = vec![[127, 0, 0, 1].into(); 1_000].into();
     exchange.attempts = vec![
         Attempt {
             peer: ([127, 0, 0, 1], 1).into(),
@@ -107,7 +111,8 @@ fn what_a_client_chooses_is_cut_and_can_break_no_line() {
             error: None,
         };
         1_000
-    ];
+    ]
+    .into();
     let line = line(
         Event::Close,
         &exchange,
@@ -200,7 +205,7 @@ fn a_line_for_a_collector_stays_under_8_kib_whatever_is_in_it() {
     });
     exchange.sni = Some("a".repeat(253).into());
     let long = "2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap();
-    exchange.resolved = vec![long; 1_000];
+    exchange.resolved = vec![long; 1_000].into();
     exchange.attempts = vec![
         Attempt {
             peer: (long, 65_535).into(),
@@ -208,7 +213,8 @@ fn a_line_for_a_collector_stays_under_8_kib_whatever_is_in_it() {
             error: Some("out_of_resources"),
         };
         1_000
-    ];
+    ]
+    .into();
     log.record(Event::Close, &exchange, SystemTime::now(), Duration::ZERO);
     let line = waiting.try_next().unwrap().line;
     assert!((4_000..8_000).contains(&line.len()), "{}", line.len());
