@@ -154,7 +154,8 @@ impl Passwd {
     }
 }
 
-const RELOAD: &str = "\nA running tidegate reads it at its next restart";
+const RELOAD: &str =
+    "\nA running tidegate reads it when it is reloaded (SIGHUP, or tidegate reload)";
 
 /// What stands in the users file between colons, and (the realm) in a header field between quotes.
 fn check_name(what: &'static str, name: &str) -> Result<(), PasswdError> {

@@ -11,7 +11,9 @@ pub(crate) mod hash;
 mod login;
 mod nonce;
 mod params;
+mod replay;
 mod senders;
+mod throttle;
 mod users;
 
 use std::io;
@@ -30,7 +32,9 @@ use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
 use login::Terms;
 use nonce::NonceBook;
+use replay::Replays;
 use senders::Senders;
+use throttle::Throttle;
 
 /// What one configuration says about who may do what.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct Gate {
     nonces: NonceBook,
+    replays: Replays,
+    throttle: Throttle,
     tunnels: Arc<Semaphore>,
 }
 
@@ -66,6 +72,8 @@ pub(crate) struct Asked<'a> {
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) login: Login,
+    /// What a forwarded reply says in `Proxy-Authentication-Info`.
+    pub(crate) authentication_info: Option<String>,
     pub(crate) cleared: Cleared,
 }
 
@@ -76,6 +84,8 @@ pub(crate) struct Login {
     pub(crate) scheme: Option<Scheme>,
     /// The one that was really checked, whatever the client called it.
     pub(crate) algorithm: Option<Algorithm>,
+    /// The client called it something else.
+    pub(crate) mislabelled: bool,
     pub(crate) sender: Option<ClientName>,
 }
 
@@ -142,6 +152,8 @@ impl Gate {
         };
         Ok(Self {
             nonces,
+            replays: Replays::new(),
+            throttle: Throttle::new(),
             tunnels: Arc::new(Semaphore::new(tunnels.min(Semaphore::MAX_PERMITS))),
         })
     }
@@ -164,13 +176,15 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let mut login = Login::default();
         match self.judge(rules, asked, &mut login, now) {
-            Ok(cleared) => Ok(Admission { login, cleared }),
+            Ok((cleared, authentication_info)) => Ok(Admission {
+                login,
+                authentication_info,
+                cleared,
+            }),
             Err(error) => {
-                let challenges = error.challenge().map(|stale| {
-                    rules
-                        .terms
-                        .challenges(asked.listener, &self.nonces, stale, now)
-                });
+                let challenges = error
+                    .challenge()
+                    .map(|stale| rules.terms.challenges(asked.listener, self, stale, now));
                 Err(Refusal {
                     login,
                     challenges: challenges.unwrap_or_default(),
@@ -186,7 +200,7 @@ impl Gate {
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<Cleared, GateError> {
+    ) -> Result<(Cleared, Option<String>), GateError> {
         // On a dual-stack socket an IPv4 client comes as ::ffff:a.b.c.d, and is still that IPv4 client.
         let client = asked.client.to_canonical();
         if !is_served(asked.listener, client) {
@@ -194,9 +208,10 @@ impl Gate {
         }
         let mut sender = rules.senders.of_address(client);
         login.sender = sender.map(|sender| sender.name.clone());
+        let mut info = None;
         // Some senders know no authentication, and what they may send along means nothing.
         if !sender.is_some_and(|sender| sender.exempt) {
-            rules.terms.log_in(&self.nonces, asked, login, now)?;
+            info = rules.terms.log_in(self, asked, login, now)?;
             let by_user = login.user.as_ref();
             sender = by_user
                 .and_then(|user| rules.senders.of_user(user))
@@ -204,9 +219,9 @@ impl Gate {
             login.sender = sender.map(|sender| sender.name.clone());
         }
         let allowed = sender.map_or(&[][..], |sender| &sender.destinations);
-        rules
-            .policy
-            .clear(allowed, asked.target)
+        let cleared = rules.policy.clear(allowed, asked.target);
+        cleared
+            .map(|cleared| (cleared, info))
             .map_err(GateError::Denied)
     }
 

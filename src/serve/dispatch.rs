@@ -161,7 +161,7 @@ fn tunnel<Permit: 'static>(
         pending,
         entry,
     } = turn;
-    let Admission { login, cleared } = admission;
+    let Admission { login, cleared, .. } = admission;
     let live = Arc::new(LiveTunnel {
         id: entry.id,
         opened_at: entry.opened_at,
@@ -268,6 +268,7 @@ async fn forward<Permit: 'static>(
         head_limits: HeadLimits::new(&service.intake),
         event_limit: service.event_limit,
         pseudonym: &service.pseudonym,
+        authentication_info: admission.authentication_info.as_deref(),
         scratch: &service.scratch,
         idle: &service.idle,
     };
@@ -415,6 +416,9 @@ fn admit<Permit>(
         Ok(admission) => {
             note_login(entry, &admission.login);
             entry.destination = Some(admission.cleared.destination().name.clone());
+            if admission.login.mislabelled {
+                service.meters.mislabelled_digest();
+            }
             if admission.login.scheme.is_some() {
                 service.meters.authentication(
                     admission.login.scheme,
@@ -428,7 +432,14 @@ fn admit<Permit>(
             note_login(entry, &refusal.login);
             entry.destination = refusal.error.destination().cloned();
             let reason = refusal.error.reason();
-            if let Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce = reason {
+            if refusal.login.mislabelled {
+                service.meters.mislabelled_digest();
+            }
+            if let Reason::NoCredentials
+            | Reason::BadCredentials
+            | Reason::StaleNonce
+            | Reason::Throttled = reason
+            {
                 service.meters.authentication(
                     refusal.login.scheme,
                     refusal.login.algorithm,
@@ -439,6 +450,7 @@ fn admit<Permit>(
                 reason,
                 details: refusal.error.to_string(),
                 challenges: refusal.challenges,
+                retry_after: refusal.error.retry_after(),
             })
         }
     }

@@ -103,6 +103,7 @@ pub(crate) async fn serve<Permit: 'static>(
             reason,
             details,
             challenges: &[],
+            retry_after: None,
             keep: false,
         };
         if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {
@@ -130,6 +131,7 @@ pub(crate) async fn turn_away<Permit>(
         reason,
         details,
         challenges: &[],
+        retry_after: None,
         keep: false,
     };
     if refuse(&mut stream, &mut entry, &refusal).await.is_ok() {

@@ -29,6 +29,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) details: &'a str,
     /// One `Proxy-Authenticate` field each.
     pub(crate) challenges: &'a [String],
+    /// When it is worth trying again, where that is known.
+    pub(crate) retry_after: Option<Duration>,
     /// Whether the connection stays open for the next request.
     pub(crate) keep: bool,
 }
@@ -64,7 +66,10 @@ impl Refusal<'_> {
             status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
         ) {
-            field(&mut head, "Retry-After", &RETRY_AFTER.as_secs().to_string());
+            let after = self.retry_after.unwrap_or(RETRY_AFTER);
+            // In whole seconds, and never too early.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            field(&mut head, "Retry-After", &seconds.to_string());
         }
         if !self.keep {
             field(&mut head, "Connection", "close");
@@ -207,6 +212,7 @@ mod tests {
             reason: Reason::NoCredentials,
             details: "",
             challenges: &challenges,
+            retry_after: None,
             keep: true,
         });
         assert!(reply.starts_with("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Digest realm=\"a\"\r\nProxy-Authenticate: Basic realm=\"a\"\r\n"), "{reply}");
@@ -228,6 +234,7 @@ mod tests {
             reason: Reason::ConnectionsFull,
             details: "",
             challenges: &[],
+            retry_after: None,
             keep: false,
         });
         assert!(
@@ -241,11 +248,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_told_in_whole_seconds() {
+        for (pause, want) in [(0, 1), (1_000, 1), (1_001, 2), (90_000, 90)] {
+            let reply = text(&Refusal {
+                reason: Reason::Throttled,
+                details: "",
+                challenges: &[],
+                retry_after: Some(Duration::from_millis(pause)),
+                keep: true,
+            });
+            let want = format!("\r\nRetry-After: {want}\r\n");
+            assert!(
+                reply.starts_with("HTTP/1.1 429 ") && reply.contains(&want),
+                "{reply}"
+            );
+        }
+    }
+
+    #[test]
     fn details_cannot_split_a_reply() {
         let reply = text(&Refusal {
             reason: Reason::BadRequest,
             details: "a\r\nSet-Cookie: b\"\\é",
             challenges: &[],
+            retry_after: None,
             keep: true,
         });
         assert!(reply.contains("Proxy-Status: tidegate; error=http_request_error; details=\"bad_request: aSet-Cookie: b\"\r\n"), "{reply}");

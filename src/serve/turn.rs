@@ -1,5 +1,7 @@
 //! One exchange's turn on its connection: how it is answered, and what becomes of the connection then.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 
 use super::body::Framing;
@@ -48,6 +50,7 @@ pub(super) struct Refused {
     pub(super) reason: Reason,
     pub(super) details: String,
     pub(super) challenges: Vec<String>,
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Refused {
@@ -56,6 +59,7 @@ impl Refused {
             reason,
             details: details.into(),
             challenges: Vec::new(),
+            retry_after: None,
         }
     }
 }
@@ -113,6 +117,7 @@ impl<Permit> Turn<Permit> {
             reason: refused.reason,
             details: &refused.details,
             challenges: &refused.challenges,
+            retry_after: refused.retry_after,
             keep: after != After::Close,
         };
         if refuse(&mut self.stream, &mut self.entry, &refusal)

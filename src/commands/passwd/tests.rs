@@ -62,7 +62,7 @@ fn a_password_is_set_added_and_retired() {
     let place = Place::new("story");
     let said = place.passwd(&["ann"], "secret").unwrap();
     assert!(said.contains("ann in realm tidegate set"), "{said}");
-    assert!(said.contains("next restart"), "{said}");
+    assert!(said.contains("tidegate reload"), "{said}");
     let first = format!("{MD5}{SHA256}");
     assert_eq!(place.text(), first);
 
