@@ -19,7 +19,8 @@ pub(crate) fn verify<'a>(users: &'a Users, basic: &Basic, realm: &str) -> Option
         for kind in [HashKind::Md5, HashKind::Sha256] {
             let ours = hash(kind, &[basic.user.as_bytes(), realm.as_bytes(), &password]);
             let found = users.proven(user, kind, |ha1| ours.is(ha1));
-            proven = proven.or(found.map(|found| found.user));
+            let found = found.map(|found| found.user);
+            proven = proven.or(found);
         }
     }
     proven
