@@ -65,7 +65,10 @@ impl ControlSocket {
             Ok(_) if is_answered(path) => return Err(ControlError::Taken),
             Ok(_) => fs::remove_file(path).map_err(ControlError::Io)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !path.parent().is_none_or(Path::exists) {
+                if !path
+                    .parent()
+                    .is_none_or(|folder| folder.as_os_str().is_empty() || folder.exists())
+                {
                     return Err(ControlError::NoFolder);
                 }
             }

@@ -64,7 +64,12 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn run(self, ready: &std::sync::mpsc::Sender<io::Result<()>>) -> u8 {
         match runtime() {
-            Ok(runtime) => runtime.block_on(self.serve(ready)),
+            Ok(runtime) => {
+                let code = runtime.block_on(self.serve(ready));
+                // A file that hangs must not keep the program from ending.
+                runtime.shutdown_background();
+                code
+            }
             Err(error) => {
                 let _ = ready.send(Err(error));
                 1

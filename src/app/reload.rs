@@ -5,15 +5,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::bound::TermsSetter;
 use crate::admin::Loaded;
 use crate::config::diff::{self, Plan};
-use crate::config::{self, Config, Grace};
+use crate::config::{self, Config, Grace, check};
 use crate::exchange::{DestinationName, ListenerName};
 use crate::gate::{self, Gate, Rules};
 use crate::lifecycle::orders::{Answer, Asked, By, Refused, Reloaded};
@@ -24,6 +25,10 @@ use crate::telemetry::{Chain, LevelSwitch, Meters};
 
 /// Complaints in the journal, `/config` and an answer; `tidegate check` shows all.
 const COMPLAINTS_MAX: usize = 50;
+
+/// How long the files may take to be read, and the service manager to hear of it.
+const READING: Duration = Duration::from_secs(30);
+const TELLING: Duration = Duration::from_secs(2);
 
 /// What a reload replaces, and what it needs to do so.
 pub(super) struct Reloader {
@@ -80,13 +85,15 @@ impl Reloader {
         let (old, own) = (Arc::clone(&self.in_force), self.own.clone());
         let terms = self.terms.iter().map(|terms| Arc::clone(&terms.borrow()));
         let terms: Vec<_> = terms.collect();
-        let prepared = spawn_blocking(move || {
-            notify::reloading();
-            prepare(path, &old, own, &terms)
-        });
-        let prepared = match prepared.await {
-            Ok(prepared) => prepared,
-            Err(_) => Err(Refused::because("internal")),
+        let told = spawn_blocking(notify::reloading);
+        let _ = timeout(TELLING, told).await;
+        let prepared = spawn_blocking(move || prepare(path, &old, own, &terms));
+        let prepared = match timeout(READING, prepared).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(_)) => Err(Refused::because("internal")),
+            Err(_) => Err(Refused::because(
+                "a file that the configuration names could not be read in time (a network folder that hangs?)",
+            )),
         };
         self.refuse_in_drain()?;
         // It has gone on serving all the while, whatever came of it.
@@ -106,7 +113,9 @@ impl Reloader {
                 Err(refused)
             }
         };
-        let _ = spawn_blocking(move || notify::ready(&status)).await;
+        // A service manager that does not read is no reason to stop.
+        let told = spawn_blocking(move || notify::ready(&status));
+        let _ = timeout(TELLING, told).await;
         applied
     }
 
@@ -177,9 +186,9 @@ impl Reloader {
     }
 
     fn complain(&self, by: By, refused: Refused) -> Answer {
-        let hash = &self.in_force.source.hash;
+        let old = &self.in_force.source.hash;
         tracing::warn!(
-            action = "reload", %by, uid = by.uid(), pid = by.pid(), old = %hash, new = %hash,
+            action = "reload", %by, uid = by.uid(), pid = by.pid(), %old, new = refused.hash.as_deref(),
             why = %refused.why,
             "reload refused: nothing has changed"
         );
@@ -202,10 +211,18 @@ fn prepare(
         Refused {
             why: format!("{} is not a good configuration", path.display()),
             complaints: all.take(COMPLAINTS_MAX).collect(),
+            hash: check::hash_of(&path),
         }
     })?;
     new.authentication.nonce_keys = gate::nonce_keys(&new.authentication)
         .map_err(|error| Refused::because(Chain(&error).to_string()))?;
+    if let Some(hazard) = diff::hazard(old, &new) {
+        return Err(Refused {
+            why: String::from("the reload would open the proxy to anybody"),
+            complaints: vec![hazard],
+            hash: Some(new.source.hash),
+        });
+    }
     let plan = diff::diff(old, &new);
     let in_force = diff::in_force(old, &new);
     let unlisted = in_force.policy.unlisted;

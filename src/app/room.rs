@@ -16,7 +16,7 @@ impl Room {
     ///
     /// `idle` connections to origins are kept beside them.
     pub(super) fn new(intake: &config::Intake, idle: u64, descriptors: u64) -> Self {
-        let reserve = permits::REFUSALS as u64 + 64 + descriptors / 16 + idle;
+        let reserve = 2 * permits::REFUSALS as u64 + 64 + descriptors / 16 + idle;
         let allowed = usize::try_from(descriptors.saturating_sub(reserve) / 2)
             .unwrap_or(usize::MAX / 2)
             .max(1);

@@ -28,7 +28,13 @@ pub fn run(file: &Path, out: &mut dyn Write) -> u8 {
 /// Prints what applies at once and what needs a restart, or both files' complaints; the result is the exit code.
 pub fn diff(old: &Path, new: &Path, out: &mut dyn Write) -> u8 {
     let (text, code) = match (config::load(Some(old)), config::load(Some(new))) {
-        (Ok(old), Ok(new)) => (plan(&diff::diff(&old, &new)), DONE),
+        (Ok(old), Ok(new)) => match diff::hazard(&old, &new) {
+            None => (plan(&diff::diff(&old, &new)), DONE),
+            Some(hazard) => {
+                let text = format!("a reload would be refused: {hazard}\n");
+                (text, BAD_CONFIGURATION)
+            }
+        },
         (old, new) => {
             let complaints = [old.err(), new.err()].into_iter().flatten();
             let text = complaints.map(|complaints| format!("{complaints}\n"));

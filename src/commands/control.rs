@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -37,15 +37,19 @@ pub struct Reach {
 }
 
 impl Reach {
-    fn path(&self) -> PathBuf {
-        let of_file = || config::control_socket(self.config.as_deref()?);
-        let path = self.socket.clone().or_else(of_file);
-        path.unwrap_or_else(|| PathBuf::from(SOCKET))
+    /// The default is for who names nothing: a file that names no socket must not lead to another proxy's.
+    fn path(&self) -> Result<PathBuf, String> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        match &self.config {
+            Some(file) => config::control_socket(file),
+            None => Ok(PathBuf::from(SOCKET)),
+        }
     }
 
     /// Asks, and gives the answer's line.
-    fn ask(&self, request: &str) -> Result<String, String> {
-        let path = self.path();
+    fn ask(&self, path: &Path, request: &str) -> Result<String, String> {
         let failed = |error: io::Error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => {
@@ -63,7 +67,7 @@ impl Reach {
             format!("cannot ask {}{hint}: {error}", path.display())
         };
         let ask = || {
-            let mut stream = UnixStream::connect(&path)?;
+            let mut stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.write_all(format!("{request}\n").as_bytes())?;
             let mut answer = String::new();
@@ -95,7 +99,11 @@ pub fn status(reach: &Reach, clients: bool, out: &mut dyn Write, err: &mut dyn W
 }
 
 fn run(reach: &Reach, request: &str, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let line = match reach.ask(request) {
+    let path = match reach.path() {
+        Ok(path) => path,
+        Err(why) => return print(err, &format!("{why}\n"), BAD_CONFIGURATION),
+    };
+    let line = match reach.ask(&path, request) {
         Ok(line) => line,
         Err(why) => return print(err, &format!("{why}\n"), FAILED),
     };
@@ -125,7 +133,9 @@ fn told(answer: &Answer) -> (String, u8) {
             DONE,
         ),
         Answer::Status(status) => (status::text(status), DONE),
-        Answer::Refused(Refused { why, complaints }) => {
+        Answer::Refused(Refused {
+            why, complaints, ..
+        }) => {
             let lines = complaints.iter().map(|complaint| format!("{complaint}\n"));
             let text = format!(
                 "{}refused, and nothing has changed: {why}\n",

@@ -154,8 +154,7 @@ impl Passwd {
     }
 }
 
-const RELOAD: &str =
-    "\nA running tidegate reads it when it is reloaded (SIGHUP, or tidegate reload)";
+const RELOAD: &str = "\nA running tidegate reads it at `tidegate reload` or SIGHUP";
 
 /// What stands in the users file between colons, and (the realm) in a header field between quotes.
 fn check_name(what: &'static str, name: &str) -> Result<(), PasswdError> {

@@ -31,6 +31,14 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
         );
     };
     match disk::read(path, disk::LONGEST) {
+        // A file that an editor is about to write, or that lost its content, is not the wish for every default.
+        Ok(text) if says_nothing(&text) => Err(Complaints(vec![Complaint {
+            file: path.to_owned(),
+            line: 0,
+            key: String::from("file"),
+            problem: String::from("says nothing"),
+            hint: String::from("set at least one key; without --config the built-in one serves"),
+        }])),
         Ok(text) => parse(&text, path),
         Err(err) => {
             let wrong = err.wrong();
@@ -50,6 +58,11 @@ pub fn load(path: Option<&Path>) -> Result<Config, Complaints> {
     }
 }
 
+fn says_nothing(text: &str) -> bool {
+    let (table, wrong) = DeTable::parse_recoverable(text);
+    wrong.is_empty() && table.get_ref().is_empty()
+}
+
 /// Checks a configuration's text; `file` is its name in complaints, and its folder is where paths start.
 pub(crate) fn parse(text: &str, file: &Path) -> Result<Config, Complaints> {
     let (sheet, table) = Sheet::new(text, file);
@@ -63,12 +76,25 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Config, Complaints> {
 
 /// Where the control socket is, if a file says so: also of a file that is wrong elsewhere, since it is the running
 /// proxy that has to be told what is wrong with it.
-pub(crate) fn control_socket(path: &Path) -> Option<PathBuf> {
-    let text = disk::read(path, disk::LONGEST).ok()?;
+///
+/// The error is a sentence for whoever named the file.
+pub(crate) fn control_socket(path: &Path) -> Result<PathBuf, String> {
+    let text = disk::read(path, disk::LONGEST).map_err(|err| {
+        let wrong = err.wrong();
+        format!("{}: {} ({})", path.display(), wrong.problem, wrong.hint)
+    })?;
     let (table, _) = DeTable::parse_recoverable(&text);
-    let admin = table.get_ref().get("admin")?.get_ref();
-    let socket = admin.get("control_socket")?.get_ref().as_str()?;
-    Some(match path.parent() {
+    let socket = || {
+        let admin = table.get_ref().get("admin")?.get_ref();
+        admin.get("control_socket")?.get_ref().as_str()
+    };
+    let Some(socket) = socket() else {
+        return Err(format!(
+            "{}: sets no admin.control_socket: add one and restart, or name the socket with --socket",
+            path.display()
+        ));
+    };
+    Ok(match path.parent() {
         Some(folder) => folder.join(socket),
         None => PathBuf::from(socket),
     })
@@ -192,6 +218,11 @@ fn each<'s, 'i, T>(
 
 fn plain<T>(written: Vec<Written<T>>) -> Vec<T> {
     written.into_iter().map(|one| one.value).collect()
+}
+
+/// The hash of a file as it is now, good or bad.
+pub(crate) fn hash_of(path: &Path) -> Option<String> {
+    disk::read(path, disk::LONGEST).ok().map(|text| hash(&text))
 }
 
 fn hash(text: &str) -> String {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::fingerprint::Contents;
-use super::{Config, Drain, Listener, Log, Source, shown};
+use super::{Config, Drain, Listener, Log, Source, exposure, shown};
 
 /// Values longer than this are cut: a list of a thousand hosts helps nobody.
 const LONGEST: usize = 160;
@@ -38,6 +38,11 @@ pub(crate) fn diff(old: &Config, new: &Config) -> Plan {
         apply: changes(old, &in_force),
         needs_restart: changes(&in_force, new),
     }
+}
+
+/// Why a reload from one to the other must not be: what it would put in force lets anybody in.
+pub(crate) fn hazard(old: &Config, new: &Config) -> Option<String> {
+    exposure::of_mixture(&in_force(old, new))
 }
 
 /// What is in force after a reload: the new configuration, but for what cannot change while the program runs.

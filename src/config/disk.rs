@@ -1,7 +1,8 @@
 //! Files are read whole, as text, and never beyond a bound.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::complaint::Wrong;
@@ -13,6 +14,8 @@ pub(super) const LONGEST: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) enum Unreadable {
     Io(io::Error),
+    /// A pipe, a socket or a device: reading it might never end.
+    NoFile,
     TooLong {
         longest: u64,
     },
@@ -24,8 +27,18 @@ pub(crate) enum Unreadable {
 
 pub(super) fn read(path: &Path, longest: u64) -> Result<String, Unreadable> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(longest + 1).read_to_end(&mut bytes))
+    // Without this flag the opening of a pipe waits for somebody to write in it.
+    let open = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path);
+    let file = open.map_err(Unreadable::Io)?;
+    let kind = file.metadata().map_err(Unreadable::Io)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(Unreadable::NoFile);
+    }
+    file.take(longest + 1)
+        .read_to_end(&mut bytes)
         .map_err(Unreadable::Io)?;
     if bytes.len() as u64 > longest {
         return Err(Unreadable::TooLong { longest });
@@ -46,6 +59,10 @@ impl Unreadable {
     /// What an operator is told about it; the file's name stands beside it.
     pub(super) fn wrong(&self) -> Wrong {
         match self {
+            Self::NoFile => Wrong::new(
+                "is a pipe, a socket or a device",
+                "name an ordinary file: it is read again at every reload",
+            ),
             Self::Io(err) => match err.kind() {
                 io::ErrorKind::NotFound => Wrong::new(
                     "there is no such file",
@@ -83,7 +100,7 @@ impl std::error::Error for Unreadable {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(err) => Some(err),
-            Self::TooLong { .. } | Self::NotText { .. } => None,
+            Self::NoFile | Self::TooLong { .. } | Self::NotText { .. } => None,
         }
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Looks at addresses and networks only; complaints stand where the operator would change something.
 
-use super::Network;
 use super::agree::Sections;
 use super::complaint::Wrong;
 use super::file::Written;
 use super::listener::Draft;
 use super::sheet::Sheet;
+use super::{Config, Listener, Network};
 
 /// A proxy that anybody on the network may use will be found and used.
 pub(super) fn open_proxy(sheet: &Sheet, all: &Sections) {
@@ -15,14 +15,7 @@ pub(super) fn open_proxy(sheet: &Sheet, all: &Sections) {
     let exposed: Vec<&Written<Draft>> = all
         .listeners
         .iter()
-        .filter(|one| {
-            let listener = &one.value.listener;
-            let allow = &listener.allow_from;
-            // Behind a load balancer loopback is no fence: its clients come from beyond.
-            let reachable =
-                !listener.address.ip().is_loopback() || !listener.proxy_protocol_from.is_empty();
-            reachable && !one.value.has_client_ca && (allow.is_empty() || covers_everybody(allow))
-        })
+        .filter(|one| is_exposed(&one.value.listener, one.value.has_client_ca))
         .collect();
     for one in &exposed {
         if required || !one.value.has_address {
@@ -56,6 +49,35 @@ pub(super) fn open_proxy(sheet: &Sheet, all: &Sections) {
             );
         }
     }
+}
+
+/// What a reload would put in force, half old and half new, that neither file says: a sentence, if it lets anybody in.
+pub(crate) fn of_mixture(config: &Config) -> Option<String> {
+    let mut exposed = config.listeners.iter().filter(|listener| {
+        let client_ca = listener.tls.as_ref().and_then(|tls| tls.client_ca.as_ref());
+        is_exposed(listener, client_ca.is_some())
+    });
+    let listener = exposed.next()?;
+    let open = !config.authentication.required
+        || config
+            .clients
+            .iter()
+            .any(|client| client.exempt && covers_everybody(&client.networks));
+    open.then(|| {
+        format!(
+            "until a restart listener \"{}\" stays on {} as it is, and with the rest of the new file it would be an open proxy: keep [authentication] required = true (or its allow_from) until then, or restart",
+            listener.name, listener.address
+        )
+    })
+}
+
+/// Whether people beyond this machine may connect, whoever they are.
+fn is_exposed(listener: &Listener, has_client_ca: bool) -> bool {
+    let allow = &listener.allow_from;
+    // Behind a load balancer loopback is no fence: its clients come from beyond.
+    let reachable =
+        !listener.address.ip().is_loopback() || !listener.proxy_protocol_from.is_empty();
+    reachable && !has_client_ca && (allow.is_empty() || covers_everybody(allow))
 }
 
 /// Whoever may send the header may say to be anybody.

@@ -232,7 +232,8 @@ impl Gate {
     }
 }
 
-fn is_served(listener: &Listener, client: IpAddr) -> bool {
+/// Whether a listener is for this address at all; asked at the door, and again for every request.
+pub(crate) fn is_served(listener: &Listener, client: IpAddr) -> bool {
     let networks = &listener.allow_from;
     networks.is_empty() || networks.iter().any(|network| network.contains(&client))
 }

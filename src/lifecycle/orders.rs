@@ -71,6 +71,9 @@ pub(crate) struct Refused {
     /// Of a bad configuration, each as `tidegate check` prints it.
     #[serde(default)]
     pub(crate) complaints: Vec<String>,
+    /// Of the file that was refused, where it could be read.
+    #[serde(default)]
+    pub(crate) hash: Option<String>,
 }
 
 /// What an operator wants in the first minute.
@@ -134,6 +137,7 @@ impl Refused {
         Self {
             why: why.into(),
             complaints: Vec::new(),
+            hash: None,
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::config::Keepalive;
 /// Connections that may wait for an accept, for each core.
 const BACKLOG: i32 = 1024;
 
+/// Bytes that may wait unsent in the kernel for one client.
+const UNSENT_MAX: u32 = 128 * 1024;
+
 /// Binds `count` sockets (at least one) to one address; port 0 becomes the same free port for all.
 ///
 /// The first socket binds without SO_REUSEPORT, so that another holder of the address is noticed; only then is it
@@ -59,6 +62,8 @@ fn socket(address: SocketAddr, dual_stack: bool, keepalive: Keepalive) -> io::Re
         .with_interval(keepalive.interval)
         .with_retries(keepalive.probes);
     socket.set_tcp_keepalive(&keepalive)?;
+    // Else a slow client's progress would show only when a large part of the kernel's buffer has drained.
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config;
 use crate::exchange::{ClientAddr, Reason};
+use crate::gate;
 use crate::lifecycle::DrainWatch;
 use crate::relay::ClientStream;
 use crate::serve::{Arrival, Service, http1};
@@ -28,6 +29,12 @@ use tls::TlsTerms;
 
 /// First and last wait after a failed accept.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What those outside of `allow_from` are told.
+const DENIED: (Reason, &str) = (
+    Reason::ClientDenied,
+    "this address may not use this listener",
+);
 
 /// The first byte of a TLS record that opens a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -100,6 +107,12 @@ impl Door {
     fn welcome(&self, tcp: TcpStream, client: ClientAddr) {
         let accepted = Instant::now();
         let terms = Arc::clone(&self.terms.borrow());
+        let from = client.0.ip().to_canonical();
+        let balancers = &terms.listener.proxy_protocol_from;
+        let introduced = balancers.iter().any(|network| network.contains(&from));
+        if !introduced && !gate::is_served(&terms.listener, from) {
+            return self.deny(tcp, client, &terms, accepted);
+        }
         let (permit, turned_away) = match self.permits.take() {
             Permit::Granted(held) => (held, None),
             Permit::Full(held) => (
@@ -127,9 +140,7 @@ impl Door {
             user: None,
         };
         let service = Rc::clone(&self.service);
-        let from = client.0.ip().to_canonical();
-        let balancers = &terms.listener.proxy_protocol_from;
-        if balancers.iter().any(|network| network.contains(&from)) {
+        if introduced {
             drop(tokio::task::spawn_local(introduce(
                 tcp,
                 terms.tls.clone(),
@@ -138,6 +149,29 @@ impl Door {
             )));
         } else {
             hand_on(tcp, terms.tls.clone(), arrival, service);
+        }
+    }
+
+    /// Who may not connect at all takes no place from those who may, and no handshake is made with them.
+    fn deny(&self, tcp: TcpStream, client: ClientAddr, terms: &Terms, accepted: Instant) {
+        match (self.permits.take_to_deny(), &terms.tls) {
+            (Some(held), None) => {
+                let arrival = Arrival {
+                    listener: Arc::clone(&terms.listener),
+                    client,
+                    accepted,
+                    turned_away: Some(DENIED),
+                    permit: (held, self.meters.connection_opened()),
+                    watch: self.watch.clone(),
+                    user: None,
+                };
+                hand_on(tcp, None, arrival, Rc::clone(&self.service));
+            }
+            // There is no TLS in which it could be told, or no place for telling.
+            (Some(_), Some(_)) | (None, _) => {
+                let mut entry = self.service.open(&terms.listener, client, accepted);
+                entry.end(Reason::ClientDenied);
+            }
         }
     }
 }
@@ -173,6 +207,16 @@ async fn introduce<Held: 'static>(
         Ok(Ok(Some(header))) => {
             if let Some(source) = header.source {
                 arrival.client = ClientAddr(source);
+            }
+            let client = arrival.client.0.ip().to_canonical();
+            if !gate::is_served(&arrival.listener, client) {
+                arrival.turned_away = Some(DENIED);
+                if tls.is_some() {
+                    let mut entry =
+                        service.open(&arrival.listener, arrival.client, arrival.accepted);
+                    entry.end(Reason::ClientDenied);
+                    return;
+                }
             }
             if tls.is_none() {
                 // The head's deadline follows the header, which had one of its own.

@@ -10,6 +10,8 @@ pub(crate) const REFUSALS: usize = 64;
 pub(crate) struct Permits {
     open: Arc<AtomicUsize>,
     cap: usize,
+    /// Who may not come in at all, and is being told so.
+    denied: Arc<AtomicUsize>,
 }
 
 /// The place of one connection, free again when dropped.
@@ -30,7 +32,15 @@ impl Permits {
         Self {
             open: Arc::default(),
             cap,
+            denied: Arc::default(),
         }
+    }
+
+    /// A place to be told that one may not come in; it takes none from those who may.
+    pub(crate) fn take_to_deny(&self) -> Option<Held> {
+        let before = self.denied.fetch_add(1, Ordering::AcqRel);
+        let held = Held(Arc::clone(&self.denied));
+        (before < REFUSALS).then_some(held)
     }
 
     pub(crate) fn take(&self) -> Permit {
@@ -71,6 +81,10 @@ mod tests {
                 .all(|permit| matches!(permit, Permit::Full(_)))
         );
         assert!(matches!(permits.take(), Permit::Overrun));
+        let denied: Vec<_> = (0..REFUSALS).map(|_| permits.take_to_deny()).collect();
+        assert!(denied.iter().all(Option::is_some) && permits.take_to_deny().is_none());
+        drop(denied);
+        assert!(permits.take_to_deny().is_some());
         drop((first, refused));
         assert!(matches!(permits.take(), Permit::Granted(_)));
         drop(second);

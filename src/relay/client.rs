@@ -1,6 +1,7 @@
 //! The client's side of a connection: plain or TLS, one concrete type, so that nothing above is generic.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,6 +35,12 @@ impl ClientStream {
     pub(crate) fn reset_on_close(&self) {
         // Fails only on a socket that is gone already, which is what was wanted.
         let _ = self.tcp().set_zero_linger();
+    }
+
+    /// The same connection by a descriptor of its own, to wait for its errors while others read and write.
+    pub(super) fn error_watch(&self) -> io::Result<TcpStream> {
+        let fd = self.tcp().as_fd().try_clone_to_owned()?;
+        TcpStream::from_std(fd.into())
     }
 
     /// Sends the last word and closes so that the client can still read it: our side first, then what it still sends is

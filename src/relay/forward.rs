@@ -27,6 +27,12 @@ pub(crate) const INTERIM_MAX: usize = 64;
 /// Fields in a reply; as many as we take in a request.
 const FIELDS_MAX: usize = 256;
 
+/// Bytes of a reply that are read ahead of the client.
+const BUFFER: usize = 64 * 1024;
+
+/// Bytes that may wait unsent in the kernel.
+const UNSENT_MAX: u32 = 128 * 1024;
+
 /// A connection to an origin, ready for a request.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -90,10 +96,15 @@ impl Origin {
         let stream = Watched {
             stream,
             interims: Arc::clone(&interims),
+            deaf: false,
         };
+        // Else a slow origin's progress would show only when a large part of the kernel's buffer has drained.
+        stream.stream.set_unsent_max(UNSENT_MAX);
         let handshake = Builder::new()
             .max_headers(FIELDS_MAX)
             .max_header_size(head_bytes)
+            // As much as a slow client may have waiting for it in our memory.
+            .max_buf_size(head_bytes.max(BUFFER))
             // Some origins know only the spelling of the textbooks.
             .title_case_headers(true)
             .handshake::<_, Outgoing>(TokioIo::new(stream));
@@ -208,6 +219,8 @@ pub(crate) async fn upgraded(
 struct Watched {
     stream: UpstreamStream,
     interims: Arc<AtomicUsize>,
+    /// It takes no more.
+    deaf: bool,
 }
 
 impl AsyncRead for Watched {
@@ -229,10 +242,29 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        if self.deaf {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            // An origin that refuses a body early may have answered before it closed (RFC 9112 §9.5): what it said is
+            // still to be read, and if it said nothing, reading will tell.
+            Poll::Ready(Err(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                self.deaf = true;
+                Poll::Ready(Ok(bytes.len()))
+            }
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -82,24 +82,25 @@ impl Inspection {
             Ruling::Pass
         } else if let Some(reports) = &self.reports {
             exchange.would_refuse.get_or_insert(Reason::SniMismatch);
-            self.report(reports, exchange);
+            Self::report(reports, &self.cleared, exchange);
             Ruling::Pass
         } else {
             Ruling::Refuse { tls }
         }
     }
 
-    fn report(&self, reports: &Reports, exchange: &Exchange) {
+    /// Notes an opening that would have been refused, with the line that would allow it.
+    pub(crate) fn report(reports: &Reports, cleared: &Cleared, exchange: &Exchange) {
         let passed = Passed {
             client: exchange.sender.clone(),
-            target: self.cleared.target().clone(),
-            destination: self.cleared.destination().name.clone(),
+            target: cleared.target().clone(),
+            destination: cleared.destination().name.clone(),
             reason: Reason::SniMismatch,
         };
         let latest = Latest {
             user: exchange.user.clone(),
             address: exchange.client.0.ip().to_canonical(),
-            lines_to_add: self.cleared.line_for_any_opening(),
+            lines_to_add: cleared.line_for_any_opening(),
         };
         reports.note(passed, latest, SystemTime::now());
     }

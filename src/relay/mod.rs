@@ -5,6 +5,7 @@
 pub(crate) mod client;
 pub(crate) mod copy;
 pub(crate) mod forward;
+pub(crate) mod halves;
 mod hello;
 pub(crate) mod idle;
 pub(crate) mod inspection;

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -15,14 +16,23 @@ pub(crate) enum UpstreamStream {
 }
 
 impl UpstreamStream {
-    /// The next close becomes a reset (RST), so that the peer does not take an error for a clean end.
-    pub(crate) fn reset_on_close(&self) {
-        let tcp = match self {
+    /// How many bytes may wait unsent in the kernel before a write has to wait (TCP_NOTSENT_LOWAT).
+    pub(crate) fn set_unsent_max(&self, bytes: u32) {
+        // Without it all works, only the slowness of a peer shows later.
+        let _ = SockRef::from(self.tcp()).set_tcp_notsent_lowat(bytes);
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
-        };
+        }
+    }
+
+    /// The next close becomes a reset (RST), so that the peer does not take an error for a clean end.
+    pub(crate) fn reset_on_close(&self) {
         // Fails only on a socket that is gone already, which is what was wanted.
-        let _ = tcp.set_zero_linger();
+        let _ = self.tcp().set_zero_linger();
     }
 }
 

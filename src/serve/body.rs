@@ -71,7 +71,7 @@ impl Framing {
     }
 }
 
-fn length(digits: &[u8]) -> Result<u64, BodyError> {
+pub(super) fn length(digits: &[u8]) -> Result<u64, BodyError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(BodyError::LengthInvalid);
     }

@@ -16,6 +16,7 @@ use super::order::Order;
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
+use crate::config::Sni;
 use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Login, TunnelPermit};
@@ -208,7 +209,7 @@ async fn forward<Permit: 'static>(
         Ok(absolute) => absolute,
         Err(error) => {
             let refused = Refused::new(error.reason(), error.details());
-            return turn.refuse(service, &refused, after).await;
+            return turn.refuse(service, &refused, After::Close).await;
         }
     };
     let target = absolute.target.clone();
@@ -216,6 +217,24 @@ async fn forward<Permit: 'static>(
         Ok(admission) => admission,
         Err(refused) => return turn.refuse(service, &refused, after).await,
     };
+    if !absolute.tls && admission.cleared.destination().sni == Sni::Require {
+        if !admission.cleared.destination().report_only {
+            let refused = Refused::new(
+                Reason::SniMismatch,
+                "this destination takes nothing but TLS: ask with https, or CONNECT",
+            );
+            return turn.refuse(service, &refused, after).await;
+        }
+        Inspection::report(&service.reports, &admission.cleared, &turn.entry);
+        let (destination, sender) = (
+            &admission.cleared.destination().name,
+            turn.entry.sender.as_ref(),
+        );
+        service
+            .meters
+            .would_refuse(destination, sender, Reason::SniMismatch);
+        turn.entry.would_refuse = Some(Reason::SniMismatch);
+    }
     let order = match Order::of(head, &absolute, framing, service) {
         Ok(order) => order,
         Err(refused) => return turn.refuse(service, &refused, After::Close).await,
@@ -247,10 +266,17 @@ async fn forward<Permit: 'static>(
     let origin = match kept {
         Some(origin) => origin,
         None => match dial(&mut turn, service, &admission.cleared).await {
-            Some(Ok(dialed)) => match open(service, dialed, &admission.cleared, &absolute).await {
-                Ok(origin) => origin,
-                Err(refused) => return turn.refuse(service, &refused, after).await,
-            },
+            Some(Ok(dialed)) => {
+                let opened = tokio::select! {
+                    opened = open(service, dialed, &admission.cleared, &absolute) => Some(opened),
+                    () = turn.stream.gone() => None,
+                };
+                match opened {
+                    Some(Ok(origin)) => origin,
+                    Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+                    None => return turn.left(Reason::ClientGone),
+                }
+            }
             Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
             None => return turn.left(Reason::ClientGone),
         },

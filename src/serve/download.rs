@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
-use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -22,8 +22,9 @@ use super::headers;
 use super::turn::Refused;
 use crate::exchange::{Reason, Side};
 use crate::relay::forward::INTERIM_MAX;
+use crate::relay::halves::WriteHalf;
 use crate::relay::outgoing::Outgoing;
-use crate::relay::{ClientStream, ForwardError, Origin};
+use crate::relay::{ForwardError, Origin};
 use crate::telemetry::Entry;
 
 /// As much of a reply as is gathered before it is written.
@@ -33,7 +34,7 @@ impl Exchange<'_> {
     #[allow(clippy::too_many_arguments)]
     pub(super) async fn download(
         &self,
-        mut write: WriteHalf<&mut ClientStream>,
+        mut write: WriteHalf<'_, '_>,
         parts: Parts,
         body: Outgoing,
         mut origin: Origin,
@@ -84,8 +85,10 @@ impl Exchange<'_> {
         if forwarded::is_switching(response.status()) {
             return self.switch(response, write, entry, shared).await;
         }
+        // A login that counts for the whole connection must not be inherited by whoever comes next.
+        let may_be_kept = !headers::logs_the_connection_in(self.head, response.headers());
         let ending = self.pass_on(response, write, entry, shared).await;
-        if matches!(ending, Ending::Replied { .. }) && shared.uploaded.has_rung() {
+        if matches!(ending, Ending::Replied { .. }) && shared.uploaded.has_rung() && may_be_kept {
             tokio::task::spawn_local(self.idle.clone().keep(origin));
         }
         ending
@@ -97,7 +100,7 @@ impl Exchange<'_> {
         origin: &mut Origin,
         request: Request<Outgoing>,
         (interim, informed): &mut (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
-        write: &mut WriteHalf<&mut ClientStream>,
+        write: &mut WriteHalf<'_, '_>,
         shared: &Shared,
     ) -> Result<Response<Incoming>, NoReply> {
         let late = async {
@@ -147,16 +150,18 @@ impl Exchange<'_> {
         }
     }
 
-    async fn write(
-        &self,
-        write: &mut WriteHalf<&mut ClientStream>,
-        bytes: &[u8],
-    ) -> Result<(), NotTaken> {
-        let written = async {
-            write.write_all(bytes).await?;
-            write.flush().await
-        };
-        match timeout(self.limits.body_timeout, written).await {
+    async fn write(&self, write: &mut WriteHalf<'_, '_>, bytes: &[u8]) -> Result<(), NotTaken> {
+        let patience = self.limits.body_timeout;
+        let mut left = bytes;
+        // A slow reader is not one that stands still: the clock starts anew with every byte it takes.
+        while !left.is_empty() {
+            match timeout(patience, write.write(left)).await {
+                Ok(Ok(0) | Err(_)) => return Err(NotTaken::Reset),
+                Ok(Ok(taken)) => left = &left[taken..],
+                Err(_) => return Err(NotTaken::StandsStill),
+            }
+        }
+        match timeout(patience, write.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(NotTaken::Reset),
             Err(_) => Err(NotTaken::StandsStill),
@@ -167,7 +172,7 @@ impl Exchange<'_> {
     async fn pass_on(
         &self,
         response: Response<Incoming>,
-        mut write: WriteHalf<&mut ClientStream>,
+        mut write: WriteHalf<'_, '_>,
         entry: &mut Entry,
         shared: &Shared,
     ) -> Ending {
@@ -229,7 +234,18 @@ impl Exchange<'_> {
                         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                         shared.down.set(shared.down.get() + length);
                         match frame.into_data().map_err(Frame::into_trailers) {
-                            Ok(data) => framing.data(&mut out, &data),
+                            Ok(data) if data.len() < GATHERED => framing.data(&mut out, &data),
+                            // What is large goes out as it is.
+                            Ok(data) => {
+                                framing.before(&mut out, data.len());
+                                for piece in [&out[..], &data] {
+                                    if let Err(not_taken) = self.write(&mut write, piece).await {
+                                        return not_taken.ending();
+                                    }
+                                }
+                                out.clear();
+                                framing.after(&mut out);
+                            }
                             Err(Ok(fields)) if trailers => {
                                 break framing.end(&mut out, Some(&headers::trailers(&fields)));
                             }
@@ -252,16 +268,26 @@ impl Exchange<'_> {
                 }
             }
         }
-        match self.write(&mut write, &out).await {
-            Ok(()) => Ending::Replied { keep },
-            Err(not_taken) => not_taken.ending(),
+        if let Err(not_taken) = self.write(&mut write, &out).await {
+            return not_taken.ending();
         }
+        let held_back = headers::expects_continue(self.head)
+            && !shared.continued.has_rung()
+            && shared.up.get() == 0;
+        if parts.status.is_success() && !shared.uploaded.has_rung() && !held_back {
+            // An origin may answer before it has read everything, and still want the rest.
+            tokio::select! {
+                () = shared.uploaded.heard() => {}
+                () = shared.unwanted.heard() => {}
+            }
+        }
+        Ending::Replied { keep }
     }
 
     async fn switch(
         &self,
         response: Response<Incoming>,
-        mut write: WriteHalf<&mut ClientStream>,
+        mut write: WriteHalf<'_, '_>,
         entry: &mut Entry,
         shared: &Shared,
     ) -> Ending {

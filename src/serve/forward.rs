@@ -20,6 +20,7 @@ use super::turn::Refused;
 use crate::config;
 use crate::exchange::{Reason, Side};
 use crate::lifecycle::DrainWatch;
+use crate::relay::halves::Halves;
 use crate::relay::outgoing::{Feed, Outgoing};
 use crate::relay::{ClientStream, Idle, Origin, Scratch};
 use crate::telemetry::Entry;
@@ -92,6 +93,8 @@ impl Bell {
 pub(super) struct Shared {
     /// The request has been read, and handed on, to its end.
     pub(super) uploaded: Bell,
+    /// The origin's connection takes no more of the request.
+    pub(super) unwanted: Bell,
     /// The origin wants the body that the client holds back.
     pub(super) continued: Bell,
     /// A byte of the reply has gone out.
@@ -120,8 +123,9 @@ impl Exchange<'_> {
             Framing::Chunked => fed(None),
         };
         let ending = {
-            let (read, write) = tokio::io::split(stream);
-            let up = pin!(self.upload(read, pending, feed, &shared));
+            let halves = Halves::new(stream);
+            let up = pin!(self.upload(&halves, pending, feed, &shared));
+            let write = halves.write();
             let down = self.download(write, parts, body, origin, entry, reopen, &shared);
             // What the client has sent is looked at first: a reply that comes with the request's last byte finds it read.
             tokio::select! {

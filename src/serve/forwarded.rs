@@ -9,6 +9,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, response};
 use hyper::ext::ReasonPhrase;
 
+use super::body;
 use super::head::{Head, Version};
 use super::headers::{self, Pseudonym};
 
@@ -43,16 +44,26 @@ impl ReplyFraming {
 
     /// Adds a piece of the body.
     pub(super) fn data(self, out: &mut Vec<u8>, data: &[u8]) {
-        match self {
-            // An empty chunk would be the end.
-            Self::Chunked if data.is_empty() => {}
-            Self::Chunked => {
-                let _ = write!(out, "{:x}\r\n", data.len());
-                out.extend_from_slice(data);
-                out.extend_from_slice(b"\r\n");
-            }
-            Self::Length(_) | Self::UntilClose => out.extend_from_slice(data),
-            Self::Empty => {}
+        // An empty chunk would be the end.
+        if data.is_empty() || self == Self::Empty {
+            return;
+        }
+        self.before(out, data.len());
+        out.extend_from_slice(data);
+        self.after(out);
+    }
+
+    /// Adds what stands before a piece of the body.
+    pub(super) fn before(self, out: &mut Vec<u8>, length: usize) {
+        if self == Self::Chunked {
+            let _ = write!(out, "{length:x}\r\n");
+        }
+    }
+
+    /// Adds what stands behind one.
+    pub(super) fn after(self, out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"\r\n");
         }
     }
 
@@ -103,8 +114,11 @@ pub(super) fn head(parts: &response::Parts, shape: &Shape<'_>, now: SystemTime) 
         // A 204 has no length (RFC 9110 §8.6); a HEAD's or a 304's is the one that a GET would have.
         ReplyFraming::Empty if parts.status != StatusCode::NO_CONTENT => {
             let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
-            if let (Some(length), None) = (lengths.next(), lengths.next()) {
-                fields.insert(CONTENT_LENGTH, length.clone());
+            // One that is no number must not travel (RFC 9110 §8.6), though no body follows.
+            if let (Some(length), None) = (lengths.next(), lengths.next())
+                && let Ok(length) = body::length(length.as_bytes())
+            {
+                fields.insert(CONTENT_LENGTH, length.into());
             }
         }
         ReplyFraming::Empty | ReplyFraming::UntilClose => {}

@@ -180,9 +180,24 @@ pub(crate) fn asks_for_trailers(head: &Head) -> bool {
 /// Whether the client waits for a `100` before it sends its body (RFC 9110 §10.1.1).
 pub(crate) fn expects_continue(head: &Head) -> bool {
     head.version() == Version::Http11
+        // A field of this connection alone is none that the origin sees.
+        && !head.connection_lists("expect")
         && head
             .field_values("expect")
             .any(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether one of the logins is in play that count for a connection, not for a request (Negotiate, NTLM).
+pub(crate) fn logs_the_connection_in(head: &Head, reply: &HeaderMap) -> bool {
+    let asked = head.field_values("authorization");
+    let offered = reply
+        .get_all(header::WWW_AUTHENTICATE)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    asked
+        .chain(offered)
+        .flat_map(|value| value.split(|byte| b" ,".contains(byte)))
+        .any(|word| word.eq_ignore_ascii_case(b"negotiate") || word.eq_ignore_ascii_case(b"ntlm"))
 }
 
 /// Whether the request opens a WebSocket (RFC 6455 §4.1); every other upgrade ends here.

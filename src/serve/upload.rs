@@ -4,14 +4,13 @@ use std::io;
 use std::pin::pin;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::ReadHalf;
 use tokio::time::timeout;
 
 use super::body::{BodyError, Decoder, Piece};
 use super::forward::{Ending, Exchange, Shared};
 use super::headers;
-use crate::exchange::{Reason, Side};
-use crate::relay::ClientStream;
+use crate::exchange::Reason;
+use crate::relay::halves::{Halves, ReadHalf};
 use crate::relay::outgoing::{Feed, Unwanted};
 
 impl Exchange<'_> {
@@ -19,11 +18,12 @@ impl Exchange<'_> {
     /// goes away.
     pub(super) async fn upload(
         &self,
-        mut read: ReadHalf<&mut ClientStream>,
+        halves: &Halves<'_>,
         pending: &mut BytesMut,
         feed: Option<Feed>,
         shared: &Shared,
     ) -> Ending {
+        let mut read = halves.read();
         let uploaded = match feed {
             None => Ok(()),
             Some(feed) => self.hand_on(&mut read, pending, feed, shared).await,
@@ -31,28 +31,29 @@ impl Exchange<'_> {
         match uploaded {
             Ok(()) => shared.uploaded.ring(),
             // The reply says why; the client's bytes are not for us to judge any more.
-            Err(Stop::Unwanted) => return std::future::pending().await,
+            Err(Stop::Unwanted) => {
+                shared.unwanted.ring();
+                halves.broken().await;
+                return gone(shared);
+            }
             Err(Stop::Ending(ending)) if shared.begun.get() => {
                 return ending.after_the_reply_began();
             }
             Err(Stop::Ending(ending)) => return ending,
         }
-        // A client that is done may close its side and wait, or send its next request. Either is left for later.
-        match self.more(&mut read, pending).await {
-            Ok(_) => std::future::pending().await,
-            Err(_) if shared.begun.get() => Ending::Cut {
-                reason: Reason::ClientReset,
-                by: Side::Client,
-                reset: true,
-            },
-            Err(_) => Ending::Left(Reason::ClientReset),
+        // A client that is done may close its side and wait, or send its next request. Either is left for later; more
+        // than the beginning of a next request is not read, or a fast sender would fill our memory.
+        if pending.is_empty() && self.more(&mut read, pending).await.is_err() {
+            return gone(shared);
         }
+        halves.broken().await;
+        gone(shared)
     }
 
     /// Reads the body to its end, and hands on what comes.
     async fn hand_on(
         &self,
-        read: &mut ReadHalf<&mut ClientStream>,
+        read: &mut ReadHalf<'_, '_>,
         pending: &mut BytesMut,
         feed: Feed,
         shared: &Shared,
@@ -128,14 +129,20 @@ impl Exchange<'_> {
         }
     }
 
-    async fn more(
-        &self,
-        read: &mut ReadHalf<&mut ClientStream>,
-        pending: &mut BytesMut,
-    ) -> io::Result<usize> {
+    async fn more(&self, read: &mut ReadHalf<'_, '_>, pending: &mut BytesMut) -> io::Result<usize> {
         self.scratch
             .read(read, |bytes| pending.extend_from_slice(bytes))
             .await
+    }
+}
+
+/// The client's connection has broken.
+fn gone(shared: &Shared) -> Ending {
+    let left = Ending::Left(Reason::ClientReset);
+    if shared.begun.get() {
+        left.after_the_reply_began()
+    } else {
+        left
     }
 }
 

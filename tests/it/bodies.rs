@@ -1,10 +1,12 @@
 //! Bodies, both ways: exact, as they come, never longer or shorter than they say, and not for ever.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::chunks;
 use crate::client::Client;
 use crate::house::{House, Plan};
 use crate::origin::{Call, OK, OK_CLOSE, Origin};
-use crate::upstream::LOCALHOST;
+use crate::upstream::{self, LOCALHOST};
 
 fn house() -> Plan {
     House::new().name("push.test", [LOCALHOST])
@@ -772,4 +774,91 @@ async fn a_drain_does_not_wait_for_a_body_that_nobody_wants() {
     assert_eq!(client.reply().await.status, 403);
     house.close().await;
     drop(client);
+}
+
+#[tokio::test]
+async fn an_origin_that_answers_early_still_gets_the_rest() {
+    let origin = Origin::start().await;
+    let house = house().open().await;
+    let mut client = house.client().await;
+    client
+        .send(origin.request("POST", "/", "Content-Length: 1000000\r\n"))
+        .await;
+    client.send("some").await;
+    let (mut call, _) = origin.reached(&mut client).await;
+    assert_eq!(call.read(4).await, b"some");
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "ok"));
+    client.send(vec![b'x'; 999_996]).await;
+    assert_eq!(call.read(999_996).await.len(), 999_996);
+    house.close().await;
+}
+
+/// Answers every head at once, on any number of connections.
+async fn quick_origin() -> std::net::SocketAddr {
+    let (listener, address) = upstream::listener().await;
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut heard = Vec::new();
+                while tcp.read_buf(&mut heard).await.is_ok_and(|read| read > 0) {
+                    while let Some(end) = heard.windows(4).position(|four| four == b"\r\n\r\n") {
+                        heard.drain(..end + 4);
+                        let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                        if tcp.write_all(reply).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_sender_that_runs_ahead_is_not_read_ahead() {
+    let origin = quick_origin().await;
+    let house = house().open().await;
+    let tcp = tokio::net::TcpStream::connect(house.address("plain"))
+        .await
+        .unwrap();
+    let (mut replies, mut requests) = tcp.into_split();
+    let before = house.memory();
+    let flood = tokio::spawn(async move {
+        let some = format!("GET http://{origin}/ HTTP/1.1\r\nHost: a\r\n\r\n").repeat(1_000);
+        while requests.write_all(some.as_bytes()).await.is_ok() {}
+    });
+    // Each of these once bought the sender another 64 KiB.
+    let mut heard = Vec::new();
+    let mut answered = 0;
+    while answered < 2_000 {
+        heard.clear();
+        replies.read_buf(&mut heard).await.unwrap();
+        answered += heard.windows(4).filter(|four| four == b"200 ").count();
+    }
+    let grown = house.memory().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes");
+    flood.abort();
+    drop(replies);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_client_that_left_an_event_stream_is_noticed_whatever_it_sent_before() {
+    let origin = Origin::start().await;
+    let house = house().open().await;
+    let mut client = Client::that_resets(house.address("plain")).await;
+    client.send(origin.get("/events")).await;
+    client.send("GE").await;
+    let (mut call, _) = origin.reached(&mut client).await;
+    call.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        .await;
+    client.head().await;
+    drop(client);
+    let line = house.line().await;
+    assert_eq!(line["reason"], "client_reset", "{line}");
+    house.close().await;
 }

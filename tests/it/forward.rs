@@ -1006,3 +1006,19 @@ async fn an_http_1_0_client_needs_no_host_and_may_keep_its_connection() {
     assert_eq!(client.read_to_end().await.unwrap(), b"");
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_destination_that_requires_tls_is_not_asked_in_clear() {
+    let origin = Origin::start().await;
+    let house = House::new()
+        .name("push.test", [LOCALHOST])
+        .destination("name = \"lab\"\nhosts = [\"*.test\"]\nports = [\"1-65535\"]\nnetworks = [\"127.0.0.0/8\"]\nsni = \"require\"")
+        .open()
+        .await;
+    let mut client = house.client().await;
+    client.send(origin.get("/")).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.reason()), (403, "sni_mismatch"));
+    origin.nobody_called();
+    house.close().await;
+}

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tidegate_load::names::Kind;
 
+use crate::client::Client;
 use crate::house::House;
 use crate::upstream;
 
@@ -69,7 +70,7 @@ async fn a_client_that_leaves_while_it_waits_frees_its_place() {
         .await
         .unwrap();
     tcp.set_zero_linger().unwrap();
-    let mut leaving = crate::client::Client::from_tcp(tcp);
+    let mut leaving = Client::from_tcp(tcp);
     leaving
         .send(format!(
             "CONNECT dead.test:{0} HTTP/1.1\r\nHost: dead.test:{0}\r\n\r\n",
@@ -267,9 +268,7 @@ async fn dual_stack_serves_both_families_and_ipv6_alone_does_not() {
         .await;
     let port = house.address("both").port();
     for ip in ["127.0.0.1", "::1"] {
-        let mut client =
-            crate::client::Client::plain(std::net::SocketAddr::new(ip.parse().unwrap(), port))
-                .await;
+        let mut client = Client::plain(std::net::SocketAddr::new(ip.parse().unwrap(), port)).await;
         client.tunnel(target).await;
     }
     house.client_of("six").await.tunnel(target).await;
@@ -280,4 +279,39 @@ async fn dual_stack_serves_both_families_and_ipv6_alone_does_not() {
             .is_err()
     );
     house.close().await;
+}
+
+#[tokio::test]
+async fn who_may_not_connect_takes_no_place_from_those_who_may() {
+    let house = House::new()
+        .plain_listener("name = \"plain\"\naddress = \"127.0.0.1:0\"\nallow_from = [\"127.0.0.1\"]")
+        .set("intake", "connections = 4\nhead_timeout = \"5m\"")
+        .open()
+        .await;
+    let from = |address: &str| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket
+            .bind(format!("{address}:0").parse().unwrap())
+            .unwrap();
+        socket.connect(house.address("plain"))
+    };
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        strangers.push(Client::from_tcp(from("127.0.0.2").await.unwrap()));
+    }
+    let target = upstream::echo().await;
+    let mut friend = house.client().await;
+    friend.tunnel(target).await;
+    for ask in [
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT a.test:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let mut stranger = strangers.pop().unwrap();
+        stranger.send(ask).await;
+        let reply = stranger.reply().await;
+        assert_eq!((reply.status, reply.reason()), (403, "client_denied"));
+        assert_eq!(reply.field("connection"), Some("close"));
+    }
+    drop(strangers);
+    house.close_with_tunnels().await;
 }

@@ -622,6 +622,47 @@ async fn a_socket_without_a_folder_is_a_start_error_with_a_hint() {
     );
 }
 
+#[tokio::test]
+async fn a_reload_that_would_let_anybody_in_is_refused() {
+    let house = House::new()
+        .controlled()
+        .user("ann", "secret")
+        .listener("name = \"open\"\naddress = \"0.0.0.0:0\"")
+        .open()
+        .await;
+    // Good in itself: but the old address stays until a restart, and would stay without a password.
+    house.edit("address = \"0.0.0.0:0\"", "address = \"127.0.0.1:0\"");
+    house.edit("required = true", "required = false");
+    let (code, _, why) = house.command(&["reload"]).await;
+    assert_eq!(code, 78, "{why}");
+    assert!(why.contains("would be an open proxy"), "{why}");
+    let target = upstream::echo().await;
+    assert_eq!(house.client().await.connect(target).await.status, 407);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_lost_its_content_or_became_a_pipe_changes_nothing() {
+    let house = House::new().controlled().open().await;
+    let file = house.folder.path().join("tidegate.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    for spoil in [
+        |path: &Path| fs::write(path, "# nothing\n").unwrap(),
+        |path: &Path| {
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.unwrap().success());
+        },
+    ] {
+        spoil(&file);
+        let answer = house.control("reload\n").await;
+        assert!(answer["complaints"][0].is_string(), "{answer}");
+        fs::remove_file(&file).unwrap();
+    }
+    fs::write(&file, text).unwrap();
+    reload(&house, &[], &[]).await;
+    house.close().await;
+}
+
 fn run(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     let config = folder.path().join("tidegate.toml");
@@ -632,12 +673,10 @@ fn run(folder: &Folder) -> Command {
 
 #[tokio::test]
 async fn without_a_socket_the_command_says_what_it_needs() {
+    // It never turns to the default socket, where another proxy may listen.
     let (code, _, why) = House::new().open().await.command(&["reload"]).await;
-    assert_eq!(code, 1);
-    assert!(
-        why.contains("does its configuration set admin.control_socket?"),
-        "{why}"
-    );
+    assert_eq!(code, 78);
+    assert!(why.contains("sets no admin.control_socket"), "{why}");
 }
 
 /// What the service manager is told next.
