@@ -197,7 +197,9 @@ async fn answer(words: &str, by: By, window: &Arc<Window>, orders: &mpsc::Sender
     }
     match timeout(LONGEST_ORDER, answered).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => refuse("the proxy is ending"),
+        Ok(Err(_)) => {
+            refuse("not done: the proxy has other orders to carry out first, or is ending")
+        }
         Err(_) => refuse("not done yet; the journal will tell what came of it"),
     }
 }

@@ -144,8 +144,8 @@ impl Control {
                     }
                 },
                 Event::Signal(Signal::ReopenLogs) => {
+                    // Its thread says what came of it.
                     log.reopen();
-                    tracing::info!("access log reopened");
                 }
                 Event::Signal(Signal::Reload) => {
                     // Nobody waits for an answer. A full queue means that the file will be read again anyway.

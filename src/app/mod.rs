@@ -58,6 +58,7 @@ pub enum StartError {
     },
     #[error("cannot open the access log")]
     AccessLog {
+        is_misconfigured: bool,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("cannot deliver the access log")]
@@ -71,6 +72,7 @@ pub enum StartError {
     #[error("cannot use the control socket {}", path.display())]
     ControlSocket {
         path: PathBuf,
+        is_misconfigured: bool,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("cannot start a thread")]
@@ -81,7 +83,12 @@ pub enum StartError {
 
 impl From<AccessLogError> for StartError {
     fn from(source: AccessLogError) -> Self {
+        let is_misconfigured = match &source {
+            AccessLogError::Open { source, .. } => is_of_the_path(source),
+            AccessLogError::Stdout(_) | AccessLogError::Thread(_) => false,
+        };
         Self::AccessLog {
+            is_misconfigured,
             source: source.into(),
         }
     }
@@ -101,6 +108,41 @@ impl From<GateOpenError> for StartError {
             source: source.into(),
         }
     }
+}
+
+impl StartError {
+    /// A supervisor does not try again where only another configuration helps.
+    fn code(&self) -> u8 {
+        match self {
+            Self::AccessLog {
+                is_misconfigured: true,
+                ..
+            }
+            | Self::ControlSocket {
+                is_misconfigured: true,
+                ..
+            } => BAD_CONFIGURATION,
+            _ => FAILED,
+        }
+    }
+}
+
+/// Whether it fails because of what stands at the path, not for want of room or descriptors.
+fn is_of_the_path(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    // A named pipe that nobody reads.
+    let no_reader = Some(rustix::io::Errno::NXIO.raw_os_error());
+    error.raw_os_error() == no_reader
+        || matches!(
+            error.kind(),
+            Kind::NotFound
+                | Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::IsADirectory
+                | Kind::NotADirectory
+                | Kind::InvalidInput
+                | Kind::InvalidFilename
+        )
 }
 
 /// What `tidegate run` does, to the exit code: 0 done, 1 failed, 78 bad configuration.
@@ -124,7 +166,7 @@ pub fn run(path: Option<&Path>, out: &mut dyn io::Write) -> u8 {
         Ok(app) => app.run(),
         Err(error) => {
             tracing::error!("cannot start: {}", Chain(&error));
-            FAILED
+            error.code()
         }
     }
 }
@@ -299,6 +341,11 @@ fn bind_control(path: &Path) -> Result<ControlSocket, StartError> {
     let socket =
         ControlSocket::bind(path).map_err(|source: ControlError| StartError::ControlSocket {
             path: path.to_owned(),
+            is_misconfigured: match &source {
+                ControlError::NoSocket | ControlError::NoFolder => true,
+                ControlError::Io(error) => is_of_the_path(error),
+                ControlError::Taken => false,
+            },
             source: source.into(),
         })?;
     tracing::info!(socket = %path.display(), "control socket listening");

@@ -2,12 +2,14 @@
 //!
 //! Reads what the configuration names (users, certificates, keys); binds nothing, connects to nothing.
 
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::config::diff::{self, Change, Plan};
-use crate::config::{self, Config, Unlisted};
+use crate::config::{self, AccessSink, Config, Unlisted};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -110,6 +112,22 @@ fn report(file: &Path, config: &Config, now: SystemTime) -> String {
         report.push_str(&format!(
             "{file}: note: the certificates of listener {} are good for {days} more days{remedy}\n",
             listener.name
+        ));
+    }
+    if let Some(socket) = &config.admin.control_socket
+        && !config::folder_exists(socket)
+    {
+        report.push_str(&format!(
+            "{file}: note: the folder of admin.control_socket does not exist ({}): it must when the proxy starts; RuntimeDirectory= has systemd make it\n",
+            socket.display()
+        ));
+    }
+    // Whether it has a reader is known by opening it alone, which another reader would notice.
+    if let AccessSink::File(path) = &config.log.access
+        && fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+    {
+        report.push_str(&format!(
+            "{file}: note: log.access is a named pipe: the proxy does not start while nobody reads it\n"
         ));
     }
     if config.policy.unlisted == Unlisted::Report {

@@ -9,11 +9,17 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, Destination, HostPattern, PortRange};
+use crate::config::{
+    self, AccessSink, Config, Destination, DnsServer, HostPattern, PortRange, Transport, Unlisted,
+};
+use crate::exchange::Host;
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 78;
+
+/// Where the configuration names none.
+const SYSTEM_SERVERS: &str = "the system's name servers (/etc/resolv.conf)";
 
 /// `tidegate export-acl [--config FILE] [--format FORMAT]`
 #[derive(Debug, Args)]
@@ -103,6 +109,59 @@ fn is_by_name_only(destination: &Destination) -> bool {
         && destination.hosts.iter().any(named)
 }
 
+/// What the proxy itself needs, whoever asks for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Service {
+    what: &'static str,
+    /// `name` or `address`.
+    kind: &'static str,
+    value: String,
+    protocol: &'static str,
+    port: u16,
+}
+
+/// Name servers and the log's collector. Name servers of the system are not known here.
+fn services(config: &Config) -> Vec<Service> {
+    let mut services = Vec::new();
+    for server in &config.dns.servers {
+        // Others than plain ones are refused when the configuration is read.
+        let DnsServer::Plain(server) = server else {
+            continue;
+        };
+        // Answers that are too long for a datagram come over TCP.
+        for protocol in ["udp", "tcp"] {
+            services.push(Service {
+                what: "dns",
+                kind: "address",
+                value: server.ip().to_string(),
+                protocol,
+                port: server.port(),
+            });
+        }
+    }
+    if let AccessSink::Syslog(collector) = &config.log.access {
+        let (kind, value) = match &collector.host {
+            Host::Name(name) => ("name", name.to_string()),
+            Host::Addr(addr) => ("address", addr.to_string()),
+        };
+        services.push(Service {
+            what: "syslog",
+            kind,
+            value,
+            protocol: match collector.transport {
+                Transport::Udp => "udp",
+                Transport::Tcp | Transport::Tls => "tcp",
+            },
+            port: collector.port,
+        });
+    }
+    services
+}
+
+fn is_unbounded(config: &Config) -> bool {
+    config.policy.unlisted == Unlisted::Report
+}
+
 fn text(config: &Config) -> String {
     let source = match &config.source.path {
         Some(path) => path.display().to_string(),
@@ -138,15 +197,37 @@ fn text(config: &Config) -> String {
         }
     }
     let mut text = format!(
-        "What tidegate opens connections to, as {source} says it. All of it is TCP, from the proxy outwards, and long\n\
-         idle: no rule and no middlebox should end a silent connection within {}.\n\n",
+        "What tidegate opens connections to, as {source} says it. Destinations are TCP, from the proxy outwards, and\n\
+         long idle: no rule and no middlebox should end a silent connection within {}.\n\n",
         config::units::show_duration(config.tunnel.idle_timeout),
     );
+    if is_unbounded(config) {
+        text.push_str(
+            "THIS LIST IS NOT COMPLETE: with policy.unlisted = \"report\", clients may reach any public or private host and port.\n\n",
+        );
+    }
     text.push_str(&aligned(&names));
     if ranges.len() > 1 {
         text.push_str("\nRanges that services publish for their addresses, where a firewall knows no names:\n\n");
         text.push_str(&aligned(&ranges));
     }
+    let services = services(config);
+    text.push_str("\nWhat the proxy itself needs:\n\n");
+    let mut needs = vec![["for", "kind", "name or address", "protocol", "port"].map(String::from)];
+    for one in services {
+        let (value, port) = (one.value, one.port.to_string());
+        needs.push([
+            one.what.into(),
+            one.kind.into(),
+            value,
+            one.protocol.into(),
+            port,
+        ]);
+    }
+    if config.dns.servers.is_empty() {
+        needs.push(["dns", "-", SYSTEM_SERVERS, "udp, tcp", "53"].map(String::from));
+    }
+    text.push_str(&aligned(&needs));
     if !by_name.is_empty() {
         let _ = write!(
             text,
@@ -193,6 +274,22 @@ fn csv(config: &Config) -> String {
             }
         }
     }
+    for one in services(config) {
+        let Service {
+            what,
+            kind,
+            value,
+            protocol,
+            port,
+        } = one;
+        let _ = writeln!(text, "{what},,{kind},{value},{protocol},{port}");
+    }
+    if config.dns.servers.is_empty() {
+        text.push_str("dns,,system,/etc/resolv.conf,udp,53\ndns,,system,/etc/resolv.conf,tcp,53\n");
+    }
+    if is_unbounded(config) {
+        text.push_str("unlisted,,any,*,tcp,1-65535\n");
+    }
     text
 }
 
@@ -225,10 +322,14 @@ fn json(config: &Config) -> String {
             "by_name_only": is_by_name_only(destination),
         })
     };
+    let service = |one: Service| json!({ "for": one.what, "kind": one.kind, "value": one.value, "protocol": one.protocol, "port": one.port });
     let list = json!({
         "configuration": config.source.path.as_ref().map(|path| path.display().to_string()),
         "hash": config.source.hash,
         "destinations": config.destinations.iter().map(destination).collect::<Vec<_>>(),
+        "services": services(config).into_iter().map(service).collect::<Vec<_>>(),
+        "system_name_servers": config.dns.servers.is_empty(),
+        "any_target": is_unbounded(config),
     });
     format!("{list:#}\n")
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::prompt::{self, PromptError};
 use crate::config::userfile::{HashKind, UserFile, UserFileError};
-use crate::config::{Secret, UserLine};
+use crate::config::{self, Secret, UserLine};
 use crate::exchange::UserName;
 use crate::gate::LONGEST_USER;
 use crate::gate::hash::hash;
@@ -202,7 +202,15 @@ impl fmt::Display for PasswdError {
             Self::BadName { what, problem } => write!(f, "the {what} {problem}"),
             Self::Password(error) => error.fmt(f),
             Self::Read { file, cause } => write!(f, "{}: {cause}", file.display()),
-            Self::Write(error) => error.fmt(f),
+            Self::Write(error) => {
+                error.fmt(f)?;
+                match error {
+                    UserFileError::Write { path, .. } if !config::folder_exists(path) => {
+                        f.write_str(" (its folder does not exist: make it first)")
+                    }
+                    _ => Ok(()),
+                }
+            }
             Self::NoSuchUser => f.write_str("this user has no line in this realm"),
         }
     }

@@ -8,7 +8,7 @@ use super::complaint::{Wrong, either, nearest, quoted};
 use super::file::Written;
 use super::listener::Draft;
 use super::noncekey::NonceKeyError;
-use super::sections::folder_exists;
+use super::places::folder_exists;
 use super::sheet::Sheet;
 use super::userfile::{HashKind, UserFile, UserFileError, UserLine};
 use super::{Authentication, Client, noncekey};

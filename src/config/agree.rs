@@ -276,6 +276,8 @@ fn client_destinations(sheet: &Sheet, all: &Sections) {
         .destinations
         .iter()
         .map(|one| one.value.name.as_str())
+        // Nameless ones have had their complaint.
+        .filter(|name| !name.is_empty())
         .collect();
     for client in &all.clients {
         for wanted in &client.value.destinations {
@@ -284,6 +286,7 @@ fn client_destinations(sheet: &Sheet, all: &Sections) {
             }
             let hint = match nearest(wanted.as_str(), names.iter().copied()) {
                 Some(meant) => format!("did you mean {meant:?}?"),
+                None if names.is_empty() => String::from("none has a name"),
                 None => format!("there are {}", either(&names)),
             };
             sheet.complain(

@@ -21,6 +21,7 @@ pub(crate) mod identity;
 mod item;
 mod listener;
 pub(crate) mod noncekey;
+mod places;
 pub(crate) mod secret;
 mod sections;
 mod sheet;
@@ -45,6 +46,7 @@ use crate::exchange::{
 
 pub(crate) use identity::Identity;
 pub(crate) use noncekey::NonceKey;
+pub(crate) use places::folder_exists;
 pub(crate) use secret::Secret;
 pub(crate) use units::{Bytes, Network, PortRange, Rate};
 pub(crate) use userfile::UserLine;

@@ -3,21 +3,17 @@
 //! A table more than logic. Each function takes its keys out by name; what spans two sections is in `agree.rs`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 
-use super::complaint::{Wrong, quoted};
+use super::complaint::Wrong;
 use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::{authorities, path};
 use super::{
     AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
     Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines,
-    Unlisted, Upload, endpoint, units,
+    Unlisted, Upload, endpoint, places, units,
 };
 use crate::exchange::{Algorithm, Scheme};
-
-/// What the kernel's address of a socket holds (unix(7)), less its closing NUL.
-const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) fn admin(mut section: Section<'_, '_>) -> Written<Admin> {
     let address = section.key(
@@ -27,17 +23,8 @@ pub(super) fn admin(mut section: Section<'_, '_>) -> Written<Admin> {
         |item| endpoint::listening(item.text("127.0.0.1:9128")?),
     );
     let control_socket = path(&mut section, "control_socket", "/run/tidegate/control.sock");
-    if control_socket
-        .as_ref()
-        .is_some_and(|path| path.as_os_str().len() > SOCKET_PATH_MAX)
-    {
-        section.complain(
-            "control_socket",
-            Wrong::new(
-                "is too long a path for a socket",
-                format!("at most {SOCKET_PATH_MAX} bytes, its folder included"),
-            ),
-        );
+    if let Some(Err(wrong)) = control_socket.as_deref().map(places::control_socket) {
+        section.complain("control_socket", wrong);
     }
     section.written(Admin {
         address,
@@ -293,7 +280,7 @@ pub(super) fn log(mut section: Section<'_, '_>) -> Log {
     );
     let sheet = section.sheet();
     let access = section.key("access", AccessSink::Stdout, r#""stdout""#, |item| {
-        access(item.words("stdout")?, |path| sheet.resolve(path))
+        places::access(item.words("stdout")?, |path| sheet.resolve(path))
     });
     let syslog_ca = path(&mut section, "syslog_ca", "syslog-ca.pem");
     let syslog_ca = authorities(&section, "syslog_ca", syslog_ca.as_ref());
@@ -424,65 +411,6 @@ fn algorithm(item: &Item<'_, '_>) -> Result<Algorithm, Wrong> {
         ));
     }
     item.word(&ALGORITHMS)
-}
-
-/// "stdout", "off", a syslog URL; anything else is a file, and must look like one.
-fn access(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<AccessSink, Wrong> {
-    match text {
-        "stdout" => return Ok(AccessSink::Stdout),
-        "off" => return Ok(AccessSink::Off),
-        _ if text.contains("://") => return endpoint::collector(text).map(AccessSink::Syslog),
-        _ => {}
-    }
-    if !text.contains(['/', '.']) {
-        return Err(Wrong::new(
-            format!("cannot be {}", quoted(text)),
-            format!(
-                r#"it is "stdout", "off", a file or a syslog URL; write "./{text}" for a file of that name"#
-            ),
-        ));
-    }
-    let path = resolve(text);
-    if path.is_dir() {
-        return Err(Wrong::new(
-            format!("{} is a folder", quoted(text)),
-            "name a file inside it",
-        ));
-    }
-    if !folder_exists(&path) {
-        return Err(Wrong::new(
-            format!("the folder of {} does not exist", quoted(text)),
-            "make it, and let the user that runs tidegate write there",
-        ));
-    }
-    if !can_be_written(&path) {
-        return Err(Wrong::new(
-            format!("{} may not be written", quoted(text)),
-            "let the user that runs tidegate write it; check as that user",
-        ));
-    }
-    Ok(AccessSink::File(path))
-}
-
-/// Asked without opening or making anything: a pipe has a reader that would notice.
-fn can_be_written(path: &Path) -> bool {
-    use rustix::fs::{Access, access};
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    if path.exists() {
-        access(path, Access::WRITE_OK).is_ok()
-    } else {
-        access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
-    }
-}
-
-pub(super) fn folder_exists(path: &Path) -> bool {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.is_dir(),
-        _ => true,
-    }
 }
 
 /// "30m" or "unlimited".

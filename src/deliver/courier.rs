@@ -173,7 +173,7 @@ impl Courier {
             // Heard of late: it was a datagram that is gone.
             self.waiting.lost(1, error);
         }
-        if self.trouble.begins() {
+        if self.trouble.is_news(error.kind(), Instant::now()) {
             tracing::warn!(%collector, cause = %error, "the log collector cannot be reached: lines wait");
         }
     }

@@ -13,7 +13,9 @@ use tokio::time::timeout;
 use super::batch::Batch;
 use super::tls::ClientTerms;
 use crate::config::{Collector, Transport};
+use crate::dial::connect::ConnectError;
 use crate::dial::operator::{OperatorDialer, OperatorError};
+use crate::dial::tls::{CertificateProblem, certificate_problem};
 use crate::telemetry::Waiting;
 
 /// For each address, and for the TLS handshake.
@@ -37,8 +39,8 @@ pub(super) enum Link {
 pub(super) enum LinkError {
     #[error(transparent)]
     Dial(#[from] OperatorError),
-    #[error("TLS: {0}")]
-    Tls(io::Error),
+    #[error("TLS: {source}{}", hint(source))]
+    Tls { source: io::Error },
     #[error("the TLS handshake was not finished in time")]
     TlsTimedOut,
     #[error("it has closed the connection")]
@@ -47,6 +49,44 @@ pub(super) enum LinkError {
     Stuck,
     #[error("{0}")]
     Broken(#[from] io::Error),
+}
+
+/// What two failures have in common that are the same news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Resolve,
+    Connect(ConnectError),
+    Io(io::ErrorKind),
+    Certificate(CertificateProblem),
+    Tls,
+    Other,
+}
+
+impl LinkError {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Dial(OperatorError::Resolve(_) | OperatorError::OtherFamily) => Kind::Resolve,
+            Self::Dial(OperatorError::Connect { error, .. }) => Kind::Connect(*error),
+            Self::Dial(OperatorError::Socket { source, .. }) | Self::Broken(source) => {
+                Kind::Io(source.kind())
+            }
+            Self::Tls { source } => {
+                certificate_problem(source).map_or(Kind::Tls, Kind::Certificate)
+            }
+            Self::TlsTimedOut => Kind::Tls,
+            Self::Closed | Self::Stuck => Kind::Other,
+        }
+    }
+}
+
+/// What the operator may not guess from the verifier's words.
+fn hint(error: &io::Error) -> &'static str {
+    match certificate_problem(error) {
+        Some(CertificateProblem::Authority) => {
+            ": the collector's certificate is an authority's own (CA:TRUE). If the certificate itself stands in syslog_ca, name the authority that signed it, or make one without CA:TRUE"
+        }
+        _ => "",
+    }
 }
 
 impl Link {
@@ -70,7 +110,7 @@ impl Link {
         };
         match timeout(CONNECT_PATIENCE, terms.handshake(host, tcp)).await {
             Ok(Ok(tls)) => Ok(Self::Stream(Box::new(tls))),
-            Ok(Err(error)) => Err(LinkError::Tls(error)),
+            Ok(Err(source)) => Err(LinkError::Tls { source }),
             Err(_) => Err(LinkError::TlsTimedOut),
         }
     }

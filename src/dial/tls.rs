@@ -90,29 +90,65 @@ impl TlsError {
             Self::Configuration(_) => return "TLS towards the origin cannot be set up",
             Self::Failed(error) => error,
         };
-        let certificate = error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match certificate {
-            Some(rustls::Error::InvalidCertificate(error)) => match error {
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    "the origin's certificate has expired"
-                }
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    "the origin's certificate is not valid yet"
-                }
-                CertificateError::NotValidForName
-                | CertificateError::NotValidForNameContext { .. } => {
-                    "the origin's certificate is for another name"
-                }
-                CertificateError::UnknownIssuer => {
-                    "the origin's certificate is of an authority that is not trusted here"
-                }
-                _ => "the origin's certificate is not valid",
-            },
-            _ => "the TLS handshake with the origin failed",
+        match certificate_problem(error) {
+            Some(problem) => problem.of_origin(),
+            None => "the TLS handshake with the origin failed",
         }
     }
+}
+
+/// Why the other end's certificate is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CertificateProblem {
+    Expired,
+    NotYet,
+    OtherName,
+    UnknownIssuer,
+    /// It says of itself that it is an authority, as self-signed ones often do.
+    Authority,
+    Other,
+}
+
+impl CertificateProblem {
+    fn of_origin(self) -> &'static str {
+        match self {
+            Self::Expired => "the origin's certificate has expired",
+            Self::NotYet => "the origin's certificate is not valid yet",
+            Self::OtherName => "the origin's certificate is for another name",
+            Self::UnknownIssuer => {
+                "the origin's certificate is of an authority that is not trusted here"
+            }
+            Self::Authority => {
+                "the origin's certificate is an authority's own (CA:TRUE) and no server's: it needs one signed by an authority, or made without CA:TRUE"
+            }
+            Self::Other => "the origin's certificate is not valid",
+        }
+    }
+}
+
+/// What is wrong with the certificate, if that is why a handshake failed.
+pub(crate) fn certificate_problem(error: &io::Error) -> Option<CertificateProblem> {
+    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(error) = inner else {
+        return None;
+    };
+    Some(match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            CertificateProblem::Expired
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            CertificateProblem::NotYet
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            CertificateProblem::OtherName
+        }
+        CertificateError::UnknownIssuer => CertificateProblem::UnknownIssuer,
+        // rustls has no word of its own for it, and passes the verifier's on.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            CertificateProblem::Authority
+        }
+        _ => CertificateProblem::Other,
+    })
 }
 
 impl fmt::Display for TlsError {

@@ -2,10 +2,11 @@
 //!
 //! Pure text, made of the configuration and of a target that was parsed: nothing in it needs to be escaped.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Cleared, Reported};
+use super::{Cleared, Reported, WouldRefuse};
 use crate::config::{self, Network};
 use crate::exchange::{ClientName, Host, Target};
 
@@ -56,6 +57,83 @@ impl Cleared {
         let name = &self.destination().name;
         format!("# in [[destination]] {name}:\nsni = \"off\"\n")
     }
+}
+
+/// Makes the suggestions of all rows ones that stand together: where two rows would set one key of a section that
+/// stands already, both suggest all of it; where two new destinations would have one name, the later gets a number.
+pub(super) fn agree(rows: &mut [WouldRefuse]) {
+    // By age, so that what was suggested once stays.
+    rows.sort_by_key(|row| (row.first_seen, row.passed.target.to_string()));
+    let mut lists: HashMap<(String, String), Vec<String>> = HashMap::new();
+    let mut names: HashMap<String, String> = HashMap::new();
+    for row in rows.iter_mut() {
+        let section_of_row = new_section(&row.latest.lines_to_add);
+        if let Some((name, host)) = section_of_row {
+            let free = (1..)
+                .map(|number: u32| match number {
+                    1 => name.clone(),
+                    _ => format!("{name}-{number}"),
+                })
+                .find(|free| names.get(free).is_none_or(|taken| *taken == host))
+                .expect("there are fewer rows than numbers");
+            if free != name {
+                let (old, new) = (format!("name = \"{name}\""), format!("name = \"{free}\""));
+                row.latest.lines_to_add = row.latest.lines_to_add.replace(&old, &new);
+            }
+            names.insert(free, host);
+        }
+        for (section, key, items) in listed(&row.latest.lines_to_add) {
+            let all = lists.entry((section, key)).or_default();
+            for item in items {
+                if !all.contains(&item) {
+                    all.push(item);
+                }
+            }
+        }
+    }
+    for row in rows {
+        let mut section = String::new();
+        let mut text = String::new();
+        for line in row.latest.lines_to_add.lines() {
+            if line.starts_with('#') || line.starts_with('[') {
+                line.clone_into(&mut section);
+            }
+            let key = line.split(" = ").next().unwrap_or_default().to_owned();
+            match lists.get(&(section.clone(), key.clone())) {
+                Some(items) => drop(writeln!(text, "{key} = [{}]", items.join(", "))),
+                None => drop(writeln!(text, "{line}")),
+            }
+        }
+        row.latest.lines_to_add = text;
+    }
+}
+
+/// Name and whole text of a destination that is to be added.
+fn new_section(text: &str) -> Option<(String, String)> {
+    let rest = text.strip_prefix("[[destination]]\nname = \"")?;
+    let (name, rest) = rest.split_once('"')?;
+    Some((name.to_owned(), rest.to_owned()))
+}
+
+/// The lists that a text sets in sections that stand already: the comment above, the key, the items.
+fn listed(text: &str) -> Vec<(String, String, Vec<String>)> {
+    let mut section = None;
+    let mut lists = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('#') {
+            section = Some(line);
+        } else if line.starts_with('[') {
+            section = None;
+        } else if let (Some(section), Some((key, list))) = (section, line.split_once(" = "))
+            && let Some(items) = list
+                .strip_prefix('[')
+                .and_then(|list| list.strip_suffix(']'))
+        {
+            let items = items.split(", ").map(str::to_owned).collect();
+            lists.push((section.to_owned(), key.to_owned(), items));
+        }
+    }
+    lists
 }
 
 impl super::Policy {
@@ -147,4 +225,69 @@ fn list(items: impl Iterator<Item = impl Display>) -> String {
         let _ = write!(list, "{comma}{item}");
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::exchange::{DestinationName, Reason};
+    use crate::policy::{Latest, Passed};
+
+    fn row(target: &str, lines: &str, age: u64) -> WouldRefuse {
+        let seen = SystemTime::UNIX_EPOCH + Duration::from_secs(age);
+        WouldRefuse {
+            passed: Passed {
+                client: None,
+                target: Target::from_connect(target.as_bytes()).unwrap(),
+                destination: DestinationName::new("lab"),
+                reason: Reason::PortDenied,
+            },
+            latest: Latest {
+                user: None,
+                address: IpAddr::from([127, 0, 0, 1]),
+                lines_to_add: lines.to_owned(),
+            },
+            count: 1,
+            first_seen: seen,
+            last_seen: seen,
+        }
+    }
+
+    fn agreed(rows: &[(&str, &str)]) -> Vec<String> {
+        let rows = rows.iter().zip(1..);
+        let mut rows: Vec<_> = rows
+            .map(|((target, lines), age)| row(target, lines, age))
+            .collect();
+        agree(&mut rows);
+        rows.into_iter()
+            .map(|row| row.latest.lines_to_add)
+            .collect()
+    }
+
+    #[test]
+    fn suggestions_for_one_section_are_one_suggestion() {
+        let all = "# in [[destination]] lab:\nports = [443, 1, 2]\n";
+        let other = "# in [[destination]] other:\nports = [443, 7]\n";
+        assert_eq!(
+            agreed(&[
+                ("a.test:1", "# in [[destination]] lab:\nports = [443, 1]\n"),
+                ("b.test:7", other),
+                ("a.test:2", "# in [[destination]] lab:\nports = [443, 2]\n"),
+            ]),
+            [all, other, all]
+        );
+    }
+
+    #[test]
+    fn new_destinations_have_names_of_their_own() {
+        let one = "[[destination]]\nname = \"long\"\nhosts = [\"long.a.test\"]\n";
+        let two = "[[destination]]\nname = \"long\"\nhosts = [\"long.b.test\"]\n";
+        let renamed = two.replace("\"long\"", "\"long-2\"");
+        assert_eq!(
+            agreed(&[("a.test:1", one), ("b.test:1", two), ("a.test:1", one)]),
+            [one, &renamed, one]
+        );
+    }
 }

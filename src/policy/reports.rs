@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::lines;
 use crate::exchange::{ClientName, DestinationName, Reason, Target, UserName};
 
 /// Rows that are kept; of more, the one that was not seen for longest goes.
@@ -101,6 +102,7 @@ impl Reports {
                 last_seen: row.last_seen,
             })
             .collect();
+        lines::agree(&mut rows);
         rows.sort_by(|a, b| {
             (b.count, b.last_seen, a.first_seen).cmp(&(a.count, a.last_seen, b.first_seen))
         });

@@ -173,7 +173,9 @@ impl AccessLog {
         match &self.way {
             Way::Lines(lines) => lines.reopen(),
             // A collector turns its files over by itself.
-            Way::Off | Way::Outbox(_) => {}
+            Way::Off | Way::Outbox(_) => {
+                tracing::info!("the access log is no file: nothing to open anew");
+            }
         }
     }
 }

@@ -74,7 +74,23 @@ impl Sink {
 
     /// Writes `lines`, each with its line end. After an error, what was not written is lost and counted.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Lost> {
-        self.pen.write(&mut &self.file, lines)
+        // Emptied under us (copytruncate): the half line that was to be finished is gone, and its rest is no line.
+        let emptied = !self.pen.rest.is_empty()
+            && self
+                .file
+                .metadata()
+                .is_ok_and(|file| file.is_file() && file.len() == 0);
+        let stump = emptied && self.pen.rest != b"\n";
+        if emptied {
+            self.pen.rest.clear();
+        }
+        match self.pen.write(&mut &self.file, lines) {
+            Ok(()) if stump => {
+                let cause = io::Error::other("the file was emptied in the middle of a line");
+                Err(Lost { lines: 1, cause })
+            }
+            written => written,
+        }
     }
 
     /// Opens the file anew, as after a rotation. On an error the old one stays in use.

@@ -75,7 +75,7 @@ async fn a_rotated_file_is_reopened_on_sigusr1() {
     let path = house.folder.path().join("access.log");
     std::fs::rename(&path, path.with_extension("old")).unwrap();
     house.signal("USR1");
-    house.journal_says("reopened").await;
+    house.journal_says("opened anew").await;
     house.client().await.connect("second.bad").await;
     assert!(
         house

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use serde_json::Value;
-use tidegate_load::cloud::ca::ThrowAwayCa;
+use tidegate_load::cloud::ca::{Identity, ThrowAwayCa};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -148,6 +148,13 @@ impl Listening {
         name: &str,
     ) -> std::io::Result<Connection<TlsStream<TcpStream>>> {
         let identity = authority.issue(&[name.to_owned()]).unwrap();
+        self.accept_tls_with(&identity).await
+    }
+
+    pub(crate) async fn accept_tls_with(
+        &self,
+        identity: &Identity,
+    ) -> std::io::Result<Connection<TlsStream<TcpStream>>> {
         let config: ServerConfig = identity.server_config().unwrap();
         let tls = TlsAcceptor::from(Arc::new(config)).accept(self.accept().await.0);
         timeout(PATIENCE, tls)

@@ -3,7 +3,7 @@
 use http_auth::{PasswordClient, PasswordParams};
 
 use crate::client::{Client, Reply};
-use crate::house::{House, Plan};
+use crate::house::{self, House, Plan};
 use crate::origin::{OK, OK_CLOSE, Origin};
 use crate::upstream::LOCALHOST;
 
@@ -209,6 +209,32 @@ async fn an_origin_of_an_authority_that_nobody_trusts_gets_no_request() {
         (&line["status"], &line["reason"]),
         (&502.into(), &"upstream_tls_failed".into())
     );
+    house.close().await;
+}
+
+/// It is trusted, and can be no server's all the same: the reply says why.
+#[tokio::test]
+async fn an_origin_that_shows_an_authoritys_certificate_is_told_apart() {
+    let mut origin = Origin::start().await;
+    let (certificate, key) = house::self_signed("push.test");
+    origin.tls_with(&certificate, &key);
+    let house = house()
+        .file("origin.pem", &certificate)
+        .destination(WITH_CA)
+        .open()
+        .await;
+    let mut client = house.client().await;
+    client
+        .send(format!(
+            "GET https://{}/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            origin.authority()
+        ))
+        .await;
+    let (reply, call) = tokio::join!(client.reply(), origin.try_call());
+    assert_eq!((reply.status, reply.reason()), (502, "upstream_tls_failed"));
+    assert!(call.is_err());
+    let told = reply.field("proxy-status").unwrap_or_default();
+    assert!(told.contains("(CA:TRUE)"), "{told}");
     house.close().await;
 }
 

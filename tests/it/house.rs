@@ -570,6 +570,16 @@ pub(crate) fn certificate(names: &[&str]) -> (String, String, String) {
     (authority_pem, certificate.pem(), key.serialize_pem())
 }
 
+/// A certificate that signs itself and calls itself an authority, as openssl makes them without being asked; and its
+/// key; PEM.
+pub(crate) fn self_signed(name: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    certificate.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = certificate.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
 /// The lines that a process has written so far.
 #[derive(Debug, Clone)]
 pub(crate) struct Lines(Arc<(Mutex<Vec<String>>, Notify)>);

@@ -91,6 +91,12 @@ impl Origin {
     /// Speaks TLS from now on, with a certificate for this name; its authority, PEM.
     pub(crate) fn tls(&mut self, name: &str) -> String {
         let (authority, certificate, key) = house::certificate(&[name]);
+        self.tls_with(&certificate, &key);
+        authority
+    }
+
+    /// Speaks TLS from now on, with this certificate and key, PEM.
+    pub(crate) fn tls_with(&mut self, certificate: &str, key: &str) {
         let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let config = ServerConfig::builder()
@@ -98,7 +104,6 @@ impl Origin {
             .with_single_cert(vec![certificate], key)
             .unwrap();
         self.tls = Some(TlsAcceptor::from(Arc::new(config)));
-        authority
     }
 
     /// `push.test` and the origin's port.

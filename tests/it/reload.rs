@@ -615,7 +615,7 @@ async fn a_socket_without_a_folder_is_a_start_error_with_a_hint() {
         .unwrap()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(78), "{said}");
     assert!(
         said.contains("no/control.sock: its folder does not exist; make it"),
         "{said}"

@@ -160,7 +160,10 @@ fn a_log_that_may_not_be_written_is_a_complaint_and_nothing_is_made() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
     let folder = Folder::new();
-    let file = folder.file("log.toml", "[log]\naccess = \"logs/access.log\"\n");
+    let file = folder.file(
+        "log.toml",
+        "[log]\naccess = \"logs/access.log\"\n[admin]\ncontrol_socket = \"logs/control.sock\"\n",
+    );
     let logs = folder.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
     let mode = |mode| std::fs::set_permissions(&logs, std::fs::Permissions::from_mode(mode));
@@ -183,10 +186,60 @@ fn a_log_that_may_not_be_written_is_a_complaint_and_nothing_is_made() {
         "{}",
         said(&output)
     );
+    assert!(
+        said(&output).contains("log.toml:4: admin.control_socket: the folder of"),
+        "{}",
+        said(&output)
+    );
     mode(0o777).unwrap();
     let output = check();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(!logs.join("access.log").exists(), "it was made");
+}
+
+/// What stands in the way of the control socket is complained of, and only a folder that is not there yet is not.
+#[test]
+fn a_control_socket_that_cannot_be_made_is_a_complaint() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    folder.file("file", "mine");
+    let socket = folder.path().join("dead.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    for (socket, code, words) in [
+        ("file", 78, "is there already, and is no socket"),
+        ("folder", 78, "is there already, and is no socket"),
+        ("file/control.sock", 78, "which is no folder"),
+        ("dead.sock", 0, "ok"),
+        ("new.sock", 0, "ok"),
+        (
+            "none/control.sock",
+            0,
+            "note: the folder of admin.control_socket does not exist",
+        ),
+    ] {
+        folder.file("t.toml", &format!("[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\ncontrol_socket = \"{socket}\"\n"));
+        let output = tidegate(&["check", "t.toml"], folder.path());
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{socket}: {}",
+            said(&output)
+        );
+        assert!(said(&output).contains(words), "{socket}: {}", said(&output));
+        if code == 78 {
+            let output = tidegate(&["run", "--config", "t.toml"], folder.path());
+            assert_eq!(
+                output.status.code(),
+                Some(78),
+                "{socket}: {}",
+                said(&output)
+            );
+        }
+    }
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("file")).unwrap(),
+        "mine"
+    );
 }
 
 #[test]
@@ -196,12 +249,22 @@ fn a_log_that_cannot_be_opened_is_noticed_before_anything_is_served() {
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
     // A named pipe without a reader cannot be opened.
+    let check = |file: &str| tidegate(&["check", file], folder.path());
     folder.file("pipe.toml", "[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n[log]\naccess = \"access.pipe\"\n");
     let output = tidegate(&["--config", "pipe.toml"], folder.path());
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    let said = said(&output);
-    assert!(said.contains("access.pipe"), "{said}");
-    assert!(!said.contains("listening"), "{said}");
+    // Trying again does not help.
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+    let told = said(&output);
+    assert!(told.contains("access.pipe"), "{told}");
+    assert!(!told.contains("listening"), "{told}");
+    let output = check("pipe.toml");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("note: log.access is a named pipe"));
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("a.sock")).unwrap();
+    folder.file("socket.toml", "[log]\naccess = \"a.sock\"\n");
+    let output = check("socket.toml");
+    assert_eq!(output.status.code(), Some(78), "{}", said(&output));
+    assert!(said(&output).contains("\"a.sock\" is a socket"));
 }
 
 #[test]

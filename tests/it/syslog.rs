@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tidegate_load::cloud::ca::ThrowAwayCa;
+use tidegate_load::cloud::ca::{Identity, ThrowAwayCa};
 
 use crate::collector::{Datagrams, Listening, Message};
-use crate::house::{House, Plan};
+use crate::house::{House, Plan, self_signed};
 use crate::upstream;
 
 /// Any port of an address that no other test uses: nobody takes the port while it is free.
@@ -86,7 +86,7 @@ async fn tcp_has_octet_counted_messages_in_order() {
         );
     }
     house.signal("USR1");
-    house.journal_says("reopened").await;
+    house.journal_says("nothing to open anew").await;
     client.connect("bad").await;
     check(&connection.message().await, &house, "bad_target");
     drop(client);
@@ -119,6 +119,30 @@ async fn tls_is_spoken_to_the_right_collector_alone() {
     check(&connection.message().await, &house, "bad_target");
     house.close().await;
     connection.ends().await;
+}
+
+#[tokio::test]
+async fn a_collector_that_shows_an_authoritys_certificate_is_explained() {
+    let collector = Listening::anywhere().await;
+    let port = collector.address().port();
+    let (certificate, key) = self_signed("logs.test");
+    let house = house_with(&format!("syslog+tls://logs.test:{port}"))
+        .set("log", "syslog_ca = \"syslog-ca.pem\"")
+        .file("syslog-ca.pem", &certificate)
+        .name("logs.test", ["127.0.0.1".parse().unwrap()])
+        .open()
+        .await;
+    let identity = Identity {
+        chain_pem: certificate,
+        key_pem: key,
+    };
+    assert!(collector.accept_tls_with(&identity).await.is_err());
+    let told = house.journal_says("cannot be reached").await;
+    assert!(
+        told.contains("(CA:TRUE)") && told.contains("name the authority that signed it"),
+        "{told}"
+    );
+    house.close().await;
 }
 
 #[tokio::test]

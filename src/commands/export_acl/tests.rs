@@ -92,3 +92,50 @@ fn a_bad_file_is_78_and_its_complaints_are_not_in_the_list() {
     assert_eq!((code, text.as_str()), (78, ""));
     assert!(err.contains("did you mean timeout?"), "{err}");
 }
+
+/// Name servers, the collector, and that there may be no end of targets: in each format.
+#[test]
+fn what_the_proxy_itself_needs_is_listed() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "a.toml",
+        "[policy]\nunlisted = \"report\"\n[dns]\nservers = [\"10.0.0.53\", \"[::1]:5353\"]\n\
+         [log]\naccess = \"syslog://logs.test\"\n",
+    );
+    let all = |format| export(Some(file.clone()), format).1;
+    let csv = all(Format::Csv);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(
+        lines[lines.len() - 6..],
+        [
+            "dns,,address,10.0.0.53,udp,53",
+            "dns,,address,10.0.0.53,tcp,53",
+            "dns,,address,::1,udp,5353",
+            "dns,,address,::1,tcp,5353",
+            "syslog,,name,logs.test,udp,514",
+            "unlisted,,any,*,tcp,1-65535",
+        ]
+    );
+    let text = all(Format::Text);
+    for words in [
+        "THIS LIST IS NOT COMPLETE",
+        "\ndns     address  ::1              tcp       5353\n",
+        "\nsyslog  name     logs.test        udp       514\n",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+    let list: Value = serde_json::from_str(&all(Format::Json)).unwrap();
+    assert_eq!(
+        list["services"][4],
+        json!({ "for": "syslog", "kind": "name", "value": "logs.test", "protocol": "udp", "port": 514 })
+    );
+    assert_eq!(
+        (&list["any_target"], &list["system_name_servers"]),
+        (&json!(true), &json!(false))
+    );
+    let file = folder.write("b.toml", "[log]\naccess = \"syslog+tls://10.0.0.9\"\n");
+    let (_, csv, _) = export(Some(file), Format::Csv);
+    assert!(csv.ends_with(
+        "syslog,,address,10.0.0.9,tcp,6514\ndns,,system,/etc/resolv.conf,udp,53\ndns,,system,/etc/resolv.conf,tcp,53\n"
+    ), "{csv}");
+}

@@ -149,7 +149,7 @@ fn a_file_that_cannot_be_written_is_named_with_the_cause() {
     let error = passwd.change(|| Ok("secret".to_owned())).unwrap_err();
     let said = chain(&error);
     assert!(
-        said.contains("no/users") && said.contains("No such file"),
+        said.contains("no/users") && said.contains("its folder does not exist: make it first"),
         "{said}"
     );
 }

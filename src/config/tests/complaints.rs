@@ -244,6 +244,14 @@ fn words_of_a_closed_list() {
         &[(2, "log.access", "is a folder")],
     );
     check(
+        "[log]\naccess = \"syslog:127.0.0.1\"\n",
+        &[(2, "log.access", r#"write "syslog://127.0.0.1""#)],
+    );
+    check(
+        "[log]\naccess = \"syslog+tls:/logs.test:6514\"\n",
+        &[(2, "log.access", r#"write "syslog+tls://logs.test:6514""#)],
+    );
+    check(
         "[log]\naccess = \"http://a/\"\n",
         &[(2, "log.access", "begins with syslog://")],
     );
@@ -524,6 +532,14 @@ fn authentication() {
 
 #[test]
 fn clients() {
+    check(
+        "[[client]]\nname = \"a\"\nnetworks = [\"10.0.0.0/8\"]\ndestinations = [\"nowhere\"]\nauthentication = \"none\"\n\
+         [[destination]]\nhosts = [\"a.test\"]\nrole = \"other\"\n[[destination]]\npreset = \"apns\"\n[[destination]]\nname = \"x\"\nhosts = [\"x.test\"]\nrole = \"other\"\n",
+        &[
+            (4, "client[a].destinations", "there are apns or x)"),
+            (6, "destination[#1].name", "is missing"),
+        ],
+    );
     check(
         "[[client]]\nname = \"a\"\n[[client]]\nnetworks = []\n[[client]]\nname = \"a\"\nnetworks = [\"10.0.0.0/8\"]\ndestinations = [\"cisko\", \"x\"]\nauthentication = \"off\"\n",
         &[

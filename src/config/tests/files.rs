@@ -47,8 +47,12 @@ fn a_configuration_that_cannot_be_read() {
     );
     fs::create_dir(folder.path("dir")).unwrap();
     check("dir", "dir:0: file: is a folder (");
-    folder.write("empty.toml", "");
-    assert!(load(Some(&folder.path("empty.toml"))).is_ok());
+    for nothing in ["", "# all of it is a comment\n"] {
+        folder.write("empty.toml", nothing);
+        check("empty.toml", "empty.toml:0: file: says nothing (");
+    }
+    folder.write("little.toml", "[log]\n");
+    assert!(load(Some(&folder.path("little.toml"))).is_ok());
 }
 
 fn tls(certificate: &str, key: &str) -> String {

@@ -335,7 +335,7 @@ async fn two_hundred_curls_at_once() {
             "200",
         ])
         .args(["-w", "%{http_code}\\n", "-o", "/dev/null"])
-        .arg(world.url(scheme, "/bytes/[1000-1199]"));
+        .arg(world.url(scheme, "/together/[1000-1199]"));
         let said = run(curl, None).await;
         assert_eq!(said.lines(), vec!["200"; 200], "{}", said.errors);
         let method = if scheme == "https" { "CONNECT" } else { "GET" };
@@ -343,7 +343,7 @@ async fn two_hundred_curls_at_once() {
         let mut asked: Vec<_> = world.asked().into_iter().map(|asked| asked.line).collect();
         asked.sort();
         let expected: Vec<_> = (1000..1200)
-            .map(|length| format!("GET /bytes/{length} HTTP/1.1"))
+            .map(|length| format!("GET /together/{length} HTTP/1.1"))
             .collect();
         assert_eq!(asked, expected);
     }

@@ -48,6 +48,8 @@ pub(crate) struct Origin {
 struct Desk {
     files: PathBuf,
     asked: Mutex<Vec<Asked>>,
+    /// Two hundred meet here.
+    together: tokio::sync::Barrier,
 }
 
 impl Origin {
@@ -56,6 +58,7 @@ impl Origin {
         let desk = Arc::new(Desk {
             files: files.to_path_buf(),
             asked: Mutex::new(Vec::new()),
+            together: tokio::sync::Barrier::new(200),
         });
         let (listener, http) = upstream::listener().await;
         tokio::spawn(accept(listener, None, desk.clone()));
@@ -152,6 +155,11 @@ async fn answer(mut request: Request<Incoming>, desk: Arc<Desk>) -> hyper::Resul
     });
     if path.starts_with("/ws") {
         return Ok(upgrade(&mut request));
+    }
+    if path.starts_with("/together/") {
+        // Nobody is answered before all are there.
+        desk.together.wait().await;
+        return Ok(text(StatusCode::OK, "together\n"));
     }
     if let Some(length) = path.strip_prefix("/bytes/") {
         let length = length.parse().expect("a test asks for a number");
