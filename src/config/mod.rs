@@ -149,13 +149,19 @@ pub(crate) struct Authentication {
     pub(crate) users: Vec<UserLine>,
     /// In the order offered; never empty.
     pub(crate) digest_algorithms: Vec<Algorithm>,
+    /// Whether clients are told that they may hash their name.
+    pub(crate) userhash: bool,
     pub(crate) nonce_lifetime: Duration,
+    /// How many are remembered.
+    pub(crate) nonces: u32,
     /// Made at start when missing.
     pub(crate) nonce_key_file: Option<PathBuf>,
     /// The key file's keys, the one in use first; empty where there is no file (yet).
     pub(crate) nonce_keys: Vec<NonceKey>,
     pub(crate) failure_rate: Rate,
     pub(crate) failure_burst: u32,
+    /// How many addresses, and users at addresses, are remembered.
+    pub(crate) failure_keys: u32,
     pub(crate) next_nonce: bool,
 }
 

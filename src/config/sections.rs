@@ -60,7 +60,9 @@ pub(super) fn authentication(mut section: Section<'_, '_>) -> Written<Authentica
         &digest_algorithms,
         |algorithm| algorithm.token(),
     );
+    let userhash = section.flag("userhash", false);
     let nonce_lifetime = section.duration("nonce_lifetime", "4h", "1s", "24h");
+    let nonces = section.number("nonces", 100_000, 1_000..=10_000_000);
     let nonce_key_file = path(&mut section, "nonce_key_file", "nonce.key");
     let failure_rate = section.key(
         "failure_rate",
@@ -76,6 +78,7 @@ pub(super) fn authentication(mut section: Section<'_, '_>) -> Written<Authentica
         },
     );
     let failure_burst = section.number("failure_burst", 30, 1..=100_000);
+    let failure_keys = section.number("failure_keys", 10_000, 100..=1_000_000);
     let next_nonce = section.flag("next_nonce", false);
     section.written(Authentication {
         required,
@@ -85,11 +88,14 @@ pub(super) fn authentication(mut section: Section<'_, '_>) -> Written<Authentica
         users_file,
         users: Vec::new(),
         digest_algorithms,
+        userhash,
         nonce_lifetime,
+        nonces,
         nonce_key_file,
         nonce_keys: Vec::new(),
         failure_rate,
         failure_burst,
+        failure_keys,
         next_nonce,
     })
 }

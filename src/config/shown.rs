@@ -141,11 +141,14 @@ fn authentication_(authentication: &Authentication) -> Value {
         // Their hashes are secret, and their names are nobody's business here.
         users: _,
         digest_algorithms,
+        userhash,
         nonce_lifetime,
+        nonces,
         nonce_key_file,
         nonce_keys: _,
         failure_rate,
         failure_burst,
+        failure_keys,
         next_nonce,
     } = authentication;
     present(json!({
@@ -155,10 +158,13 @@ fn authentication_(authentication: &Authentication) -> Value {
         "basic_requires_tls": basic_requires_tls,
         "users": path(users_file),
         "digest_algorithms": digest_algorithms.iter().map(|one| one.token()).collect::<Vec<_>>(),
+        "userhash": userhash,
         "nonce_lifetime": duration(*nonce_lifetime),
+        "nonces": nonces,
         "nonce_key_file": maybe_path(nonce_key_file.as_deref()),
         "failure_rate": rate(*failure_rate),
         "failure_burst": failure_burst,
+        "failure_keys": failure_keys,
         "next_nonce": next_nonce,
     }))
 }

@@ -18,9 +18,6 @@ use Unbuilt::{Beginning, Whole};
 pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("listener.tls.ticket_key_file", Whole),
     ("listener.tls.http2", Whole),
-    ("authentication.failure_rate", Whole),
-    ("authentication.failure_burst", Whole),
-    ("authentication.next_nonce", Whole),
     ("client.component", Whole),
     ("destination.repeat", Whole),
     ("destination.via", Whole),

@@ -11,7 +11,7 @@ use crate::config::userfile::HashKind;
 use crate::exchange::UserName;
 
 /// Who that is, if the password is right.
-pub(crate) fn verify(users: &Users, basic: &Basic, realm: &str) -> Option<UserName> {
+pub(crate) fn verify<'a>(users: &'a Users, basic: &Basic, realm: &str) -> Option<&'a UserName> {
     let user = users.named(&basic.user);
     let mut proven = None;
     // No early end: both kinds and both spellings are always tried, whoever it is.
@@ -19,6 +19,7 @@ pub(crate) fn verify(users: &Users, basic: &Basic, realm: &str) -> Option<UserNa
         for kind in [HashKind::Md5, HashKind::Sha256] {
             let ours = hash(kind, &[basic.user.as_bytes(), realm.as_bytes(), &password]);
             let found = users.proven(user, kind, |ha1| ours.is(ha1));
+            let found = found.map(|found| found.user);
             proven = proven.or(found);
         }
     }
@@ -54,8 +55,9 @@ mod tests {
             user: user.to_owned(),
             password: Secret::new(password),
         };
-        let proven = verify(&Users::new(lines), &basic, "push");
-        assert_eq!(proven, want.then(|| UserName::new("ann")));
+        let users = Users::new(lines);
+        let proven = verify(&users, &basic, "push");
+        assert_eq!(proven, want.then(|| UserName::new("ann")).as_ref());
     }
 
     #[test]

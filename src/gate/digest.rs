@@ -3,10 +3,10 @@
 //! Pure: a function of what is stored, what came, and what was asked for. The nonce's age is for `nonce.rs`.
 
 use super::credentials::{Digest, Qop};
-use super::hash::hash;
-use super::users::Users;
+use super::hash::{Hex, hash};
+use super::users::{Proven, User, Users};
 use crate::config::userfile::HashKind;
-use crate::exchange::{Algorithm, UserName};
+use crate::exchange::Algorithm;
 
 /// The algorithm that a response is to be checked with, of those that are accepted.
 ///
@@ -25,28 +25,55 @@ pub(crate) fn algorithm_of(digest: &Digest<'_>, accepted: &[Algorithm]) -> Optio
     accepted.contains(&meant).then_some(meant)
 }
 
-/// Who that is, if the response is right. `method` is the request's own; the uri was compared before.
-pub(crate) fn verify(
-    users: &Users,
-    digest: &Digest<'_>,
-    algorithm: Algorithm,
-    method: &str,
-) -> Option<UserName> {
-    let user = if digest.userhash {
+/// Whom the credentials mean, by name or by its hash.
+pub(crate) fn meant<'a>(users: &'a Users, digest: &Digest<'_>) -> &'a User {
+    if digest.userhash {
         users.hashed(&digest.user)
     } else {
         users.named(&digest.user)
-    };
+    }
+}
+
+/// Who that is, if the response is right. `method` is the request's own; the uri was compared before.
+pub(crate) fn verify<'a>(
+    users: &'a Users,
+    digest: &Digest<'_>,
+    algorithm: Algorithm,
+    method: &str,
+) -> Option<Proven<'a>> {
+    let user = meant(users, digest);
     users.proven(user, kind(algorithm), |ha1| {
-        proves(ha1, digest, algorithm, method)
+        let ours = response(ha1, digest, algorithm, method);
+        ours.is_some_and(|ours| ours.is(&digest.response))
     })
 }
 
-/// Whether the response could only be made by someone who knows `ha1`, the hash of user, realm and password.
-fn proves(ha1: &[u8], digest: &Digest<'_>, algorithm: Algorithm, method: &str) -> bool {
+/// Our side of it, the `Proxy-Authentication-Info` of RFC 7616 §3.5: we know the password too. `None` where the client
+/// has asked for no more than RFC 2069 had, or what it sent is not to be sent back.
+pub(crate) fn authentication_info(
+    ha1: &[u8],
+    digest: &Digest<'_>,
+    algorithm: Algorithm,
+) -> Option<String> {
+    let Qop::Auth { nc, cnonce } = &digest.qop else {
+        return None;
+    };
+    let ours = response(ha1, digest, algorithm, "")?;
+    let ours = std::str::from_utf8(ours.as_bytes()).ok()?;
+    let nc = std::str::from_utf8(nc).ok()?;
+    let cnonce = std::str::from_utf8(cnonce).ok()?;
+    let plain = |byte| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
+    cnonce
+        .bytes()
+        .all(plain)
+        .then(|| format!("qop=auth, rspauth=\"{ours}\", cnonce=\"{cnonce}\", nc={nc}"))
+}
+
+/// What only someone can make who knows `ha1`, the hash of user, realm and password.
+fn response(ha1: &[u8], digest: &Digest<'_>, algorithm: Algorithm, method: &str) -> Option<Hex> {
     let kind = kind(algorithm);
     let ha2 = hash(kind, &[method.as_bytes(), &digest.uri]);
-    let response = match (&digest.qop, is_session(algorithm)) {
+    Some(match (&digest.qop, is_session(algorithm)) {
         (Qop::Absent, false) => hash(kind, &[ha1, &digest.nonce, ha2.as_bytes()]),
         (Qop::Auth { nc, cnonce }, session) => {
             let session = session.then(|| hash(kind, &[ha1, &digest.nonce, cnonce]));
@@ -57,9 +84,19 @@ fn proves(ha1: &[u8], digest: &Digest<'_>, algorithm: Algorithm, method: &str) -
             )
         }
         // A session key needs the client's nonce; auth-int we never offer.
-        (Qop::Absent, true) | (Qop::Other, _) => return false,
-    };
-    response.is(&digest.response)
+        (Qop::Absent, true) | (Qop::Other, _) => return None,
+    })
+}
+
+/// The count of a response; without one, a nonce is good for one request.
+pub(crate) fn count(digest: &Digest<'_>) -> u32 {
+    match &digest.qop {
+        Qop::Auth { nc, .. } => std::str::from_utf8(nc)
+            .ok()
+            .and_then(|nc| u32::from_str_radix(nc, 16).ok())
+            .unwrap_or(0),
+        Qop::Absent | Qop::Other => 1,
+    }
 }
 
 /// Whether the uri that was hashed is the one that was asked for: the request-target byte for byte or, for a

@@ -3,6 +3,7 @@
 //! What it prints goes to the client in `Proxy-Status`, so it tells no secret, and not whether a user exists.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::credentials::CredentialsError;
 use crate::exchange::{DestinationName, Reason};
@@ -30,6 +31,12 @@ pub(crate) enum GateError {
     WrongCredentials,
     /// The right answer to a nonce that is too old, or not ours.
     StaleNonce,
+    /// The right answer, and its nonce count was used before, or is too far behind.
+    Replayed,
+    /// Too many wrong ones came before.
+    Throttled {
+        after: Duration,
+    },
     Denied(policy::Denial),
 }
 
@@ -48,7 +55,8 @@ impl GateError {
             | Self::QopNotOffered
             | Self::OtherRealm
             | Self::WrongCredentials => Reason::BadCredentials,
-            Self::StaleNonce => Reason::StaleNonce,
+            Self::StaleNonce | Self::Replayed => Reason::StaleNonce,
+            Self::Throttled { .. } => Reason::Throttled,
             Self::Denied(denial) => denial.reason(),
         }
     }
@@ -57,6 +65,14 @@ impl GateError {
     pub(crate) fn destination(&self) -> Option<&DestinationName> {
         match self {
             Self::Denied(denial) => denial.destination(),
+            _ => None,
+        }
+    }
+
+    /// When it is worth trying again, where that is known.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { after } => Some(*after),
             _ => None,
         }
     }
@@ -86,6 +102,8 @@ impl fmt::Display for GateError {
             Self::OtherUri => f.write_str("digest for another uri"),
             Self::WrongCredentials => f.write_str("wrong user or password"),
             Self::StaleNonce => f.write_str("the nonce has run out"),
+            Self::Replayed => f.write_str("this nonce count was used before"),
+            Self::Throttled { .. } => f.write_str("too many wrong credentials"),
             // What stands in the rules is for the operator; it speaks through source().
             Self::Denied(_) => f.write_str("not allowed"),
         }
@@ -107,7 +125,9 @@ impl std::error::Error for GateError {
             | Self::OtherRealm
             | Self::OtherUri
             | Self::WrongCredentials
-            | Self::StaleNonce => None,
+            | Self::StaleNonce
+            | Self::Replayed
+            | Self::Throttled { .. } => None,
         }
     }
 }

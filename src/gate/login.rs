@@ -1,13 +1,16 @@
 //! Who is it? One `Proxy-Authorization` value against the users, and the challenges for whoever failed.
 //!
-//! Pure but for the chance in a new nonce. A verdict belongs to one request: nothing is remembered here.
+//! A verdict belongs to one request: what is remembered of it is which nonce counts were used, and how often somebody
+//! was wrong.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::credentials::{self, Basic, Credentials, Digest, Qop};
-use super::nonce::{NonceBook, NonceState};
+use super::nonce::NonceState;
+use super::throttle::{Held, Patience};
 use super::users::Users;
-use super::{Asked, GateError, Login, basic, digest};
+use super::{Asked, Gate, GateError, Login, basic, digest};
 use crate::config::{Authentication, Listener};
 use crate::exchange::{Algorithm, Scheme, UserName};
 
@@ -25,7 +28,12 @@ pub(crate) struct Terms {
     algorithms: Vec<Algorithm>,
     /// What is offered: of those accepted, the ones that some user has a line for.
     offered: Vec<Algorithm>,
+    userhash: bool,
     nonce_lifetime: Duration,
+    /// How many nonces are remembered.
+    nonces: usize,
+    next_nonce: bool,
+    patience: Patience,
     users: Users,
 }
 
@@ -46,21 +54,30 @@ impl Terms {
             basic_requires_tls: config.basic_requires_tls,
             algorithms,
             offered,
+            userhash: config.userhash,
             nonce_lifetime: config.nonce_lifetime,
+            nonces: config.nonces as usize,
+            next_nonce: config.next_nonce,
+            patience: Patience::new(
+                config.failure_rate.per_second,
+                config.failure_burst,
+                config.failure_keys as usize,
+            ),
             users,
         }
     }
 
     /// Checks what came, required or not. `login` is filled as far as things are known, also where the answer is no.
+    /// Gives back what the reply may say about it.
     pub(super) fn log_in(
         &self,
-        nonces: &NonceBook,
+        gate: &Gate,
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<(), GateError> {
+    ) -> Result<Option<String>, GateError> {
         let value = match asked.authorization {
-            [] => return self.without_credentials(asked, login),
+            [] => return self.without_credentials(asked, login).map(|()| None),
             [value] => value,
             [_, _, ..] => return Err(GateError::SeveralCredentials),
         };
@@ -73,12 +90,12 @@ impl Terms {
         if !self.schemes.contains(&scheme) {
             return Err(GateError::SchemeNotOffered);
         }
-        let user = match &credentials {
-            Credentials::Basic(basic) => self.check_basic(basic, asked, login)?,
-            Credentials::Digest(digest) => self.check_digest(digest, nonces, asked, login, now)?,
-        };
-        login.user = Some(user);
-        Ok(())
+        match &credentials {
+            Credentials::Basic(basic) => self
+                .check_basic(basic, gate, asked, login, now)
+                .map(|()| None),
+            Credentials::Digest(digest) => self.check_digest(digest, gate, asked, login, now),
+        }
     }
 
     /// A certificate logs in as well as a password; without either one, nobody is anybody.
@@ -97,24 +114,32 @@ impl Terms {
     fn check_basic(
         &self,
         basic: &Basic,
+        gate: &Gate,
         asked: &Asked<'_>,
         login: &mut Login,
-    ) -> Result<UserName, GateError> {
+        now: SystemTime,
+    ) -> Result<(), GateError> {
         login.user = claimed(&basic.user);
         if !self.basic_is_safe(asked.listener) {
             return Err(GateError::BasicInClear);
         }
-        basic::verify(&self.users, basic, &self.realm).ok_or(GateError::WrongCredentials)
+        let Some(user) = basic::verify(&self.users, basic, &self.realm) else {
+            let meant = self.users.named(&basic.user).name();
+            return Err(self.wrong(gate, asked, meant, now));
+        };
+        self.not_held(gate, asked, user, now)?;
+        login.user = Some(user.clone());
+        Ok(())
     }
 
     fn check_digest(
         &self,
         digest: &Digest<'_>,
-        nonces: &NonceBook,
+        gate: &Gate,
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<UserName, GateError> {
+    ) -> Result<Option<String>, GateError> {
         if !digest.userhash {
             login.user = claimed(&digest.user);
         }
@@ -122,6 +147,7 @@ impl Terms {
         let algorithm =
             digest::algorithm_of(digest, &self.algorithms).ok_or(GateError::AlgorithmNotOffered)?;
         login.algorithm = Some(algorithm);
+        login.mislabelled = digest.algorithm != Some(algorithm);
         if digest.qop == Qop::Other {
             return Err(GateError::QopNotOffered);
         }
@@ -131,16 +157,69 @@ impl Terms {
         if !digest::uri_matches(&digest.uri, asked.method, asked.request_target) {
             return Err(GateError::OtherUri);
         }
-        let user = digest::verify(&self.users, digest, algorithm, asked.method)
-            .ok_or(GateError::WrongCredentials)?;
+        let Some(proven) = digest::verify(&self.users, digest, algorithm, asked.method) else {
+            let meant = digest::meant(&self.users, digest).name();
+            return Err(self.wrong(gate, asked, meant, now));
+        };
+        let nonce = match gate.nonces.check(&digest.nonce, self.nonce_lifetime, now) {
+            NonceState::Fresh(id) => Some(id),
+            NonceState::Stale | NonceState::Foreign => None,
+        };
+        // Whoever came through with this nonce before is not the one who guesses.
+        if !nonce.is_some_and(|nonce| gate.replays.knows(nonce, proven.user)) {
+            self.not_held(gate, asked, proven.user, now)?;
+        }
+        login.user = Some(proven.user.clone());
         // Only who has the password is told that the nonce is the trouble, and may then try again without asking
         // anybody. So it is also with a nonce of another key, as after a restart.
-        match nonces.check(&digest.nonce, self.nonce_lifetime, now) {
-            NonceState::Fresh => Ok(user),
-            NonceState::Stale | NonceState::Foreign => {
-                login.user = Some(user);
-                Err(GateError::StaleNonce)
-            }
+        let nonce = nonce.ok_or(GateError::StaleNonce)?;
+        if !gate
+            .replays
+            .spend(nonce, proven.user, digest::count(digest), self.nonces)
+        {
+            return Err(GateError::Replayed);
+        }
+        // What answers a CONNECT has no fields.
+        if asked.method == "CONNECT" {
+            return Ok(None);
+        }
+        let next = self.next_nonce.then(|| gate.nonces.mint(now));
+        let next = next.map(|nonce| format!("nextnonce=\"{nonce}\""));
+        let ours = digest::authentication_info(proven.ha1.reveal(), digest, algorithm);
+        Ok(match (next, ours) {
+            (Some(next), Some(ours)) => Some(format!("{next}, {ours}")),
+            (next, ours) => next.or(ours),
+        })
+    }
+
+    /// A failure is counted, and after too many of them answered with a pause.
+    fn wrong(
+        &self,
+        gate: &Gate,
+        asked: &Asked<'_>,
+        meant: Option<&UserName>,
+        now: SystemTime,
+    ) -> GateError {
+        let client = asked.client.to_canonical();
+        match gate.throttle.wrong(client, meant, &self.patience, now) {
+            Some(held) => throttled(client, &held),
+            None => GateError::WrongCredentials,
+        }
+    }
+
+    /// Right credentials wait only where this very user's are being guessed from this very address. They were looked at
+    /// all the same, so that the time tells nobody who exists.
+    fn not_held(
+        &self,
+        gate: &Gate,
+        asked: &Asked<'_>,
+        user: &UserName,
+        now: SystemTime,
+    ) -> Result<(), GateError> {
+        let client = asked.client.to_canonical();
+        match gate.throttle.holds(client, user, &self.patience, now) {
+            Some(held) => Err(throttled(client, &held)),
+            None => Ok(()),
         }
     }
 
@@ -153,7 +232,7 @@ impl Terms {
     pub(super) fn challenges(
         &self,
         listener: &Listener,
-        nonces: &NonceBook,
+        gate: &Gate,
         stale: bool,
         now: SystemTime,
     ) -> Vec<String> {
@@ -163,12 +242,13 @@ impl Terms {
             match scheme {
                 Scheme::Digest => {
                     // One nonce will do for all: it is not tied to the algorithm.
-                    let nonce = nonces.mint(now);
+                    let nonce = gate.nonces.mint(now);
                     let stale = if stale { ", stale=true" } else { "" };
+                    let userhash = if self.userhash { ", userhash=true" } else { "" };
                     challenges.extend(self.offered.iter().map(|algorithm| {
                         let algorithm = algorithm.token();
                         format!(
-                            "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\"{stale}"
+                            "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, qop=\"auth\", charset=UTF-8{userhash}{stale}"
                         )
                     }));
                 }
@@ -180,6 +260,15 @@ impl Terms {
             }
         }
         challenges
+    }
+}
+
+fn throttled(client: IpAddr, held: &Held) -> GateError {
+    if let Some(count) = held.report {
+        tracing::warn!(%client, count, "too many wrong credentials from one address: answered 429");
+    }
+    GateError::Throttled {
+        after: held.retry_after,
     }
 }
 

@@ -17,7 +17,9 @@ mod login;
 mod nonce;
 mod params;
 mod queue;
+mod replay;
 mod senders;
+mod throttle;
 mod users;
 mod wait;
 
@@ -39,7 +41,9 @@ use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
 use login::Terms;
 use nonce::NonceBook;
+use replay::Replays;
 use senders::Senders;
+use throttle::Throttle;
 
 /// What one configuration says about who may do what.
 #[derive(Debug)]
@@ -54,6 +58,8 @@ pub(crate) struct Rules {
 #[derive(Debug)]
 pub(crate) struct Gate {
     nonces: NonceBook,
+    replays: Replays,
+    throttle: Throttle,
     tunnels: Arc<Semaphore>,
 }
 
@@ -76,6 +82,8 @@ pub(crate) struct Asked<'a> {
 #[derive(Debug)]
 pub(crate) struct Admission {
     pub(crate) login: Login,
+    /// What a forwarded reply says in `Proxy-Authentication-Info`.
+    pub(crate) authentication_info: Option<String>,
     pub(crate) cleared: Cleared,
     /// What it has to pass yet, before a connection is made.
     pub(crate) limits: Limits,
@@ -89,6 +97,8 @@ pub(crate) struct Login {
     pub(crate) scheme: Option<Scheme>,
     /// The one that was really checked, whatever the client called it.
     pub(crate) algorithm: Option<Algorithm>,
+    /// The client called it something else.
+    pub(crate) mislabelled: bool,
     pub(crate) sender: Option<ClientName>,
 }
 
@@ -163,6 +173,8 @@ impl Gate {
         };
         Ok(Self {
             nonces,
+            replays: Replays::new(),
+            throttle: Throttle::new(),
             tunnels: Arc::new(Semaphore::new(tunnels.min(Semaphore::MAX_PERMITS))),
         })
     }
@@ -185,18 +197,17 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let mut login = Login::default();
         match self.judge(rules, asked, &mut login, now) {
-            Ok((cleared, priority)) => Ok(Admission {
+            Ok((cleared, priority, authentication_info)) => Ok(Admission {
                 login,
+                authentication_info,
                 cleared,
                 limits: rules.limits.clone(),
                 priority,
             }),
             Err(error) => {
-                let challenges = error.challenge().map(|stale| {
-                    rules
-                        .terms
-                        .challenges(asked.listener, &self.nonces, stale, now)
-                });
+                let challenges = error
+                    .challenge()
+                    .map(|stale| rules.terms.challenges(asked.listener, self, stale, now));
                 Err(Refusal {
                     login,
                     challenges: challenges.unwrap_or_default(),
@@ -212,7 +223,7 @@ impl Gate {
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<(Cleared, Priority), GateError> {
+    ) -> Result<(Cleared, Priority, Option<String>), GateError> {
         // On a dual-stack socket an IPv4 client comes as ::ffff:a.b.c.d, and is still that IPv4 client.
         let client = asked.client.to_canonical();
         if !is_served(asked.listener, client) {
@@ -220,9 +231,10 @@ impl Gate {
         }
         let mut sender = rules.senders.of_address(client);
         login.sender = sender.map(|sender| sender.name.clone());
+        let mut info = None;
         // Some senders know no authentication, and what they may send along means nothing.
         if !sender.is_some_and(|sender| sender.exempt) {
-            rules.terms.log_in(&self.nonces, asked, login, now)?;
+            info = rules.terms.log_in(self, asked, login, now)?;
             let by_user = login.user.as_ref();
             sender = by_user
                 .and_then(|user| rules.senders.of_user(user))
@@ -233,7 +245,7 @@ impl Gate {
         let priority = sender.map_or(Priority::Messages, |sender| sender.priority);
         let cleared = rules.policy.clear(allowed, asked.target);
         cleared
-            .map(|cleared| (cleared, priority))
+            .map(|cleared| (cleared, priority, info))
             .map_err(GateError::Denied)
     }
 

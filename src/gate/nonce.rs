@@ -2,7 +2,7 @@
 //!
 //! A nonce is tied to time and key alone, never to a connection, a client or an algorithm: clients answer on new
 //! connections, and any replica with the same key accepts what another gave out.
-//! `now` comes in as an argument, and nothing is remembered but the keys.
+//! `now` comes in as an argument, and nothing is remembered but the keys: which counts were used is for `replay.rs`.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -27,11 +27,40 @@ const SKEW_MS: u64 = 60_000;
 /// What a nonce is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NonceState {
-    Fresh,
+    Fresh(NonceId),
     /// Ours, and too old, or from a clock too far ahead.
     Stale,
     /// Not sealed by a key of ours, or no nonce at all.
     Foreign,
+}
+
+/// One nonce of ours: its time, then its chance. Older ones come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct NonceId(u128);
+
+impl NonceId {
+    #[cfg(test)]
+    pub(super) fn new(minted_ms: u64, chance: u64) -> Self {
+        Self(u128::from(minted_ms) << 64 | u128::from(chance))
+    }
+
+    fn of(body: &[u8]) -> Self {
+        // Version and key id stand before it.
+        Self(
+            body[2..BODY]
+                .iter()
+                .fold(0, |id, byte| id << 8 | u128::from(*byte)),
+        )
+    }
+
+    fn minted_ms(self) -> u64 {
+        u64::try_from(self.0 >> 64).unwrap_or(u64::MAX)
+    }
+
+    /// A number that is spread evenly: chance made it.
+    pub(super) fn spread(self) -> usize {
+        usize::try_from(self.0 & 0xFFFF).unwrap_or_default()
+    }
 }
 
 /// Gives nonces out and knows them again.
@@ -128,14 +157,13 @@ impl NonceBook {
         if body[0] != VERSION || !self.sealed(body, seal, now) {
             return NonceState::Foreign;
         }
-        let minted = body[2..8]
-            .iter()
-            .fold(0, |ms: u64, byte| ms << 8 | u64::from(*byte));
+        let id = NonceId::of(body);
+        let minted = id.minted_ms();
         let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         if minted > now.saturating_add(SKEW_MS) || now.saturating_sub(minted) > lifetime {
             return NonceState::Stale;
         }
-        NonceState::Fresh
+        NonceState::Fresh(id)
     }
 
     fn sealed(&self, body: &[u8], seal: &[u8], now: u64) -> bool {
@@ -167,8 +195,24 @@ impl fmt::Debug for NonceBook {
 mod tests {
     use proptest::prelude::*;
 
-    use super::NonceState::{Foreign, Fresh, Stale};
     use super::*;
+    use State::{Foreign, Fresh, Stale};
+
+    /// `NonceState`, whichever nonce it is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum State {
+        Fresh,
+        Stale,
+        Foreign,
+    }
+
+    fn ask(book: &NonceBook, nonce: impl AsRef<[u8]>, now: SystemTime) -> State {
+        match book.check(nonce.as_ref(), LIFETIME, now) {
+            NonceState::Fresh(_) => Fresh,
+            NonceState::Stale => Stale,
+            NonceState::Foreign => Foreign,
+        }
+    }
 
     const LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -184,10 +228,10 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(age: (u64, u64), want: NonceState) {
+    fn check(age: (u64, u64), want: State) {
         let book = NonceBook::new(&[key(1, 7)]);
         let nonce = book.mint(at(age.0));
-        assert_eq!(book.check(nonce.as_bytes(), LIFETIME, at(age.1)), want);
+        assert_eq!(ask(&book, &nonce, at(age.1)), want);
     }
 
     #[test]
@@ -205,8 +249,7 @@ mod tests {
         let old = NonceBook::new(&[key(1, 7)]);
         let both = NonceBook::new(&[key(2, 8), key(1, 7)]);
         let new = NonceBook::new(&[key(2, 8)]);
-        let state =
-            |by: &NonceBook, of: &NonceBook| by.check(of.mint(at(0)).as_bytes(), LIFETIME, at(0));
+        let state = |by: &NonceBook, of: &NonceBook| ask(by, of.mint(at(0)), at(0));
         assert_eq!(
             [
                 state(&both, &old),
@@ -226,7 +269,7 @@ mod tests {
         let book = NonceBook::new(&[key(1, 7)]);
         let old = book.mint(at(0));
         book.rekey(&[key(2, 8)], LIFETIME, at(10));
-        let state = |nonce: &str, now| book.check(nonce.as_bytes(), LIFETIME, at(now));
+        let state = |nonce: &str, now| ask(&book, nonce, at(now));
         assert_eq!(state(&old, 20), Fresh);
         assert_eq!(state(&book.mint(at(20)), 20), Fresh);
         // Another replica may still give nonces of the old key out for a while.
@@ -254,6 +297,19 @@ mod tests {
     }
 
     #[test]
+    fn an_older_nonce_comes_first() {
+        let book = NonceBook::alone();
+        let id = |seconds| match book.check(book.mint(at(seconds)).as_bytes(), LIFETIME, at(9)) {
+            NonceState::Fresh(id) => id,
+            other => panic!("{other:?}"),
+        };
+        let (old, young) = (id(8), id(9));
+        assert!(old < young, "{old:?} {young:?}");
+        assert_eq!(old.minted_ms(), 1_700_000_008_000);
+        assert_ne!(id(9), id(9));
+    }
+
+    #[test]
     fn what_is_no_nonce_is_foreign() {
         let book = NonceBook::new(&[key(1, 7)]);
         let nonce = book.mint(at(0));
@@ -265,7 +321,7 @@ mod tests {
             &format!("{nonce}="),
             &format!("{nonce}A"),
         ] {
-            let state = book.check(other.as_bytes(), LIFETIME, at(0));
+            let state = ask(&book, other, at(0));
             assert_eq!(state, Foreign, "{other}");
         }
     }
@@ -278,7 +334,7 @@ mod tests {
         let seal = hmac::sign(&book.keys()[0].hmac, &nonce[..BODY]);
         nonce[BODY..].copy_from_slice(&seal.as_ref()[..SEAL]);
         let nonce = URL_SAFE_NO_PAD.encode(nonce);
-        assert_eq!(book.check(nonce.as_bytes(), LIFETIME, at(0)), Foreign);
+        assert_eq!(ask(&book, nonce, at(0)), Foreign);
     }
 
     proptest! {
@@ -288,7 +344,7 @@ mod tests {
             let mut nonce = book.mint(at(0)).into_bytes();
             prop_assume!(nonce[place] != byte);
             nonce[place] = byte;
-            prop_assert_eq!(book.check(&nonce, LIFETIME, at(0)), Foreign);
+            prop_assert_eq!(ask(&book, &nonce, at(0)), Foreign);
         }
 
         #[test]

@@ -44,11 +44,14 @@ fn authentication() -> Authentication {
             &[HashKind::Md5, HashKind::Sha256],
         ),
         digest_algorithms: vec![Algorithm::Md5, Algorithm::Sha256],
+        userhash: false,
         nonce_lifetime: Duration::from_secs(3600),
+        nonces: 1000,
         nonce_key_file: None,
         nonce_keys: Vec::new(),
         failure_rate: Rate { per_second: 1.0 },
         failure_burst: 30,
+        failure_keys: 1000,
         next_nonce: false,
     }
 }
@@ -232,6 +235,22 @@ impl Door {
             .challenges
     }
 
+    /// One answer after the other to the same challenge, each with the next count.
+    fn answers(&self, challenge: &str, user: &'static str) -> impl FnMut() -> String + use<> {
+        let mut client = PasswordClient::try_from(challenge).expect("a challenge it understands");
+        let target = self.target.to_string();
+        move || {
+            let params = PasswordParams {
+                username: user,
+                password: PASSWORD,
+                uri: &target,
+                method: "CONNECT",
+                body: None,
+            };
+            client.respond(&params).expect("an answer")
+        }
+    }
+
     /// How an independent client answers one of our challenges.
     fn answer(&self, challenge: &str, user: &str, password: &str) -> String {
         let mut client = PasswordClient::try_from(challenge).expect("a challenge it understands");
@@ -266,8 +285,9 @@ fn shape(challenges: &[String]) -> Vec<String> {
 
 #[test]
 fn challenges_come_one_by_one_in_the_order_configured() {
-    const MD5: &str = r#"Digest realm="push", nonce="N", algorithm=MD5, qop="auth""#;
-    const SHA256: &str = r#"Digest realm="push", nonce="N", algorithm=SHA-256, qop="auth""#;
+    const MD5: &str = r#"Digest realm="push", nonce="N", algorithm=MD5, qop="auth", charset=UTF-8"#;
+    const SHA256: &str =
+        r#"Digest realm="push", nonce="N", algorithm=SHA-256, qop="auth", charset=UTF-8"#;
     const BASIC: &str = r#"Basic realm="push", charset="UTF-8""#;
 
     #[track_caller]
@@ -304,7 +324,8 @@ fn an_independent_client_gets_through_at_the_first_407() {
     let door = Door::new(&authentication(), &[]).on(tls());
     let challenges = door.challenges();
     let wants = ["ok ann digest MD5", "ok ann digest SHA-256", "ok ann basic"];
-    for (challenge, want) in challenges.iter().zip(wants) {
+    for (place, want) in wants.into_iter().enumerate() {
+        let challenge = &door.challenges()[place];
         door.check(&[&door.answer(challenge, "ann", PASSWORD)], want);
         let wrong = want.replace("ok ", "bad_credentials ");
         door.check(&[&door.answer(challenge, "ann", "other")], &wrong);
@@ -322,25 +343,224 @@ fn an_independent_client_gets_through_at_the_first_407() {
 fn a_client_goes_on_with_the_same_nonce_until_it_is_stale() {
     let mut door = Door::new(&authentication(), &[]);
     let challenge = door.challenges().swap_remove(0);
-    let answer = door.answer(&challenge, "ann", PASSWORD);
     let wrong = door.answer(&challenge, "ann", "other");
+    let mut answers = door.answers(&challenge, "ann");
     door.now += Duration::from_secs(3600);
-    door.check(&[&answer], "ok ann digest MD5");
+    door.check(&[&answers()], "ok ann digest MD5");
+    door.check(&[&answers()], "ok ann digest MD5");
     door.now += Duration::from_secs(1);
+    let answer = answers();
     door.check(&[&answer], "stale_nonce ann digest MD5");
     door.check(&[&wrong], "bad_credentials ann digest MD5");
     let stale = door.ask(&[&answer]).expect_err("stale").challenges;
     assert_eq!(
         shape(&stale),
         [
-            r#"Digest realm="push", nonce="N", algorithm=MD5, qop="auth", stale=true"#,
-            r#"Digest realm="push", nonce="N", algorithm=SHA-256, qop="auth", stale=true"#,
+            r#"Digest realm="push", nonce="N", algorithm=MD5, qop="auth", charset=UTF-8, stale=true"#,
+            r#"Digest realm="push", nonce="N", algorithm=SHA-256, qop="auth", charset=UTF-8, stale=true"#,
         ]
     );
     let bad = door.ask(&[&wrong]).expect_err("wrong").challenges;
     assert!(!bad[0].contains("stale"), "{bad:?}");
     let answer = door.answer(&stale[0], "ann", PASSWORD);
     door.check(&[&answer], "ok ann digest MD5");
+}
+
+#[test]
+fn each_answer_passes_once_in_any_order() {
+    let door = Door::new(&authentication(), &[]);
+    for place in 0..2 {
+        let challenge = door.challenges().swap_remove(place);
+        let mut answers = door.answers(&challenge, "ann");
+        let answers: Vec<_> = (0..9).map(|_| answers()).collect();
+        for place in [1, 0, 8, 4] {
+            assert!(door.ask(&[&answers[place]]).is_ok());
+        }
+        for place in [4, 0, 8, 1] {
+            let refusal = door.ask(&[&answers[place]]).expect_err("again");
+            assert_eq!(refusal.error.reason(), Reason::StaleNonce);
+            assert_eq!(
+                refusal.error.to_string(),
+                "this nonce count was used before"
+            );
+            assert!(refusal.challenges[0].ends_with(", stale=true"));
+            // One round more, and the client is in.
+            let mut fresh = door.answers(&refusal.challenges[0], "ann");
+            door.check(&[&fresh()], "ok ann digest MD5");
+        }
+        assert!(door.ask(&[&answers[2]]).is_ok());
+    }
+}
+
+#[test]
+fn without_qop_a_nonce_is_good_once() {
+    let door = Door::new(&authentication(), &[]);
+    let challenge = door
+        .challenges()
+        .swap_remove(0)
+        .replace(", qop=\"auth\"", "");
+    let answer = door.answer(&challenge, "ann", PASSWORD);
+    assert!(!answer.contains("nc="), "{answer}");
+    door.check(&[&answer], "ok ann digest MD5");
+    door.check(&[&answer], "stale_nonce ann digest MD5");
+}
+
+#[test]
+fn a_wrong_answer_uses_nothing_up() {
+    let door = Door::new(&authentication(), &[]);
+    let challenge = door.challenges().swap_remove(0);
+    let wrong = door.answer(&challenge, "ann", "other");
+    door.check(&[&wrong], "bad_credentials ann digest MD5");
+    let right = door.answer(&challenge, "ann", PASSWORD);
+    door.check(&[&right], "ok ann digest MD5");
+}
+
+#[test]
+fn a_guesser_has_to_wait_and_keeps_nobody_else_out() {
+    let mut authentication = authentication();
+    authentication.failure_burst = 3;
+    authentication
+        .users
+        .extend(lines("bob", PASSWORD.as_bytes(), &[HashKind::Md5]));
+    let mut door = Door::new(&authentication, &[]).on(tls());
+    let challenge = door.challenges().swap_remove(0);
+    // One that was in before goes on, whatever others do behind its address.
+    let mut known = door.answers(&challenge, "ann");
+    door.check(&[&known()], "ok ann digest MD5");
+    let wrong = door.answer(&challenge, "ann", "guess");
+    let wrong_basic = basic_value("ann", b"guess");
+    door.check(&[&wrong], "bad_credentials ann digest MD5");
+    door.check(&[&wrong_basic], "bad_credentials ann basic");
+    door.check(&[&wrong], "bad_credentials ann digest MD5");
+    door.check(&[&wrong], "throttled ann digest MD5");
+    let refusal = door.ask(&[&wrong_basic]).expect_err("too many");
+    assert_eq!(refusal.error.retry_after(), Some(Duration::from_secs(1)));
+    door.check(
+        &[&wrong_basic.replace("Basic", "basic")],
+        "throttled ann basic",
+    );
+    door.check(&[&basic_value("eve", b"guess")], "throttled eve basic");
+    // Whether that guess was right, nobody is told.
+    let fresh = |door: &Door, user| door.answer(&door.challenges()[0], user, PASSWORD);
+    door.check(&[&fresh(&door, "ann")], "throttled ann digest MD5");
+    door.check(
+        &[&basic_value("ann", PASSWORD.as_bytes())],
+        "throttled ann basic",
+    );
+    door.check(&[&known()], "ok ann digest MD5");
+    door.check(&[&fresh(&door, "bob")], "ok bob digest MD5");
+    door.check(&[], "no_credentials");
+    let answer = fresh(&door, "ann");
+    door.client = "192.0.2.2";
+    door.check(&[&answer], "ok ann digest MD5");
+    door.client = "::ffff:192.0.2.1";
+    door.check(&[&wrong], "throttled ann digest MD5");
+    door.client = "192.0.2.1";
+    door.now += Duration::from_secs(1);
+    door.check(&[&fresh(&door, "ann")], "ok ann digest MD5");
+}
+
+#[test]
+fn what_is_no_guess_is_no_failure() {
+    let mut authentication = authentication();
+    authentication.failure_burst = 1;
+    let door = Door::new(&authentication, &[]);
+    let answer = door.answer(&door.challenges()[0], "ann", PASSWORD);
+    for _ in 0..5 {
+        door.check(&[], "no_credentials");
+        door.check(&["Digest nonsense"], "bad_request");
+        door.check(&[&basic_value("ann", b"x")], "bad_credentials ann basic");
+    }
+    door.check(&[&answer], "ok ann digest MD5");
+    door.check(&[&answer], "stale_nonce ann digest MD5");
+    door.check(&[&answer], "stale_nonce ann digest MD5");
+    let wrong = door.answer(&door.challenges()[0], "ann", "x");
+    door.check(&[&wrong], "bad_credentials ann digest MD5");
+    door.check(&[&wrong], "throttled ann digest MD5");
+}
+
+#[test]
+fn a_client_may_hash_its_name_where_it_is_told_so() {
+    let mut authentication = authentication();
+    authentication.userhash = true;
+    let door = Door::new(&authentication, &[]);
+    for (place, algorithm) in ["MD5", "SHA-256"].into_iter().enumerate() {
+        let challenge = &door.challenges()[place];
+        assert!(
+            challenge.ends_with(", charset=UTF-8, userhash=true"),
+            "{challenge}"
+        );
+        let answer = door.answer(challenge, "ann", PASSWORD);
+        assert!(
+            answer.contains("userhash=true") && !answer.contains("ann"),
+            "{answer}"
+        );
+        door.check(&[&answer], &format!("ok ann digest {algorithm}"));
+    }
+}
+
+#[test]
+fn sessions_are_accepted_only_where_they_are_listed() {
+    let mut authentication = authentication();
+    let door = |authentication: &Authentication| Door::new(authentication, &[]);
+    let plain = door(&authentication);
+    let challenge = plain.challenges()[1].replace("SHA-256", "SHA-256-sess");
+    let answer = plain.answer(&challenge, "ann", PASSWORD);
+    plain.check(&[&answer], "bad_credentials ann digest SHA-256-sess");
+    authentication.digest_algorithms = vec![Algorithm::Sha256Sess, Algorithm::Md5Sess];
+    let listed = door(&authentication);
+    for (place, algorithm) in ["SHA-256-sess", "MD5-sess"].into_iter().enumerate() {
+        let challenge = &listed.challenges()[place];
+        let answer = listed.answer(challenge, "ann", PASSWORD);
+        listed.check(&[&answer], &format!("ok ann digest {algorithm}"));
+    }
+}
+
+#[test]
+fn a_forwarded_reply_is_told_our_own_proof() {
+    let mut authentication = authentication();
+    let ask = |authentication: &Authentication, method: &str| {
+        let door = Door::new(authentication, &[]);
+        let challenge = door.challenges().swap_remove(1);
+        let mut client = PasswordClient::try_from(&*challenge).expect("a challenge");
+        let params = PasswordParams {
+            username: "ann",
+            password: PASSWORD,
+            uri: "/",
+            method,
+            body: None,
+        };
+        let value = client.respond(&params).expect("an answer");
+        let asked = Asked {
+            listener: &door.listener,
+            client: door.client.parse().expect("an address"),
+            method,
+            request_target: b"http://push.test:443/",
+            target: &door.target,
+            authorization: &[value.as_bytes()],
+            certificate_user: None,
+        };
+        let admission = door.gate.admit(&door.rules, &asked, door.now);
+        admission.expect("right").authentication_info
+    };
+    let info = ask(&authentication, "GET").expect("something to say");
+    assert!(
+        info.starts_with("qop=auth, rspauth=\"") && info.ends_with("nc=00000001"),
+        "{info}"
+    );
+    authentication.next_nonce = true;
+    let info = ask(&authentication, "GET").expect("something to say");
+    assert!(
+        info.starts_with("nextnonce=\"") && info.contains("\", qop=auth, rspauth="),
+        "{info}"
+    );
+    let door = Door::new(&authentication, &[]);
+    let answer = door.answer(&door.challenges()[0], "ann", PASSWORD);
+    let admission = door.ask(&[&answer]).expect("right");
+    assert_eq!(
+        admission.authentication_info, None,
+        "a CONNECT's 200 has no fields"
+    );
 }
 
 #[test]

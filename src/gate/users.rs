@@ -22,6 +22,13 @@ pub(crate) struct Users {
     nobody: User,
 }
 
+/// Who proved it, and with which hash.
+#[derive(Debug)]
+pub(crate) struct Proven<'a> {
+    pub(crate) user: &'a UserName,
+    pub(crate) ha1: &'a Secret,
+}
+
 pub(crate) struct User {
     /// `None`: nobody.
     name: Option<UserName>,
@@ -84,13 +91,13 @@ impl Users {
         })
     }
 
-    /// The name of `user`, if `proves` holds for one of its hashes of this kind. One that has none is tried with nobody's.
-    pub(crate) fn proven(
-        &self,
-        user: &User,
+    /// `user`, if `proves` holds for one of its hashes of this kind. One that has none is tried with nobody's.
+    pub(crate) fn proven<'a>(
+        &'a self,
+        user: &'a User,
         kind: HashKind,
         proves: impl Fn(&[u8]) -> bool,
-    ) -> Option<UserName> {
+    ) -> Option<Proven<'a>> {
         let own = user.hashes(kind);
         let tried = if own.is_empty() {
             self.nobody.hashes(kind)
@@ -98,16 +105,23 @@ impl Users {
             own
         };
         // All of them are tried, so that the time says nothing about which one it was.
-        let held = tried
-            .iter()
-            .fold(false, |held, ha1| proves(ha1.reveal()) | held);
+        let held = tried.iter().fold(None, |held, ha1| {
+            let proven = proves(ha1.reveal());
+            if proven { Some(ha1) } else { held }
+        });
         // Nobody's hashes are random, so only a broken `proves` could accept one; then there is still no name.
-        let real = held && !own.is_empty();
-        user.name.clone().filter(|_| real)
+        let ha1 = held.filter(|_| !own.is_empty())?;
+        let user = user.name.as_ref()?;
+        Some(Proven { user, ha1 })
     }
 }
 
 impl User {
+    /// `None`: nobody.
+    pub(crate) fn name(&self) -> Option<&UserName> {
+        self.name.as_ref()
+    }
+
     fn hashes(&self, kind: HashKind) -> &[Secret] {
         match kind {
             HashKind::Md5 => &self.md5,
@@ -167,7 +181,7 @@ mod tests {
             tries.set(tries.get() + 1);
             ha1 == secret.as_bytes()
         });
-        (proven.map(|name| name.to_string()), tries.get())
+        (proven.map(|proven| proven.user.to_string()), tries.get())
     }
 
     #[test]
@@ -191,7 +205,7 @@ mod tests {
     fn not_even_a_proof_of_everything_makes_somebody_of_nobody() {
         let users = users();
         for user in [users.named("eve"), users.named("bob"), users.hashed("00")] {
-            assert_eq!(users.proven(user, HashKind::Sha256, |_| true), None);
+            assert!(users.proven(user, HashKind::Sha256, |_| true).is_none());
         }
     }
 

@@ -167,6 +167,7 @@ async fn wait_for_turn<Permit>(
         cleared,
         limits,
         priority,
+        ..
     } = admission;
     if limits.is_empty() {
         return Some(Ok(Pass::default()));
@@ -354,6 +355,7 @@ async fn forward<Permit: 'static>(
         head_limits: HeadLimits::new(&service.intake),
         event_limit: service.event_limit,
         pseudonym: &service.pseudonym,
+        authentication_info: admission.authentication_info.as_deref(),
         scratch: &service.scratch,
         idle: &service.idle,
         toll: shares.as_ref(),
@@ -502,6 +504,9 @@ fn admit<Permit>(
         Ok(admission) => {
             note_login(entry, &admission.login);
             entry.destination = Some(admission.cleared.destination().name.clone());
+            if admission.login.mislabelled {
+                service.meters.mislabelled_digest();
+            }
             if admission.login.scheme.is_some() {
                 service.meters.authentication(
                     admission.login.scheme,
@@ -515,7 +520,14 @@ fn admit<Permit>(
             note_login(entry, &refusal.login);
             entry.destination = refusal.error.destination().cloned();
             let reason = refusal.error.reason();
-            if let Reason::NoCredentials | Reason::BadCredentials | Reason::StaleNonce = reason {
+            if refusal.login.mislabelled {
+                service.meters.mislabelled_digest();
+            }
+            if let Reason::NoCredentials
+            | Reason::BadCredentials
+            | Reason::StaleNonce
+            | Reason::Throttled = reason
+            {
                 service.meters.authentication(
                     refusal.login.scheme,
                     refusal.login.algorithm,
@@ -526,7 +538,12 @@ fn admit<Permit>(
                 reason,
                 details: refusal.error.to_string(),
                 challenges: refusal.challenges,
-                fields: Vec::new(),
+                fields: refusal
+                    .error
+                    .retry_after()
+                    .map(reply::retry_after)
+                    .into_iter()
+                    .collect(),
             })
         }
     }

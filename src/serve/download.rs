@@ -192,6 +192,7 @@ impl Exchange<'_> {
             trailers,
             keep,
             pseudonym: self.pseudonym,
+            authentication_info: self.authentication_info,
         };
         let mut out = forwarded::head(&parts, &shape, SystemTime::now());
         entry.status = Some(parts.status.as_u16());

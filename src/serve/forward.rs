@@ -39,6 +39,8 @@ pub(super) struct Exchange<'a> {
     pub(super) head_limits: HeadLimits,
     pub(super) event_limit: Duration,
     pub(super) pseudonym: &'a Pseudonym,
+    /// Our own proof that we know the password.
+    pub(super) authentication_info: Option<&'a str>,
     pub(super) scratch: &'a Scratch,
     pub(super) idle: &'a Idle,
     /// Where its bytes are limited.

@@ -90,7 +90,11 @@ pub(super) struct Shape<'a> {
     pub(super) trailers: bool,
     pub(super) keep: bool,
     pub(super) pseudonym: &'a Pseudonym,
+    /// The value of `Proxy-Authentication-Info`.
+    pub(super) authentication_info: Option<&'a str>,
 }
+
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 
 /// The head of a reply.
 pub(super) fn head(parts: &response::Parts, shape: &Shape<'_>, now: SystemTime) -> Vec<u8> {
@@ -123,6 +127,9 @@ pub(super) fn head(parts: &response::Parts, shape: &Shape<'_>, now: SystemTime) 
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     } else if shape.head.version() == Version::Http10 {
         fields.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+    }
+    if let Some(Ok(info)) = shape.authentication_info.map(HeaderValue::from_str) {
+        fields.insert(PROXY_AUTHENTICATION_INFO, info);
     }
     let phrase = parts.extensions.get::<ReasonPhrase>();
     rendered(parts.status, phrase.map(ReasonPhrase::as_bytes), &fields)
@@ -290,6 +297,7 @@ mod tests {
                 trailers: false,
                 keep,
                 pseudonym: &Pseudonym::new(7),
+                authentication_info: None,
             };
             let bytes = head(&parts(status, &fields), &shape, SystemTime::now());
             assert_eq!(String::from_utf8_lossy(&bytes), want, "{line}");

@@ -126,6 +126,12 @@ pub(crate) fn trace(request: &Head, keep: bool) -> (u16, Vec<u8>) {
     (StatusCode::OK.as_u16(), reply)
 }
 
+/// When it is worth trying again: in whole seconds, and never too early.
+pub(crate) fn retry_after(after: Duration) -> (&'static str, String) {
+    let seconds = after.as_millis().div_ceil(1000).max(1);
+    ("Retry-After", seconds.to_string())
+}
+
 fn field(head: &mut String, name: &str, value: &str) {
     let _ = write!(head, "{name}: {value}\r\n");
 }
@@ -248,6 +254,24 @@ mod tests {
             reply.contains("\r\nRetry-After: 1\r\n") && reply.contains("\r\nConnection: close\r\n"),
             "{reply}"
         );
+    }
+
+    #[test]
+    fn a_pause_is_told_in_whole_seconds() {
+        for (pause, want) in [(0, 1), (1_000, 1), (1_001, 2), (90_000, 90)] {
+            let reply = text(&Refusal {
+                reason: Reason::Throttled,
+                details: "",
+                challenges: &[],
+                fields: &[retry_after(Duration::from_millis(pause))],
+                keep: true,
+            });
+            let want = format!("\r\nRetry-After: {want}\r\n");
+            assert!(
+                reply.starts_with("HTTP/1.1 429 ") && reply.contains(&want),
+                "{reply}"
+            );
+        }
     }
 
     #[test]

@@ -69,7 +69,14 @@ pub(crate) const AUTHENTICATIONS: Row = Row {
     kind: Kind::Counter,
     labels: &["scheme", "algorithm", "result"],
     help: "Requests whose credentials were looked at, by what was really used.",
-    why: "bad_credentials is a wrong password or a guess; stale_nonce is harmless; no_credentials is a first try.",
+    why: "bad_credentials is a wrong password or a guess, throttled too many of them; stale_nonce is harmless; no_credentials is a first try.",
+};
+pub(crate) const MISLABELLED_DIGESTS: Row = Row {
+    name: "tidegate_mislabelled_digests_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Digest responses that said SHA-256 and were as long as MD5, and were checked as MD5.",
+    why: "Commons HttpClient 3.1 does so; while there are any, MD5 has to stay in digest_algorithms.",
 };
 pub(crate) const DNS_LOOKUPS: Row = Row {
     name: "tidegate_dns_lookups_total",
@@ -198,6 +205,7 @@ pub(crate) const ALL: &[Row] = &[
     TUNNEL_SECONDS,
     TUNNEL_BYTES,
     AUTHENTICATIONS,
+    MISLABELLED_DIGESTS,
     DNS_LOOKUPS,
     DNS_LOOKUP_SECONDS,
     CONNECTS,

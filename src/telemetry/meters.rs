@@ -46,6 +46,7 @@ pub(crate) struct Meters {
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
+    mislabelled_digests: Counter,
     reloads_ok: Counter,
     reloads_refused: Counter,
     clients: Mutex<HashSet<ClientName>>,
@@ -103,6 +104,7 @@ impl Meters {
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
+            mislabelled_digests: counter(&recorder, &catalogue::MISLABELLED_DIGESTS, &[]),
             reloads_ok: counter(&recorder, &catalogue::RELOADS, &["ok"]),
             reloads_refused: counter(&recorder, &catalogue::RELOADS, &["refused"]),
             recorder,
@@ -162,7 +164,8 @@ impl Meters {
         self.bytes_down.increment(down);
     }
 
-    /// `result` is a word of ours: `ok`, `no_credentials`, `bad_credentials`, `stale_nonce`.
+    /// `result` is a word of ours: `ok`, `no_credentials`, `bad_credentials`, `stale_nonce`,
+    /// `throttled`.
     pub(crate) fn authentication(
         &self,
         scheme: Option<Scheme>,
@@ -171,6 +174,11 @@ impl Meters {
     ) {
         self.authentication_series(scheme, algorithm, result)
             .increment(1);
+    }
+
+    /// A response that was made with MD5, and said SHA-256.
+    pub(crate) fn mislabelled_digest(&self) {
+        self.mislabelled_digests.increment(1);
     }
 
     /// `result` is a word of ours: `ok`, or that of the reason for which it failed.

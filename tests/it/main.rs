@@ -29,6 +29,7 @@ mod origin;
 mod policy;
 mod proxy_protocol;
 mod reload;
+mod replay;
 mod replies;
 mod report;
 mod reuse;

@@ -12,7 +12,15 @@ use super::standing::{Origin, Standing, Subject};
 use super::{BenchError, CPU_RATIO_AIM, Common, Spread};
 use crate::display::chain;
 
-const SUBJECTS: [Subject; 3] = [Subject::Relay, Subject::Proxy, Subject::ProxyFull];
+/// What digest may cost, in µs.
+const DIGEST_AIM: f64 = 3.0;
+
+const SUBJECTS: [Subject; 4] = [
+    Subject::Relay,
+    Subject::Proxy,
+    Subject::ProxyDigest,
+    Subject::ProxyFull,
+];
 
 /// How it is measured.
 #[derive(Debug, Clone)]
@@ -79,11 +87,13 @@ pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Repo
         }
     });
     let rows: Vec<_> = rows.collect();
-    let reached = rows
-        .iter()
-        .find(|row| row.subject == Subject::Proxy)
+    let row = |subject| rows.iter().find(|row: &&Row| row.subject == subject);
+    let reached = row(Subject::Proxy)
         .and_then(|row| row.ratio)
         .map(|ratio| ratio.median);
+    let notes = row(Subject::Proxy)
+        .zip(row(Subject::ProxyDigest))
+        .and_then(|(bare, digest)| cost_of_digest(&bare.values, &digest.values));
     Ok(Report {
         what: format!(
             "CPU time (user and system) of the process for a transaction: connect, CONNECT, 1 KB each way, close; {} transactions a round, {} at a time, {} worker{}",
@@ -99,10 +109,20 @@ pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Repo
             at_most: CPU_RATIO_AIM,
             reached,
         },
-        notes: Vec::new(),
+        notes: notes.into_iter().collect(),
         errors: failures.count,
         first_error: failures.first,
     })
+}
+
+/// What digest adds to a CONNECT, from the two of each round.
+fn cost_of_digest(bare: &[f64], digest: &[f64]) -> Option<String> {
+    let added = digest.iter().zip(bare).map(|(digest, bare)| digest - bare);
+    let added = Spread::of(added)?;
+    Some(format!(
+        "digest adds {:.1} µs to a transaction (median of the rounds; from {:.1} to {:.1}); the aim is {DIGEST_AIM} µs",
+        added.median, added.min, added.max
+    ))
 }
 
 #[derive(Default)]

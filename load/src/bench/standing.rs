@@ -38,6 +38,8 @@ pub(super) enum Subject {
     Relay,
     /// A plain listener; no login, no log, targets by address.
     Proxy,
+    /// As `Proxy`, with digest (the nonce kept) and nothing else: what is between the two is what digest costs.
+    ProxyDigest,
     /// As one would run it: digest (the nonce kept), access log in a file, targets by name.
     ProxyFull,
     /// As `Proxy`, on a TLS listener.
@@ -49,6 +51,7 @@ impl Subject {
         match self {
             Self::Relay => "relay",
             Self::Proxy => "proxy",
+            Self::ProxyDigest => "proxy, digest",
             Self::ProxyFull => "proxy, digest, log, names",
             Self::ProxyTls => "proxy, TLS",
         }
@@ -99,7 +102,9 @@ impl Origin {
         let index = n % self.addrs.len();
         match subject {
             Subject::ProxyFull => format!("{}:{}", name(index), self.addrs[index].port()),
-            Subject::Relay | Subject::Proxy | Subject::ProxyTls => self.addrs[index].to_string(),
+            Subject::Relay | Subject::Proxy | Subject::ProxyDigest | Subject::ProxyTls => {
+                self.addrs[index].to_string()
+            }
         }
     }
 }
@@ -148,7 +153,7 @@ impl Standing {
                 let child = Child::start("relay", &load_program(common)?, arguments, &folder)?;
                 (child, entrances.map(Road::Straight).into())
             }
-            Subject::Proxy | Subject::ProxyFull | Subject::ProxyTls => {
+            Subject::Proxy | Subject::ProxyDigest | Subject::ProxyFull | Subject::ProxyTls => {
                 let program = proxy_program(common.proxy.as_ref())?;
                 let roads = write_files(subject, &entrances, origin, common.workers, &folder)
                     .map_err(setup("writing the proxy's files"))?;
@@ -256,7 +261,7 @@ fn write_files(
     }
     let mut roads: Vec<_> = entrances.iter().map(|at| ProxyClient::plain(*at)).collect();
     match subject {
-        Subject::ProxyFull => {
+        Subject::ProxyDigest | Subject::ProxyFull => {
             let password = random_hex();
             fs::write(
                 folder.path("users.htdigest"),
@@ -264,8 +269,13 @@ fn write_files(
             )?;
             let _ = write!(
                 config,
-                "\n[authentication]\nrequired = true\nrealm = \"{REALM}\"\nusers = \"users.htdigest\"\n\n[log]\naccess = \"access.log\"\n"
+                "\n[authentication]\nrequired = true\nrealm = \"{REALM}\"\nusers = \"users.htdigest\"\n"
             );
+            let access = match subject {
+                Subject::ProxyFull => "access.log",
+                _ => "off",
+            };
+            let _ = write!(config, "\n[log]\naccess = \"{access}\"\n");
             roads = roads
                 .into_iter()
                 .map(|road| road.login(USER, &password))

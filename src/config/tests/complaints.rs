@@ -702,6 +702,19 @@ fn limits_are_checked() {
 }
 
 #[test]
+fn how_much_is_remembered_of_logins() {
+    check(
+        "[authentication]\nnonces = 999\nfailure_keys = 99\nuserhash = 1\nfailure_burst = 0\n",
+        &[
+            (2, "authentication.nonces", "out of bounds"),
+            (3, "authentication.failure_keys", "out of bounds"),
+            (4, "authentication.userhash", "must be true or false"),
+            (5, "authentication.failure_burst", "out of bounds"),
+        ],
+    );
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused() {
     let check_key = |section: &str, key: &str, value: &str| {
         let path = format!("{section}.{key}");
@@ -710,9 +723,6 @@ fn what_is_not_built_yet_is_refused() {
             &[(2, &path, "not available yet (leave it out")],
         );
     };
-    check_key("authentication", "failure_rate", r#""2/s""#);
-    check_key("authentication", "failure_burst", "31");
-    check_key("authentication", "next_nonce", "true");
     check_key("dns", "serve_stale", r#""1h""#);
     check_key("connect", "quarantine", r#""31s""#);
     check_key("connect", "quarantine_max", r#""11m""#);
