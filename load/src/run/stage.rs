@@ -201,7 +201,7 @@ networks = ["127.0.0.0/8"]
 servers = ["{dns}"]
 
 [log]
-access = "access.log"
+access = "/dev/null"
 
 [runtime]
 workers = {workers}
