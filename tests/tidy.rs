@@ -24,7 +24,7 @@ const LOAD: &[&[&str]] = &[
     &["scenario", "measure"],
     &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
-    &["demo", "bench"],
+    &["demo", "bench", "run"],
     &["arguments"],
 ];
 

@@ -1,6 +1,7 @@
 //! The command line, and what its words mean.
 
 mod bench;
+mod run;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -15,6 +16,7 @@ use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
 use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
 
 pub(crate) use self::bench::{Bench, Measured, Relay};
+pub(crate) use self::run::{Errand, Run};
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
 #[derive(Debug, Parser)]
@@ -38,6 +40,11 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Run everything around a real tidegate process for a few seconds, and judge it
     Demo(Demo),
+    /// Play a scenario around a real tidegate process, with limits and without, and judge it
+    Run(Run),
+    /// What a run's drivers do; the run starts them
+    #[command(hide = true)]
+    Errand(Errand),
 }
 
 #[derive(Debug, Args)]

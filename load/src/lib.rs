@@ -5,6 +5,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
+//! | [`scenario`] | what a run plays, from a file or built in; pure |
 //! | [`measure`] | latencies from the *intended* start, outcomes, the summary |
 //! | [`cloud`] | Push REST, tokens and onboarding over TLS; every address can misbehave on demand |
 //! | [`names`] | a DNS server with a small zone that can be changed and made to fail |
@@ -15,11 +16,13 @@
 //! | [`display`] | the tables at the end; pure |
 //! | [`demo`] | all of it around one proxy process, with a verdict |
 //! | [`bench`] | the proxy beside the relay: CPU per transaction, memory per idle tunnel |
+//! | [`run`] | a scenario: one cluster's storm of logins beside another's calls, with limits and without |
 //!
-//! Rooms import from the floors below only: `measure` · `cloud names onprem relay child` · `drive display` ·
-//! `demo bench`.
+//! Rooms import from the floors below only: `scenario measure` · `cloud names onprem relay child` · `drive display` ·
+//! `demo bench run`.
 
 pub mod measure;
+pub mod scenario;
 
 pub mod child;
 pub mod cloud;
@@ -32,3 +35,4 @@ pub mod drive;
 
 pub mod bench;
 pub mod demo;
+pub mod run;

@@ -24,6 +24,7 @@ use tidegate_load::measure::summary::CONFIRMED;
 use tidegate_load::names::Names;
 use tidegate_load::onprem::{Counts, Server};
 use tidegate_load::relay::Relay;
+use tidegate_load::run as scenario_run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -59,6 +60,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Relay(arguments) => relay(arguments).await,
         Command::Bench(arguments) => measure(arguments).await,
         Command::Demo(arguments) => play(arguments).await,
+        Command::Run(arguments) => scenario(arguments).await,
+        Command::Errand(arguments) => errand(arguments).await,
     }
 }
 
@@ -189,6 +192,28 @@ async fn play(arguments: arguments::Demo) -> Result<ExitCode, Failure> {
         eprintln!("FAILED: {fault}");
     }
     Ok(ExitCode::from(FAILED))
+}
+
+async fn scenario(arguments: arguments::Run) -> Result<ExitCode, Failure> {
+    let report = scenario_run::run(&arguments.plan(), |line| eprintln!("{line}")).await?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for line in report.lines() {
+            println!("{line}");
+        }
+    }
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
+}
+
+/// On a thread of its own, which has a runtime of its own.
+async fn errand(arguments: arguments::Errand) -> Result<ExitCode, Failure> {
+    tokio::task::spawn_blocking(move || scenario_run::serve_errand(&arguments.file)).await??;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show(as_json: bool, numbers: &impl serde::Serialize, frame: &Frame) -> Result<(), Failure> {

@@ -1,7 +1,9 @@
-//! Programs that we start: a folder of their own, free ports, logins, and what they have used, by pid.
+//! Programs that we start: a folder of their own, free ports, logins, the cores they run on, and what
+//! they have used, by pid.
 //!
 //! Whatever happens to us, they end: a child is killed when its handle is dropped, and its folder goes too.
 
+pub mod cores;
 pub mod login;
 pub mod usage;
 

@@ -92,6 +92,19 @@ impl Child {
         }
     }
 
+    /// Waits for the end of a child that ends by itself, and well.
+    pub async fn finish(&mut self, within: Duration) -> Result<(), ChildError> {
+        match timeout(within, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(self.failed(format!("ended with {status}"))),
+            Ok(Err(source)) => Err(ChildError::Io {
+                name: self.name,
+                source,
+            }),
+            Err(_) => Err(self.failed(format!("did not end within {within:?}"))),
+        }
+    }
+
     /// SIGTERM; its exit code, or `None` where a signal ended it, ours at the deadline included.
     pub async fn stop(&mut self) -> Result<Option<i32>, ChildError> {
         let stop = async {

@@ -9,5 +9,6 @@ mod forwarding;
 mod measuring;
 mod pushing;
 mod relaying;
+mod storming;
 mod talking;
 mod tiny_proxy;
