@@ -105,7 +105,9 @@ async fn connect<Permit: 'static>(
         // The place is free before the line that tells of it is written.
         Some(Err(refused)) => {
             drop((permit, pass));
-            return turn.refuse(service, &refused, after).await;
+            // While we dialled, bytes for the target may have been sent behind the head. They, too, must not be read as
+            // a request.
+            return turn.refuse(service, &refused, After::Close).await;
         }
         None => {
             drop((permit, pass));

@@ -21,7 +21,7 @@ use super::turn::Refused;
 use crate::config;
 use crate::exchange::{Reason, Side};
 use crate::gate::Shares;
-use crate::lifecycle::DrainWatch;
+use crate::lifecycle::{DrainWatch, Phase};
 use crate::relay::halves::Halves;
 use crate::relay::outgoing::{Feed, Outgoing};
 use crate::relay::{ClientStream, Idle, Origin, Scratch};
@@ -145,11 +145,40 @@ impl Exchange<'_> {
                 biased;
                 ending = up => ending,
                 ending = down => ending,
+                () = self.grace_is_over() => {
+                    let left = Ending::refused(Reason::Draining, "the proxy is ending");
+                    if shared.begun.get() {
+                        Ending::Cut {
+                            reason: Reason::Draining,
+                            by: Side::Proxy,
+                            reset: true,
+                        }
+                    } else {
+                        left
+                    }
+                }
             }
         };
         entry.bytes_up = shared.up.get();
         entry.bytes_down = shared.down.get();
         ending
+    }
+}
+
+impl Exchange<'_> {
+    /// Returns when a drain has left its tunnels their time: an event stream or a trickling body gets no more.
+    async fn grace_is_over(&self) {
+        let mut drain = self.watch.view();
+        drain.begun().await;
+        match drain.phase() {
+            Phase::Draining {
+                tunnels_until: Some(end),
+            } => sleep_until(end).await,
+            Phase::Draining {
+                tunnels_until: None,
+            }
+            | Phase::Serving => std::future::pending().await,
+        }
     }
 }
 

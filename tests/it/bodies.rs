@@ -862,3 +862,23 @@ async fn a_client_that_left_an_event_stream_is_noticed_whatever_it_sent_before()
     assert_eq!(line["reason"], "client_reset", "{line}");
     house.close().await;
 }
+
+#[tokio::test]
+async fn an_event_stream_ends_with_the_grace_of_a_drain() {
+    let origin = Origin::start().await;
+    let house = house().set("drain", "tunnel_grace = \"1s\"").open().await;
+    let mut client = house.client().await;
+    client.send(origin.get("/events")).await;
+    let (mut call, _) = origin.reached(&mut client).await;
+    call.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        .await;
+    client.head().await;
+    house.signal("TERM");
+    let line = house.line().await;
+    assert_eq!(
+        (&line["reason"], &line["closed_by"]),
+        (&"draining".into(), &"proxy".into()),
+        "{line}"
+    );
+    house.close().await;
+}

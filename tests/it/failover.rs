@@ -114,16 +114,23 @@ async fn when_every_address_is_dead_the_answer_says_how() {
         ("unknown.test", 502, "name_not_found"),
     ] {
         let mut client = house.client().await;
-        let reply = client.connect(format!("{name}:{port}")).await;
+        let target = format!("{name}:{port}");
+        // What was meant for the target comes late, while it is dialled; it must never be read as a request.
+        let smuggled = "GET http://refusing.test/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        client
+            .send(format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        client.offer(smuggled).await;
+        let reply = client.reply().await;
         assert_eq!((reply.status, reply.reason()), (status, reason), "{name}");
         assert!(!reply.head.contains("127.0.0.4"), "an address in {reply:?}");
         assert_eq!(house.line().await["reason"], reason);
-        assert_eq!(
-            client.connect(format!("{name}:{port}")).await.status,
-            status,
-            "the connection stays open"
+        assert_eq!(reply.field("connection"), Some("close"));
+        assert_eq!(client.read_to_end().await.unwrap(), b"");
+        assert!(
+            house.lines_left().is_empty(),
+            "a line of the smuggled request"
         );
-        house.line().await;
     }
     house.close().await;
 }
