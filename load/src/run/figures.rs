@@ -34,14 +34,12 @@ pub struct Figures {
 pub struct Times {
     /// Half.
     pub p50: f64,
-    /// 99 in 100 of all rounds together.
+    /// 99 in 100.
     pub p99: f64,
     /// All.
     pub max: f64,
     /// The p99 of each round alone.
     pub p99_of_rounds: Vec<f64>,
-    /// The middle one of these: one bad moment of the machine makes one round bad, a storm makes all of them.
-    pub p99_median: f64,
 }
 
 impl Figures {
@@ -90,14 +88,14 @@ impl Times {
     fn of(rounds: &[Record]) -> Self {
         let all = latencies(rounds.iter().flat_map(|round| &round.setups));
         let p99 = |latencies: &Latencies| milliseconds(latencies.quantile(0.99));
-        let of_rounds = rounds.iter().map(|round| p99(&latencies(&round.setups)));
-        let p99_of_rounds: Vec<_> = of_rounds.collect();
         Self {
             p50: milliseconds(all.quantile(0.5)),
             p99: p99(&all),
             max: milliseconds(all.max()),
-            p99_median: median(&p99_of_rounds),
-            p99_of_rounds,
+            p99_of_rounds: rounds
+                .iter()
+                .map(|round| p99(&latencies(&round.setups)))
+                .collect(),
         }
     }
 }
@@ -108,16 +106,6 @@ fn latencies<'a>(setups: impl IntoIterator<Item = &'a u64>) -> Latencies {
         latencies.record(Duration::from_micros(*micros));
     }
     latencies
-}
-
-/// The mean of the two in the middle, where they are even; 0 of none.
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    match values.as_slice() {
-        [] => 0.0,
-        values => f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]),
-    }
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -150,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_round_shows_in_the_p99_of_all_and_not_in_the_middle_one() {
+    fn the_p99_is_that_of_all_rounds_together_and_each_is_shown() {
         // One round of six is slow: more than one in a hundred calls.
         let mut rounds = vec![round(100, (429, 0), 1); 5];
         rounds.push(round(100, (429, 0), 9));
@@ -158,17 +146,6 @@ mod tests {
         let rounded: Vec<_> = setup.p99_of_rounds.iter().map(|ms| ms.round()).collect();
         assert_eq!(rounded, [1.0, 1.0, 1.0, 1.0, 1.0, 9.0]);
         assert_eq!((setup.p50.round(), setup.p99.round()), (1.0, 9.0));
-        assert_eq!(setup.p99_median.round(), 1.0);
-    }
-
-    #[test]
-    fn the_middle_is_in_the_middle() {
-        let check = |values: &[f64], expected: f64| assert_eq!(median(values), expected);
-        check(&[], 0.0);
-        check(&[3.0], 3.0);
-        check(&[3.0, 1.0], 2.0);
-        check(&[9.0, 1.0, 2.0], 2.0);
-        check(&[4.0, 1.0, 9.0, 2.0], 3.0);
     }
 
     #[test]

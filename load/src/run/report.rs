@@ -80,7 +80,7 @@ impl Report {
     }
 
     fn calls(&self) -> Vec<String> {
-        let heads = "B's calls: set-up in ms|made|refused|failed|p50|p99|max|p99 of each round|median|× quiet|proxy's core busy";
+        let heads = "B's calls: set-up in ms|made|refused|failed|p50|p99|max|p99 of each round|× quiet p99|proxy's core busy";
         let mut table = Table::new(heads.split('|').map(str::to_owned).collect());
         for (name, side) in self.sides() {
             let Phases {
@@ -156,7 +156,6 @@ fn cells(name: &str, calls: &Figures) -> Vec<String> {
         format!("{:.2}", setup.p99),
         format!("{:.2}", setup.max),
         rounds.join(" "),
-        format!("{:.2}", setup.p99_median),
     ]
 }
 

@@ -33,10 +33,10 @@ pub enum Verdict {
 }
 
 impl Phases {
-    /// How many times the quiet p99 that in the storm is, each that of its middle round.
+    /// How many times the quiet p99 that in the storm is.
     #[must_use]
     pub fn p99_times(&self) -> f64 {
-        self.calls.setup.p99_median / self.quiet.setup.p99_median
+        self.calls.setup.p99 / self.quiet.setup.p99
     }
 
     /// Judges.
@@ -115,13 +115,13 @@ mod tests {
     use super::*;
     use crate::run::figures::Times;
 
-    fn calls(ok: u64, p99_median: f64) -> Figures {
+    fn calls(ok: u64, p99: f64) -> Figures {
         Figures {
             due: ok,
             begun: ok,
             ok,
             setup: Times {
-                p99_median,
+                p99,
                 ..Times::default()
             },
             ..Figures::default()
@@ -151,10 +151,7 @@ mod tests {
     #[test]
     fn calls_that_are_as_fast_as_before_are_unharmed() {
         assert_eq!(verdict(|_| {}), Verdict::Unharmed);
-        assert_eq!(
-            verdict(|p| p.calls.setup.p99_median = 1.5),
-            Verdict::Unharmed
-        );
+        assert_eq!(verdict(|p| p.calls.setup.p99 = 1.5), Verdict::Unharmed);
     }
 
     #[test]
@@ -163,8 +160,8 @@ mod tests {
             Verdict::Hurt(why) => assert!(why.iter().any(|why| why.contains(part)), "{why:?}"),
             other => panic!("{part}: {other:?}"),
         };
-        check(|p| p.calls.setup.p99_median = 1.51, "1.51 times");
-        check(|p| p.calls.setup.p99_median = f64::NAN, "times");
+        check(|p| p.calls.setup.p99 = 1.51, "1.51 times");
+        check(|p| p.calls.setup.p99 = f64::NAN, "times");
         check(
             |p| {
                 p.calls.refused.insert(503, 1);
@@ -193,7 +190,7 @@ mod tests {
     #[test]
     fn a_bad_run_that_proves_nothing_is_not_called_hurt() {
         let verdict = verdict(|p| {
-            p.calls.setup.p99_median = 100.0;
+            p.calls.setup.p99 = 100.0;
             p.storm.ok = 0;
         });
         assert!(matches!(verdict, Verdict::Unsound(_)), "{verdict:?}");
