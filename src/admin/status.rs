@@ -99,7 +99,7 @@ fn would_refuse(row: policy::WouldRefuse) -> WouldRefuse {
         count: row.count,
         first_seen: Timestamp(row.first_seen).to_string(),
         last_seen: Timestamp(row.last_seen).to_string(),
-        add: latest.lines_to_add,
+        add: row.lines_to_add,
     }
 }
 

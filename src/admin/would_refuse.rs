@@ -42,7 +42,7 @@ pub(super) fn shown(reports: &Reports) -> Vec<u8> {
         last_seen: Timestamp(row.last_seen),
         last_user: row.latest.user.map(|user| user.to_string()),
         last_address: row.latest.address,
-        lines_to_add: row.latest.lines_to_add,
+        lines_to_add: row.lines_to_add,
     });
     let shown = Shown {
         dropped: reports.dropped(),

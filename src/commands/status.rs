@@ -93,8 +93,18 @@ fn would_refuse_list(rows: &[WouldRefuse]) -> String {
     for row in rows {
         let _ = writeln!(
             text,
-            "{:>8} times {} → {} ({}), {} to {}; to allow it:",
-            row.count, row.client, row.target, row.reason, row.first_seen, row.last_seen
+            "{:>8} times {} → {} ({}), {} to {}; {}",
+            row.count,
+            row.client,
+            row.target,
+            row.reason,
+            row.first_seen,
+            row.last_seen,
+            if row.add.is_empty() {
+                "the lines above allow it, too"
+            } else {
+                "to allow it:"
+            }
         );
         for line in row.add.lines() {
             let _ = writeln!(text, "             {line}");
@@ -143,7 +153,9 @@ mod tests {
             "tunnels_by_destination":{"cisco":4},"exchanges":{"finished":10,"idle":2},"memory_bytes":20971520,
             "clients":[{"by":"client","name":"cluster-1","tunnels":3,"bytes_up":2048,"bytes_down":5}],
             "would_refuse":[{"client":"10.0.0.1","target":"a.test:443","reason":"target_denied","count":3,
-              "first_seen":"f","last_seen":"l","add":"[[destination]]\nname = \"a\""}]}"#;
+              "first_seen":"f","last_seen":"l","add":"[[destination]]\nname = \"a\""},
+              {"client":"10.0.0.1","target":"a.test:1","reason":"target_denied","count":1,
+              "first_seen":"f","last_seen":"l","add":""}]}"#;
         let status: Status = serde_json::from_str(json).unwrap();
         assert_eq!(
             text(&status),
@@ -169,6 +181,7 @@ Would have been refused, were it not only reported:
        3 times 10.0.0.1 → a.test:443 (target_denied), f to l; to allow it:
              [[destination]]
              name = \"a\"
+       1 times 10.0.0.1 → a.test:1 (target_denied), f to l; the lines above allow it, too
 "
         );
     }

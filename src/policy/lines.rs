@@ -1,216 +1,284 @@
 //! The lines of configuration that would allow what was only let pass.
 //!
-//! Pure text, made of the configuration and of a target that was parsed: nothing in it needs to be escaped.
+//! Pure text, made of the configuration and of targets that were parsed: nothing in it needs to be escaped. All that is
+//! missing in one section is one block, so that the blocks can stand in one file.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{Display, Write as _};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::{Cleared, Reported, WouldRefuse};
-use crate::config::{self, Network};
-use crate::exchange::{ClientName, Host, Target};
+use super::Cleared;
+use crate::config::{Network, PortRange};
+use crate::exchange::{ClientName, DestinationName, Host};
 
-/// As much of a host as a destination's name may take, with a port behind it.
+/// As much of a host as a destination's name may take, with a number behind it.
 const NAME_MAX: usize = 58;
 
+/// What one request lacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    place: Place,
+    port: Option<u16>,
+    network: Option<Network>,
+    any_opening: bool,
+    /// The `[[client]]` that asked and the destinations that it may use, if this one is not among them.
+    client: Option<(ClientName, Box<[DestinationName]>)>,
+}
+
+/// The section that lacks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// As it was when it was asked for.
+    Existing {
+        name: DestinationName,
+        ports: Box<[PortRange]>,
+        networks: Box<[Network]>,
+    },
+    /// No destination has the host; these names are taken.
+    New {
+        host: Host,
+        taken: Arc<[DestinationName]>,
+    },
+}
+
 impl Cleared {
-    /// What to add, with a comment line above what belongs into a section that stands already. `sender` is the
-    /// `[[client]]` that asked, `peer` the address that was connected to.
-    pub(crate) fn lines_to_add(
-        &self,
-        sender: Option<&ClientName>,
-        peer: Option<SocketAddr>,
-    ) -> String {
+    /// What is missing. `sender` is the `[[client]]` that asked, `peer` the address that was connected to.
+    pub(crate) fn lacking(&self, sender: Option<&ClientName>, peer: Option<SocketAddr>) -> Lacking {
+        let is_new = self.is_unlisted();
+        let reported = self.reported.as_deref();
+        let name = &self.destination().name;
+        let may_not_use = reported
+            .filter(|one| !one.allowed.is_empty() && (is_new || !one.allowed.contains(name)));
+        // An address that is listed as a host needs no network.
+        let needs_network = !is_new || matches!(self.target.host, Host::Name(_));
+        Lacking {
+            place: self.place(),
+            port: (is_new || reported.is_some_and(|one| one.lacks_port))
+                .then_some(self.target.port),
+            network: peer
+                .filter(|peer| needs_network && self.is_unlisted_special(peer.ip()))
+                .map(|peer| Network::from(peer.ip().to_canonical())),
+            any_opening: false,
+            client: sender
+                .cloned()
+                .zip(may_not_use.map(|one| one.allowed.clone())),
+        }
+    }
+
+    /// A tunnel that may open with anything.
+    pub(crate) fn lacks_any_opening(&self) -> Lacking {
+        Lacking {
+            place: self.place(),
+            port: None,
+            network: None,
+            any_opening: true,
+            client: None,
+        }
+    }
+
+    fn place(&self) -> Place {
+        if self.is_unlisted() {
+            return Place::New {
+                host: self.target.host.clone(),
+                taken: Arc::clone(&self.policy.names),
+            };
+        }
         let destination = self.destination();
-        let network = peer
-            .filter(|peer| self.is_unlisted_special(peer.ip()))
-            .map(|peer| Network::from(peer.ip().to_canonical()));
-        let mut text = String::new();
-        let name = if self.is_unlisted() {
-            let name = self.policy.free_name(&self.target);
-            new_destination(&mut text, &name, &self.target, network);
-            name
-        } else {
-            existing_destination(&mut text, self, destination, network);
-            destination.name.to_string()
+        Place::Existing {
+            name: destination.name.clone(),
+            ports: destination.ports.clone().into(),
+            networks: destination.networks.clone().into(),
+        }
+    }
+}
+
+/// The lines of each, together all that is missing: a block stands with the first that needs it. `all` is in the order
+/// in which it is shown, each with when it was asked for last.
+pub(super) fn of<T: Ord>(all: &[(&Lacking, T)]) -> Vec<String> {
+    // What a section has already is what the last one saw.
+    let mut latest: Vec<_> = all.iter().collect();
+    latest.sort_by(|(_, one), (_, other)| other.cmp(one));
+    let mut blocks: HashMap<Key<'_>, Block<'_>> = HashMap::new();
+    for (lacking, _) in &latest {
+        blocks
+            .entry(Key::of(&lacking.place))
+            .or_insert_with(|| Block::of(&lacking.place))
+            .add(lacking);
+    }
+    let names = names(&blocks);
+    let mut clients: HashMap<&ClientName, Vec<String>> = HashMap::new();
+    for (lacking, _) in &latest {
+        let Some((client, allowed)) = &lacking.client else {
+            continue;
         };
-        let allowed = self
-            .reported
-            .as_deref()
-            .map_or(&[][..], |reported| &reported.allowed);
-        if let Some(sender) = sender
-            && !allowed.is_empty()
-            && !allowed.iter().any(|allowed| allowed.as_str() == name)
-        {
-            let names = allowed
-                .iter()
-                .map(|name| name.as_str())
-                .chain([name.as_str()]);
-            let _ = writeln!(text, "# in [[client]] {sender}:");
-            let _ = writeln!(text, "destinations = [{}]", list(names.map(quoted)));
+        let may_use = clients
+            .entry(client)
+            .or_insert_with(|| allowed.iter().map(ToString::to_string).collect());
+        let name = &names[&Key::of(&lacking.place)];
+        if !may_use.contains(name) {
+            may_use.push(name.clone());
+        }
+    }
+    all.iter()
+        .map(|(lacking, _)| {
+            let key = Key::of(&lacking.place);
+            let block = blocks.remove(&key);
+            let mut text = block.map_or_else(String::new, |block| block.text(&names[&key]));
+            if let Some((client, _)) = &lacking.client
+                && let Some(may_use) = clients.remove(client)
+            {
+                let may_use = list(may_use.iter().map(|name| quoted(name)));
+                let _ = writeln!(
+                    text,
+                    "# in [[client]] {client}:\ndestinations = [{may_use}]"
+                );
+            }
+            text
+        })
+        .collect()
+}
+
+/// What makes it one section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Key<'a> {
+    Existing(&'a str),
+    Name(&'a str),
+    Addr(IpAddr),
+}
+
+impl<'a> Key<'a> {
+    fn of(place: &'a Place) -> Self {
+        match place {
+            Place::Existing { name, .. } => Self::Existing(name.as_str()),
+            Place::New { host, .. } => match host {
+                Host::Name(name) => Self::Name(name),
+                Host::Addr(addr) => Self::Addr(*addr),
+            },
+        }
+    }
+}
+
+/// All that is missing in one section, with what it has already.
+#[derive(Debug)]
+struct Block<'a> {
+    place: &'a Place,
+    ports: Vec<PortRange>,
+    lacks_port: bool,
+    networks: Vec<Network>,
+    lacks_network: bool,
+    any_opening: bool,
+}
+
+impl<'a> Block<'a> {
+    fn of(place: &'a Place) -> Self {
+        let (ports, networks) = match place {
+            Place::Existing {
+                ports, networks, ..
+            } => (ports.to_vec(), networks.to_vec()),
+            Place::New { .. } => Default::default(),
+        };
+        Self {
+            place,
+            ports,
+            lacks_port: false,
+            networks,
+            lacks_network: false,
+            any_opening: false,
+        }
+    }
+
+    fn add(&mut self, lacking: &Lacking) {
+        if let Some(port) = lacking.port {
+            self.lacks_port = true;
+            if !self.ports.iter().any(|range| range.contains(port)) {
+                self.ports.push(PortRange {
+                    first: port,
+                    last: port,
+                });
+            }
+        }
+        if let Some(network) = lacking.network {
+            self.lacks_network = true;
+            if !self.networks.contains(&network) {
+                self.networks.push(network);
+            }
+        }
+        self.any_opening |= lacking.any_opening;
+    }
+
+    fn text(&self, name: &str) -> String {
+        let mut text = match self.place {
+            // Only its client may not use it.
+            Place::Existing { .. }
+                if !(self.lacks_port || self.lacks_network || self.any_opening) =>
+            {
+                return String::new();
+            }
+            Place::Existing { .. } => format!("# in [[destination]] {name}:\n"),
+            Place::New { host, .. } => format!(
+                "[[destination]]\nname = \"{name}\"\nhosts = [\"{}\"]\nrole = \"other\"\n",
+                bare(host)
+            ),
+        };
+        if self.lacks_port {
+            let ports = self.ports.iter().map(|ports| {
+                if ports.first == ports.last {
+                    ports.first.to_string()
+                } else {
+                    quoted(&ports.to_string())
+                }
+            });
+            let _ = writeln!(text, "ports = [{}]", list(ports));
+        }
+        if self.lacks_network {
+            let networks = self.networks.iter().map(|one| quoted(&one.to_string()));
+            let _ = writeln!(text, "networks = [{}]", list(networks));
+        }
+        if self.any_opening {
+            text.push_str("sni = \"off\"\n");
         }
         text
     }
-
-    /// What to add where a tunnel may open with anything.
-    pub(crate) fn line_for_any_opening(&self) -> String {
-        let name = &self.destination().name;
-        format!("# in [[destination]] {name}:\nsni = \"off\"\n")
-    }
 }
 
-/// Makes the suggestions of all rows ones that stand together: where two rows would set one key of a section that
-/// stands already, both suggest all of it; where two new destinations would have one name, the later gets a number.
-pub(super) fn agree(rows: &mut [WouldRefuse]) {
-    // By age, so that what was suggested once stays.
-    rows.sort_by_key(|row| (row.first_seen, row.passed.target.to_string()));
-    let mut lists: HashMap<(String, String), Vec<String>> = HashMap::new();
-    let mut names: HashMap<String, String> = HashMap::new();
-    for row in rows.iter_mut() {
-        let section_of_row = new_section(&row.latest.lines_to_add);
-        if let Some((name, host)) = section_of_row {
-            let free = (1..)
-                .map(|number: u32| match number {
-                    1 => name.clone(),
-                    _ => format!("{name}-{number}"),
-                })
-                .find(|free| names.get(free).is_none_or(|taken| *taken == host))
-                .expect("there are fewer rows than numbers");
-            if free != name {
-                let (old, new) = (format!("name = \"{name}\""), format!("name = \"{free}\""));
-                row.latest.lines_to_add = row.latest.lines_to_add.replace(&old, &new);
-            }
-            names.insert(free, host);
-        }
-        for (section, key, items) in listed(&row.latest.lines_to_add) {
-            let all = lists.entry((section, key)).or_default();
-            for item in items {
-                if !all.contains(&item) {
-                    all.push(item);
-                }
-            }
+/// What each section is called; a new one as no other is.
+fn names<'a>(blocks: &HashMap<Key<'a>, Block<'a>>) -> HashMap<Key<'a>, String> {
+    let mut names = HashMap::new();
+    let mut new = Vec::new();
+    for (key, block) in blocks {
+        match block.place {
+            Place::Existing { name, .. } => drop(names.insert(*key, name.to_string())),
+            Place::New { host, taken } => new.push((*key, host, taken)),
         }
     }
-    for row in rows {
-        let mut section = String::new();
-        let mut text = String::new();
-        for line in row.latest.lines_to_add.lines() {
-            if line.starts_with('#') || line.starts_with('[') {
-                line.clone_into(&mut section);
-            }
-            let key = line.split(" = ").next().unwrap_or_default().to_owned();
-            match lists.get(&(section.clone(), key.clone())) {
-                Some(items) => drop(writeln!(text, "{key} = [{}]", items.join(", "))),
-                None => drop(writeln!(text, "{line}")),
-            }
-        }
-        row.latest.lines_to_add = text;
-    }
-}
-
-/// Name and whole text of a destination that is to be added.
-fn new_section(text: &str) -> Option<(String, String)> {
-    let rest = text.strip_prefix("[[destination]]\nname = \"")?;
-    let (name, rest) = rest.split_once('"')?;
-    Some((name.to_owned(), rest.to_owned()))
-}
-
-/// The lists that a text sets in sections that stand already: the comment above, the key, the items.
-fn listed(text: &str) -> Vec<(String, String, Vec<String>)> {
-    let mut section = None;
-    let mut lists = Vec::new();
-    for line in text.lines() {
-        if line.starts_with('#') {
-            section = Some(line);
-        } else if line.starts_with('[') {
-            section = None;
-        } else if let (Some(section), Some((key, list))) = (section, line.split_once(" = "))
-            && let Some(items) = list
-                .strip_prefix('[')
-                .and_then(|list| list.strip_suffix(']'))
-        {
-            let items = items.split(", ").map(str::to_owned).collect();
-            lists.push((section.to_owned(), key.to_owned(), items));
-        }
-    }
-    lists
-}
-
-impl super::Policy {
-    /// A name that no destination has yet.
-    fn free_name(&self, target: &Target) -> String {
-        let mut name = bare(&target.host).replace(':', "-");
-        name.truncate(NAME_MAX);
-        if target.port != 443 {
-            let _ = write!(name, "-{}", target.port);
-        }
-        let taken = |name: &String| {
-            self.destinations
-                .iter()
-                .any(|one| one.name.as_str() == name)
+    // Not by who asked last: the same names each time.
+    new.sort_by_key(|(key, ..)| *key);
+    let mut used: HashSet<String> = HashSet::new();
+    for (key, host, taken) in new {
+        let mut short = bare(host).replace(':', "-");
+        short.truncate(NAME_MAX);
+        let is_free = |name: &String| {
+            !used.contains(name) && !taken.iter().any(|taken| taken.as_str() == name)
         };
-        if !taken(&name) {
-            return name;
-        }
-        let short = &name[..name.len().min(NAME_MAX)];
-        (2..)
-            .map(|number: u32| format!("{short}-{number}"))
-            .find(|name| !taken(name))
-            .expect("there are fewer destinations than numbers")
+        let name = (1..)
+            .map(|number: u32| match number {
+                1 => short.clone(),
+                _ => format!("{short}-{number}"),
+            })
+            .find(is_free)
+            .expect("there are fewer destinations than numbers");
+        used.insert(name.clone());
+        names.insert(key, name);
     }
-}
-
-fn new_destination(text: &mut String, name: &str, target: &Target, network: Option<Network>) {
-    let host = bare(&target.host);
-    let _ = writeln!(
-        text,
-        "[[destination]]\nname = \"{name}\"\nhosts = [\"{host}\"]"
-    );
-    let _ = writeln!(text, "ports = [{}]\nrole = \"other\"", target.port);
-    // An address that is listed as a host needs no network.
-    if let (Some(network), Host::Name(_)) = (network, &target.host) {
-        let _ = writeln!(text, "networks = [\"{network}\"]");
-    }
-}
-
-fn existing_destination(
-    text: &mut String,
-    cleared: &Cleared,
-    destination: &config::Destination,
-    network: Option<Network>,
-) {
-    let lacks_port = cleared
-        .reported
-        .as_deref()
-        .is_some_and(|reported: &Reported| reported.lacks_port);
-    if !lacks_port && network.is_none() {
-        return;
-    }
-    let _ = writeln!(text, "# in [[destination]] {}:", destination.name);
-    if lacks_port {
-        let ports = destination.ports.iter().map(|ports| {
-            if ports.first == ports.last {
-                ports.first.to_string()
-            } else {
-                quoted(&ports.to_string())
-            }
-        });
-        let ports = ports.chain([cleared.target.port.to_string()]);
-        let _ = writeln!(text, "ports = [{}]", list(ports));
-    }
-    if let Some(network) = network {
-        let networks = destination.networks.iter().copied().chain([network]);
-        let networks = networks.map(|network| quoted(&network.to_string()));
-        let _ = writeln!(text, "networks = [{}]", list(networks));
-    }
+    names
 }
 
 /// Without the brackets that an IPv6 address has in a target.
 fn bare(host: &Host) -> String {
     match host {
         Host::Name(name) => name.to_string(),
-        Host::Addr(IpAddr::V4(addr)) => addr.to_string(),
-        Host::Addr(IpAddr::V6(addr)) => addr.to_string(),
+        Host::Addr(addr) => addr.to_string(),
     }
 }
 
@@ -225,69 +293,4 @@ fn list(items: impl Iterator<Item = impl Display>) -> String {
         let _ = write!(list, "{comma}{item}");
     }
     list
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use super::*;
-    use crate::exchange::{DestinationName, Reason};
-    use crate::policy::{Latest, Passed};
-
-    fn row(target: &str, lines: &str, age: u64) -> WouldRefuse {
-        let seen = SystemTime::UNIX_EPOCH + Duration::from_secs(age);
-        WouldRefuse {
-            passed: Passed {
-                client: None,
-                target: Target::from_connect(target.as_bytes()).unwrap(),
-                destination: DestinationName::new("lab"),
-                reason: Reason::PortDenied,
-            },
-            latest: Latest {
-                user: None,
-                address: IpAddr::from([127, 0, 0, 1]),
-                lines_to_add: lines.to_owned(),
-            },
-            count: 1,
-            first_seen: seen,
-            last_seen: seen,
-        }
-    }
-
-    fn agreed(rows: &[(&str, &str)]) -> Vec<String> {
-        let rows = rows.iter().zip(1..);
-        let mut rows: Vec<_> = rows
-            .map(|((target, lines), age)| row(target, lines, age))
-            .collect();
-        agree(&mut rows);
-        rows.into_iter()
-            .map(|row| row.latest.lines_to_add)
-            .collect()
-    }
-
-    #[test]
-    fn suggestions_for_one_section_are_one_suggestion() {
-        let all = "# in [[destination]] lab:\nports = [443, 1, 2]\n";
-        let other = "# in [[destination]] other:\nports = [443, 7]\n";
-        assert_eq!(
-            agreed(&[
-                ("a.test:1", "# in [[destination]] lab:\nports = [443, 1]\n"),
-                ("b.test:7", other),
-                ("a.test:2", "# in [[destination]] lab:\nports = [443, 2]\n"),
-            ]),
-            [all, other, all]
-        );
-    }
-
-    #[test]
-    fn new_destinations_have_names_of_their_own() {
-        let one = "[[destination]]\nname = \"long\"\nhosts = [\"long.a.test\"]\n";
-        let two = "[[destination]]\nname = \"long\"\nhosts = [\"long.b.test\"]\n";
-        let renamed = two.replace("\"long\"", "\"long-2\"");
-        assert_eq!(
-            agreed(&[("a.test:1", one), ("b.test:1", two), ("a.test:1", one)]),
-            [one, &renamed, one]
-        );
-    }
 }

@@ -22,6 +22,8 @@ pub(crate) use reports::{Latest, Passed, Reports, WouldRefuse};
 #[derive(Debug)]
 pub(crate) struct Policy {
     destinations: Vec<config::Destination>,
+    /// Their names, for reports.
+    names: Arc<[DestinationName]>,
     hosts: rules::Hosts,
     own: OwnAddresses,
     /// Where targets of no destination go while they are let pass.
@@ -59,6 +61,7 @@ impl Policy {
             }
         };
         Self {
+            names: destinations.iter().map(|one| one.name.clone()).collect(),
             destinations,
             hosts,
             own,

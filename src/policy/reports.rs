@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::lines;
+use super::lines::{self, Lacking};
 use crate::exchange::{ClientName, DestinationName, Reason, Target, UserName};
 
 /// Rows that are kept; of more, the one that was not seen for longest goes.
@@ -31,8 +31,7 @@ pub(crate) struct Passed {
 pub(crate) struct Latest {
     pub(crate) user: Option<UserName>,
     pub(crate) address: IpAddr,
-    /// TOML, with comments that say where they belong.
-    pub(crate) lines_to_add: String,
+    pub(crate) lacking: Lacking,
 }
 
 /// One row: what would have been refused, and how often.
@@ -43,6 +42,8 @@ pub(crate) struct WouldRefuse {
     pub(crate) count: u64,
     pub(crate) first_seen: SystemTime,
     pub(crate) last_seen: SystemTime,
+    /// TOML, with comments that say where they belong. Empty where all of it stands with rows before.
+    pub(crate) lines_to_add: String,
 }
 
 /// All rows, and how many were dropped because there were too many.
@@ -100,12 +101,20 @@ impl Reports {
                 count: row.count,
                 first_seen: row.first_seen,
                 last_seen: row.last_seen,
+                lines_to_add: String::new(),
             })
             .collect();
-        lines::agree(&mut rows);
         rows.sort_by(|a, b| {
             (b.count, b.last_seen, a.first_seen).cmp(&(a.count, a.last_seen, b.first_seen))
         });
+        let lacking: Vec<_> = rows
+            .iter()
+            .map(|row| (&row.latest.lacking, row.last_seen))
+            .collect();
+        let texts = lines::of(&lacking);
+        for (row, text) in rows.iter_mut().zip(texts) {
+            row.lines_to_add = text;
+        }
         rows
     }
 
@@ -122,6 +131,9 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Unlisted;
+    use crate::policy::{OwnAddresses, Policy};
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn at(seconds: u64) -> SystemTime {
@@ -129,16 +141,20 @@ mod tests {
     }
 
     fn note(reports: &Reports, target: &str, user: &str, now: SystemTime) {
+        let own = OwnAddresses { bound: Vec::new() };
+        let policy = Arc::new(Policy::new(&[], Unlisted::Report, own));
+        let target = Target::from_connect(target.as_bytes()).unwrap();
+        let cleared = policy.clear(&[], &target).unwrap();
         let passed = Passed {
             client: None,
-            target: Target::from_connect(target.as_bytes()).unwrap(),
+            target,
             destination: DestinationName::new("unlisted"),
             reason: Reason::TargetDenied,
         };
         let latest = Latest {
             user: Some(UserName::new(user)),
             address: [10, 0, 0, 1].into(),
-            lines_to_add: String::new(),
+            lacking: cleared.lacking(None, None),
         };
         reports.note(passed, latest, now);
     }

@@ -100,7 +100,7 @@ impl Inspection {
         let latest = Latest {
             user: exchange.user.clone(),
             address: exchange.client.0.ip().to_canonical(),
-            lines_to_add: cleared.line_for_any_opening(),
+            lacking: cleared.lacks_any_opening(),
         };
         reports.note(passed, latest, SystemTime::now());
     }

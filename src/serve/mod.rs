@@ -152,7 +152,7 @@ impl Service {
         let latest = Latest {
             user: entry.user.clone(),
             address: entry.client.0.ip().to_canonical(),
-            lines_to_add: cleared.lines_to_add(sender, peer),
+            lacking: cleared.lacking(sender, peer),
         };
         self.reports.note(passed, latest, SystemTime::now());
     }

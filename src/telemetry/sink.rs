@@ -241,6 +241,21 @@ mod tests {
         assert_eq!(disk.text, b"one\ntwo\nfour\n");
     }
 
+    #[test]
+    fn the_rest_of_a_line_whose_beginning_was_cut_off_is_lost_and_counted() {
+        let path = std::env::temp_dir().join(format!("tidegate-sink-{}", std::process::id()));
+        std::fs::write(&path, "whole\nha").unwrap();
+        let mut sink = Sink::file(&path).unwrap();
+        sink.pen.rest = b"lf\n".to_vec();
+        // As copytruncate does it.
+        std::fs::write(&path, "").unwrap();
+        let lost = sink.write(b"next\n").unwrap_err();
+        sink.write(b"last\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((lost.lines, text.as_str()), (1, "next\nlast\n"));
+    }
+
     proptest! {
         #[test]
         fn every_line_is_whole_or_counted(writes in prop::collection::vec((0usize..40, 0usize..5), 1..20)) {

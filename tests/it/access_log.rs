@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::house::House;
+use crate::house::{Folder, House};
 use crate::upstream;
 
 /// The contract's fields, in its order; more may stand between them.
@@ -84,6 +84,29 @@ async fn a_rotated_file_is_reopened_on_sigusr1() {
             .contains("bad_target")
     );
     house.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_anew_is_not_called_opened() {
+    let folder = Folder::new();
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let house = House::new()
+        .set(
+            "log",
+            &format!("access = \"{}/access.log\"", logs.display()),
+        )
+        .open()
+        .await;
+    std::fs::remove_dir_all(&logs).unwrap();
+    house.signal("USR1");
+    house.journal_says("can't be opened anew").await;
+    // The control thread said it before the log's own thread could know.
+    let said = house.everything_said();
+    assert!(
+        !said.contains("INFO access log") && !said.contains("file opened anew"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -153,34 +153,38 @@ fn the_lines_to_add_say_all_that_is_missing() {
         let cleared = clear(&house(Unlisted::Report), allowed, target).unwrap();
         let sender = ClientName::new("cluster-1");
         let peer = peer.map(|peer| peer.parse().unwrap());
-        assert_eq!(cleared.lines_to_add(Some(&sender), peer), lines, "{target}");
+        assert_eq!(
+            lines::of(&[(&cleared.lacking(Some(&sender), peer), 0)]),
+            [lines],
+            "{target}"
+        );
     };
     check(&[], "strict.test:443", None, "");
     check(
         &[],
         "push.example:443",
         Some("8.8.8.8:443"),
-        "[[destination]]\nname = \"push.example\"\nhosts = [\"push.example\"]\nports = [443]\nrole = \"other\"\n",
+        "[[destination]]\nname = \"push.example\"\nhosts = [\"push.example\"]\nrole = \"other\"\nports = [443]\n",
     );
     check(
         &["strict", "wide"],
         "push.example:8443",
         Some("10.1.2.3:8443"),
-        "[[destination]]\nname = \"push.example-8443\"\nhosts = [\"push.example\"]\nports = [8443]\nrole = \"other\"\nnetworks = [\"10.1.2.3/32\"]\n\
-         # in [[client]] cluster-1:\ndestinations = [\"strict\", \"wide\", \"push.example-8443\"]\n",
+        "[[destination]]\nname = \"push.example\"\nhosts = [\"push.example\"]\nrole = \"other\"\nports = [8443]\nnetworks = [\"10.1.2.3/32\"]\n\
+         # in [[client]] cluster-1:\ndestinations = [\"strict\", \"wide\", \"push.example\"]\n",
     );
     // An address that is listed by itself needs no network, and a name that is taken gets a number.
     check(
         &[],
         "[fd00::1]:443",
         Some("[fd00::1]:443"),
-        "[[destination]]\nname = \"fd00--1\"\nhosts = [\"fd00::1\"]\nports = [443]\nrole = \"other\"\n",
+        "[[destination]]\nname = \"fd00--1\"\nhosts = [\"fd00::1\"]\nrole = \"other\"\nports = [443]\n",
     );
     check(
         &[],
         "wide:443",
         None,
-        "[[destination]]\nname = \"wide-2\"\nhosts = [\"wide\"]\nports = [443]\nrole = \"other\"\n",
+        "[[destination]]\nname = \"wide-2\"\nhosts = [\"wide\"]\nrole = \"other\"\nports = [443]\n",
     );
     check(
         &[],
@@ -206,5 +210,82 @@ fn the_lines_to_add_say_all_that_is_missing() {
         "b.wide.test:443",
         None,
         "# in [[client]] cluster-1:\ndestinations = [\"strict\", \"wide\"]\n",
+    );
+}
+
+/// Targets that one client asked for, one after the other; what stands with each.
+fn together(allowed: &[&str], targets: &[&str]) -> Vec<String> {
+    let sender = ClientName::new("cluster-1");
+    let policy = house(Unlisted::Report);
+    let lacking: Vec<_> = targets
+        .iter()
+        .map(|target| {
+            let cleared = clear(&policy, allowed, target).unwrap();
+            cleared.lacking(Some(&sender), None)
+        })
+        .collect();
+    let all: Vec<_> = lacking.iter().zip(1..).collect();
+    lines::of(&all)
+}
+
+#[test]
+fn what_is_missing_in_one_section_is_said_once_and_whole() {
+    let check = |allowed: &[&str], targets: &[&str], expected: &[&str]| {
+        assert_eq!(together(allowed, targets), expected, "{targets:?}");
+    };
+    // The last one that asked is the first in the list.
+    check(
+        &[],
+        &[
+            "b.wide.test:1",
+            "strict.test:443",
+            "c.wide.test:2",
+            "d.wide.test:2",
+        ],
+        &[
+            "# in [[destination]] wide:\nports = [443, \"8000-8099\", 2, 1]\n",
+            "",
+            "",
+            "",
+        ],
+    );
+    check(
+        &["strict"],
+        &["push.example:443", "push.example:8443", "b.wide.test:443"],
+        &[
+            "[[destination]]\nname = \"push.example\"\nhosts = [\"push.example\"]\nrole = \"other\"\nports = [8443, 443]\n\
+             # in [[client]] cluster-1:\ndestinations = [\"strict\", \"wide\", \"push.example\"]\n",
+            "",
+            "",
+        ],
+    );
+}
+
+#[test]
+fn hosts_with_one_long_beginning_have_names_of_their_own() {
+    let long = "a".repeat(60);
+    let targets = [
+        format!("{long}.one.test:18001"),
+        format!("{long}.two.test:18001"),
+    ];
+    let all = together(&["strict"], &[&targets[0], &targets[1]]);
+    let (first, second) = (&long[..58], format!("{}-2", &long[..58]));
+    assert!(
+        all[0].contains(&format!(
+            "name = \"{first}\"\nhosts = [\"{long}.one.test\"]"
+        )),
+        "{all:?}"
+    );
+    assert!(
+        all[1].contains(&format!(
+            "name = \"{second}\"\nhosts = [\"{long}.two.test\"]"
+        )),
+        "{all:?}"
+    );
+    assert!(
+        all[0].contains(&format!(
+            "destinations = [\"strict\", \"{second}\", \"{first}\"]"
+        )),
+        "{all:?}"
     );
 }
