@@ -92,7 +92,12 @@ async fn connect<Permit: 'static>(
     // Before it takes a place among all tunnels: a storm that waits may not keep others from theirs.
     let pass = match wait_for_turn(&mut turn, service, &admission, true).await {
         Some(Ok(pass)) => pass,
-        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+        Some(Err(refused)) => {
+            // While it waited, bytes for the target may have been sent behind the head.
+            let waited = turn.entry.limit_wait_us.is_some();
+            let after = if waited { After::Close } else { after };
+            return turn.refuse(service, &refused, after).await;
+        }
         None => return turn.left(Reason::ClientGone),
     };
     let Some(permit) = service.gate.take_tunnel() else {
@@ -185,11 +190,14 @@ async fn wait_for_turn<Permit>(
         tunnel,
         until: Instant::from_std(turn.entry.opened) + patience,
     };
+    let is_connect = turn.entry.kind == Kind::Tunnel && turn.pending.is_empty();
     let mut waited = Waited::default();
     let passed = tokio::select! {
         biased;
         passed = limits.pass(&asking, &mut waited) => Some(passed),
-        () = turn.stream.gone() => None,
+        // Who asked for a forward may have ended its sending side and still want the reply.
+        () = turn.stream.gone(), if !is_connect => None,
+        () = turn.stream.left(), if is_connect => None,
     };
     service.note_waited(&mut turn.entry, waited, asking.destination);
     passed.map(|passed| {
