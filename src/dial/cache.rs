@@ -274,13 +274,20 @@ impl Cache {
         error: ResolveError,
         now: Instant,
     ) -> Option<Instant> {
-        // A server that says that it failed is there, at least.
-        self.silence = (error != ResolveError::Failed).then_some(now);
+        if error == ResolveError::Failed {
+            // A server that says so is there, at least.
+            self.silence = None;
+        }
         let slot = self.slot(name, family)?;
         slot.asking = None;
         slot.failures = slot.failures.saturating_add(1);
         slot.failed = Some(now);
-        Some(now + pause(slot.failures))
+        let due = now + pause(slot.failures);
+        // Of what was never answered, silence says nothing: some servers never answer for IPv6.
+        if error != ResolveError::Failed {
+            self.silence = Some(now);
+        }
+        Some(due)
     }
 
     /// Whether an answer is to be renewed: somebody uses it, and nobody asks for it already.

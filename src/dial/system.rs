@@ -112,3 +112,6 @@ impl Ask for System {
         self.hosts.look()
     }
 }
+
+#[cfg(test)]
+mod tests;

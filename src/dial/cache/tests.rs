@@ -145,6 +145,9 @@ async fn silence_counts_for_every_name_and_a_failure_for_its_own() {
         let (mut cache, start) = cache(&found(), Some(60));
         let now = start + seconds(60);
         cache.failed(&other, Family::V4, error, now);
+        assert_eq!(look(&mut cache, None, now), "expired", "never answered");
+        cache.keep(&other, Family::V4, &found(), None, None, start);
+        cache.failed(&other, Family::V4, error, now);
         assert_eq!(look(&mut cache, None, now), expected, "{error}");
         cache.keep(&other, Family::V6, &found(), None, None, now);
         cache.asking(NAME, Family::V4, now);
