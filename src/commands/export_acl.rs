@@ -136,7 +136,7 @@ fn services(config: &Config) -> Vec<Service> {
                 what: "dns",
                 kind: "address",
                 value: server.ip().to_string(),
-                protocol: *protocol,
+                protocol,
                 port: server.port(),
             });
         }

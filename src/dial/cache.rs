@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lifetime::{Age, Slot, Terms, pause, smaller};
 use super::resolve::{Answer, Family, ResolveError};
 use crate::config;
 
@@ -18,9 +19,6 @@ const NAMES_MAX: usize = 4096;
 const IN_USE: Duration = Duration::from_secs(60);
 /// A failure says so long that the next question would fail too. More than the longest pause between two of them.
 const FAILURE_COUNTS: Duration = Duration::from_secs(60);
-/// RFC 8767 §5 wants no more than one try in 30 seconds; the first ones come sooner, since most outages are short.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Names at most of which the journal says at one time that they are stale.
 const TOLD_MAX: usize = 64;
 /// And how long nothing more is said of the same name.
@@ -38,43 +36,12 @@ pub(super) struct Cache {
     told: usize,
 }
 
-/// How long answers may be used.
-#[derive(Debug, Clone, Copy)]
-struct Terms {
-    min_ttl: Duration,
-    max_ttl: Duration,
-    negative_ttl: Duration,
-    serve_stale: Duration,
-    patience: Duration,
-    /// What a question takes at most.
-    timeout: Duration,
-}
-
 #[derive(Debug, Default)]
 struct Entry {
     slots: [Option<Slot>; 2],
     /// When the journal last said that it is stale, and whether that still stands.
     told: Option<Instant>,
     is_told: bool,
-}
-
-#[derive(Debug)]
-struct Slot {
-    answer: Answer,
-    /// As the servers gave it, before any cap.
-    ttl: Option<Duration>,
-    at: Instant,
-    /// The smallest cap of those who ask.
-    cap: Option<Duration>,
-    used: Instant,
-    /// Since when a question for it is under way.
-    asking: Option<Instant>,
-    failures: u32,
-    failed: Option<Instant>,
-    /// When it was last used beyond its time.
-    stale: Option<Instant>,
-    /// Nobody used it when it was to be renewed.
-    is_asleep: bool,
 }
 
 /// What a look into the cache brings.
@@ -118,14 +85,7 @@ impl Cache {
     pub(super) fn new(dns: &config::Dns) -> Self {
         Self {
             names: HashMap::new(),
-            terms: Terms {
-                min_ttl: dns.min_ttl,
-                max_ttl: dns.max_ttl,
-                negative_ttl: dns.negative_ttl,
-                serve_stale: dns.serve_stale,
-                patience: patience(dns),
-                timeout: dns.timeout,
-            },
+            terms: Terms::new(dns),
             silence: None,
             any_stale: false,
             told: 0,
@@ -234,31 +194,9 @@ impl Cache {
             self.forget_oldest();
         }
         let entry = self.names.entry(Arc::clone(name)).or_default();
-        let old = entry.slots[family as usize].take();
-        let (used, cap) = match &old {
-            Some(old) => (old.used, smaller(old.cap, max_ttl)),
-            None => (now, max_ttl),
-        };
-        let slot = Slot {
-            answer: answer.clone(),
-            ttl,
-            at: now,
-            cap,
-            used,
-            asking: None,
-            failures: 0,
-            failed: None,
-            stale: None,
-            is_asleep: false,
-        };
-        let due = self.terms.due(&slot);
-        entry.slots[family as usize] = Some(slot);
-        let is_stale = entry
-            .slots
-            .iter()
-            .flatten()
-            .any(|slot| slot.stale.is_some());
-        let ends_stale = entry.is_told && !is_stale;
+        let slot = Slot::new(answer.clone(), ttl, max_ttl, now);
+        let due = entry.replace(family, slot, self.terms);
+        let ends_stale = entry.is_told && !entry.is_stale();
         if ends_stale {
             entry.is_told = false;
             self.told -= 1;
@@ -278,7 +216,18 @@ impl Cache {
             // A server that says so is there, at least.
             self.silence = None;
         }
-        let slot = self.slot(name, family)?;
+        let terms = self.terms;
+        let entry = self.names.get_mut(name)?;
+        if !entry.slots[family as usize]
+            .as_ref()
+            .is_some_and(Slot::is_answer)
+        {
+            // A family that is never answered, beside one that is, may not be waited for by everybody.
+            let is_known = entry.slots.iter().flatten().any(Slot::is_answer);
+            let slot = Slot::new(Err(error), None, None, now);
+            return is_known.then(|| entry.replace(family, slot, terms))?;
+        }
+        let slot = entry.slots[family as usize].as_mut()?;
         slot.asking = None;
         slot.failures = slot.failures.saturating_add(1);
         slot.failed = Some(now);
@@ -311,16 +260,21 @@ impl Cache {
         let terms = self.terms;
         let mut stalest = Duration::ZERO;
         self.any_stale = false;
-        for slot in self.names.values_mut().flat_map(|entry| &mut entry.slots) {
-            let Some(slot) = slot else { continue };
-            let is_in_use = |used| now.saturating_duration_since(used) < IN_USE;
-            if slot.stale.is_some_and(is_in_use)
-                && let Age::Stale(age) = terms.stale(slot, slot.cap, now)
-            {
-                self.any_stale = true;
-                stalest = stalest.max(age);
+        for entry in self.names.values_mut() {
+            for slot in entry.slots.iter_mut().flatten() {
+                let is_in_use = |used| now.saturating_duration_since(used) < IN_USE;
+                slot.stale = slot.stale.filter(|used| is_in_use(*used));
+                if slot.stale.is_some()
+                    && let Age::Stale(age) = terms.stale(slot, slot.cap, now)
+                {
+                    self.any_stale = true;
+                    stalest = stalest.max(age);
+                }
             }
+            // Of a name that nobody uses any more, nobody has to hear that it is well again.
+            entry.is_told &= entry.is_stale();
         }
+        self.count_told();
         stalest
     }
 
@@ -351,73 +305,22 @@ impl Cache {
     }
 }
 
-/// How long a question for an answer that has just expired may keep its asker from the old one.
-pub(super) fn patience(dns: &config::Dns) -> Duration {
-    (dns.timeout / 3).min(Duration::from_millis(400))
-}
+impl Entry {
+    /// Whether any answer of it is used beyond its time.
+    fn is_stale(&self) -> bool {
+        self.slots.iter().flatten().any(|slot| slot.stale.is_some())
+    }
 
-enum Age {
-    Good,
-    Stale(Duration),
-    /// Older than anybody may use it.
-    Over,
-}
-
-impl Terms {
-    fn lifetime(self, slot: &Slot, max_ttl: Option<Duration>) -> Duration {
-        match slot.answer {
-            Ok(_) => slot
-                .ttl
-                .unwrap_or_default()
-                .max(self.min_ttl)
-                .min(max_ttl.unwrap_or(self.max_ttl))
-                .min(self.max_ttl),
-            // Its zone may want less (RFC 2308), never more.
-            Err(_) => slot.ttl.unwrap_or(self.negative_ttl).min(self.negative_ttl),
+    /// Puts it in the place of what was known, and says when it is to be renewed.
+    fn replace(&mut self, family: Family, mut slot: Slot, terms: Terms) -> Option<Instant> {
+        let place = &mut self.slots[family as usize];
+        if let Some(old) = place {
+            slot.used = old.used;
+            slot.cap = smaller(old.cap, slot.cap);
         }
-    }
-
-    fn stale(self, slot: &Slot, max_ttl: Option<Duration>, now: Instant) -> Age {
-        let age = now.saturating_duration_since(slot.at);
-        match age.checked_sub(self.lifetime(slot, max_ttl)) {
-            None => Age::Good,
-            // There may be such a name by now: that it was missing is no reason to refuse a push.
-            Some(_) if slot.answer == Err(ResolveError::NotFound) => Age::Over,
-            Some(stale) if stale < self.serve_stale => Age::Stale(stale),
-            Some(_) => Age::Over,
-        }
-    }
-
-    /// Early enough that a failure is known before the answer expires.
-    fn due(self, slot: &Slot) -> Option<Instant> {
-        let lifetime = self.lifetime(slot, slot.cap);
-        let is_renewed = slot.answer != Err(ResolveError::NotFound) && !lifetime.is_zero();
-        let ahead = (lifetime / 5).max(self.patience * 5 / 4).min(lifetime / 2);
-        is_renewed.then(|| slot.at + lifetime - ahead)
-    }
-
-    /// A question that could not be put is forgotten after a while.
-    fn is_asking(self, slot: &Slot, now: Instant) -> bool {
-        slot.asking
-            .is_some_and(|since| now.saturating_duration_since(since) < self.timeout * 2)
-    }
-
-    /// Whether its question is under way for longer than a good one takes.
-    fn is_stuck(self, slot: &Slot, now: Instant) -> bool {
-        slot.asking
-            .is_some_and(|since| now.saturating_duration_since(since) >= self.patience)
-    }
-}
-
-fn pause(failures: u32) -> Duration {
-    let doubled = PAUSE_MIN * 2_u32.saturating_pow(failures.saturating_sub(1).min(8));
-    doubled.min(PAUSE_MAX)
-}
-
-fn smaller(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
+        let due = terms.due(&slot);
+        *place = Some(slot);
+        due
     }
 }
 

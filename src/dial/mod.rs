@@ -7,6 +7,7 @@ pub(crate) mod answerer;
 mod cache;
 pub(crate) mod connect;
 mod hosts;
+mod lifetime;
 pub(crate) mod operator;
 pub(crate) mod order;
 mod published;

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::answerer::Answerer;
-use super::cache::{Cache, Seen, Stale, patience};
+use super::cache::{Cache, Seen, Stale};
+use super::lifetime::patience;
 use crate::config;
 use crate::exchange::Reason;
 use crate::telemetry::Meters;

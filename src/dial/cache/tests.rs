@@ -156,6 +156,37 @@ async fn silence_counts_for_every_name_and_a_failure_for_its_own() {
 }
 
 #[tokio::test]
+async fn a_family_that_is_never_answered_is_not_waited_for_each_time() {
+    let (mut cache, start) = (Cache::new(&terms()), Instant::now());
+    let at = |age| start + seconds(age);
+    let error = ResolveError::TimedOut;
+    assert_eq!(cache.failed(NAME, Family::V6, error, start), None);
+    cache.keep(
+        &NAME.into(),
+        Family::V4,
+        &found(),
+        Some(seconds(60)),
+        None,
+        start,
+    );
+    let mut fail = |age| {
+        let due = cache.failed(NAME, Family::V6, error, at(age));
+        assert_eq!(due, Some(at(age + 4)), "tried again");
+        let mut look = |age| cache.find(NAME, Family::V6, None, at(age));
+        let answer = Err(error);
+        assert_eq!(look(age + 4), Seen::Good { answer, ask: false });
+        assert_eq!(look(age + 5), Seen::Unknown);
+    };
+    fail(1);
+    fail(5);
+    assert_eq!(
+        look(&mut cache, None, at(60)),
+        "expired",
+        "no silence of all"
+    );
+}
+
+#[tokio::test]
 async fn that_there_is_no_such_name_ends_staleness() {
     for none in [ResolveError::NotFound, ResolveError::NoAddress] {
         let (mut cache, start) = cache(&found(), Some(60));
@@ -204,8 +235,9 @@ async fn how_stale_the_answers_in_use_are() {
     let at = |age| start + seconds(age);
     assert_eq!(cache.stalest(at(1000)), Duration::ZERO, "nobody uses it");
     cache.stale(NAME, Family::V4, None, at(90));
-    assert_eq!(cache.stalest(at(100)), seconds(40));
+    assert_eq!((cache.stalest(at(100)), cache.told), (seconds(40), 1));
     assert_eq!(cache.stalest(at(150)), Duration::ZERO, "not any more");
+    assert_eq!(cache.told, 0);
 }
 
 #[tokio::test]

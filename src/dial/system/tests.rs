@@ -1,4 +1,9 @@
 //! Real name servers on loopback, and files of the test's own.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "it plays the other side, and says what it cannot test"
+)]
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
