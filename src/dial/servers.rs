@@ -249,14 +249,12 @@ fn address(data: &RData) -> Option<IpAddr> {
     }
 }
 
-/// Addresses that no name of a server has, wherever it stands. A mapped one is an IPv4 address in disguise. Which of
-/// the others a destination may lead to is the policy's to say, address by address, when they are dialled.
+/// Addresses that no server has, wherever it stands. Which of the others a destination may lead to, in whatever
+/// spelling, is the policy's to say, address by address, before they are dialled.
 fn is_usable(addr: &IpAddr) -> bool {
     match addr {
         IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => {
-            !v6.is_unspecified() && !v6.is_multicast() && v6.to_ipv4_mapped().is_none()
-        }
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
     }
 }
 
@@ -309,6 +307,5 @@ mod tests {
         check("255.255.255.255", false);
         check("::", false);
         check("ff02::1", false);
-        check("::ffff:127.0.0.1", false);
     }
 }
