@@ -165,18 +165,22 @@ impl Terms {
             NonceState::Fresh(id) => Some(id),
             NonceState::Stale | NonceState::Foreign => None,
         };
-        // Whoever came through with this nonce before is not the one who guesses.
-        if !nonce.is_some_and(|nonce| gate.replays.knows(nonce, proven.user)) {
+        let client = asked.client.to_canonical();
+        // Whoever came through with this nonce before, from here, is not the one who guesses.
+        if !nonce.is_some_and(|nonce| gate.replays.knows(nonce, proven.user, client)) {
             self.not_held(gate, asked, proven.user, now)?;
         }
         login.user = Some(proven.user.clone());
         // Only who has the password is told that the nonce is the trouble, and may then try again without asking
         // anybody. So it is also with a nonce of another key, as after a restart.
         let nonce = nonce.ok_or(GateError::StaleNonce)?;
-        if !gate
-            .replays
-            .spend(nonce, proven.user, digest::count(digest), self.nonces)
-        {
+        if !gate.replays.spend(
+            nonce,
+            proven.user,
+            client,
+            digest::count(digest),
+            self.nonces,
+        ) {
             return Err(GateError::Replayed);
         }
         // What answers a CONNECT has no fields.

@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::network::network_of;
 use super::nonce::NonceId;
 use crate::exchange::UserName;
 
@@ -29,7 +31,8 @@ struct Shard {
 }
 
 struct Used {
-    user: UserName,
+    /// Who used it first, and at which address.
+    by: (UserName, IpAddr),
     counts: Window,
 }
 
@@ -48,17 +51,25 @@ impl Replays {
     }
 
     /// Uses a count up; false where it was used before, or might have been. `most` nonces are remembered.
-    pub(crate) fn spend(&self, nonce: NonceId, user: &UserName, count: u32, most: usize) -> bool {
+    pub(crate) fn spend(
+        &self,
+        nonce: NonceId,
+        user: &UserName,
+        address: IpAddr,
+        count: u32,
+        most: usize,
+    ) -> bool {
         // Two halves in each shard.
         let most = (most / SHARDS / 2).max(1);
-        self.shard(nonce).spend(nonce, user, count, most)
+        let by = || (user.clone(), network_of(address));
+        self.shard(nonce).spend(nonce, by, count, most)
     }
 
-    /// Whether this user has come through with this nonce before.
-    pub(crate) fn knows(&self, nonce: NonceId, user: &UserName) -> bool {
+    /// Whether it was this user, from this address, that came through with this nonce first.
+    pub(crate) fn knows(&self, nonce: NonceId, user: &UserName, address: IpAddr) -> bool {
         let shard = self.shard(nonce);
         let used = shard.again.get(&nonce).or_else(|| shard.once.get(&nonce));
-        used.is_some_and(|used| used.user == *user)
+        used.is_some_and(|used| used.by.0 == *user && used.by.1 == network_of(address))
     }
 
     fn shard(&self, nonce: NonceId) -> MutexGuard<'_, Shard> {
@@ -69,7 +80,13 @@ impl Replays {
 }
 
 impl Shard {
-    fn spend(&mut self, nonce: NonceId, user: &UserName, count: u32, most: usize) -> bool {
+    fn spend(
+        &mut self,
+        nonce: NonceId,
+        by: impl FnOnce() -> (UserName, IpAddr),
+        count: u32,
+        most: usize,
+    ) -> bool {
         if let Some(used) = self.again.get_mut(&nonce) {
             return used.counts.take(count);
         }
@@ -88,7 +105,7 @@ impl Shard {
             return false;
         }
         let used = Used {
-            user: user.clone(),
+            by: by(),
             counts: Window::new(count),
         };
         self.once.insert(nonce, used);
@@ -148,6 +165,9 @@ mod tests {
 
     use super::*;
 
+    const TEN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const ELEVEN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(11, 0, 0, 1));
+
     fn ann() -> UserName {
         UserName::new("ann")
     }
@@ -158,7 +178,7 @@ mod tests {
         let replays = Replays::new();
         let nonce = NonceId::new(5, 1);
         for (count, want) in counts {
-            let passed = replays.spend(nonce, &ann(), *count, 1000);
+            let passed = replays.spend(nonce, &ann(), TEN, *count, 1000);
             assert_eq!(passed, *want, "{count} of {counts:?}");
         }
     }
@@ -192,7 +212,7 @@ mod tests {
         let replays = Replays::new();
         let most = 2 * SHARDS * 3;
         let nonce = |ms| NonceId::new(ms, 0);
-        let spend = |ms, count| replays.spend(nonce(ms), &ann(), count, most);
+        let spend = |ms, count| replays.spend(nonce(ms), &ann(), TEN, count, most);
         for ms in 1..=3 {
             assert!(spend(ms, 1), "{ms}");
         }
@@ -218,7 +238,7 @@ mod tests {
         let replays = Replays::new();
         for n in 0..10_000_u64 {
             for count in 1..=1 + u32::from(n % 3 == 0) {
-                replays.spend(NonceId::new(n, n), &ann(), count, 1000);
+                replays.spend(NonceId::new(n, n), &ann(), TEN, count, 1000);
             }
         }
         let held = replays.shards.iter().map(|shard| {
@@ -233,11 +253,15 @@ mod tests {
     fn only_who_came_through_with_it_is_known_by_it() {
         let replays = Replays::new();
         let nonce = NonceId::new(7, 7);
-        assert!(!replays.knows(nonce, &ann()));
+        assert!(!replays.knows(nonce, &ann(), TEN));
         for count in 1..3 {
-            replays.spend(nonce, &ann(), count, 1000);
-            assert!(replays.knows(nonce, &ann()));
-            assert!(!replays.knows(nonce, &UserName::new("bob")));
+            replays.spend(nonce, &ann(), TEN, count, 1000);
+            assert!(replays.knows(nonce, &ann(), TEN));
+            assert!(!replays.knows(nonce, &UserName::new("bob"), TEN));
+            assert!(
+                !replays.knows(nonce, &ann(), ELEVEN),
+                "whoever read it on the way"
+            );
         }
     }
 
@@ -251,7 +275,7 @@ mod tests {
             let replays = Replays::new();
             let mut passed = HashSet::new();
             for (ms, chance, count) in uses {
-                if replays.spend(NonceId::new(ms, chance), &ann(), count, most) {
+                if replays.spend(NonceId::new(ms, chance), &ann(), TEN, count, most) {
                     prop_assert!(passed.insert((ms, chance, count)), "{ms} {chance} {count}");
                 }
             }

@@ -92,14 +92,15 @@ impl Throttle {
             network,
             user: Some(user),
         };
-        bucket(&mut shard, key, patience, now).charge(patience, now);
+        let of_user = bucket(&mut shard, key, patience, now).charge(patience, now);
         let key = Key {
             network,
             user: None,
         };
         let bucket = bucket(&mut shard, key, patience, now);
-        let retry_after = bucket.charge(patience, now)?;
-        Some(bucket.hold(retry_after, now))
+        let of_address = bucket.charge(patience, now);
+        // Where this user's right password would wait, a wrong one is answered no other way.
+        (!of_user || !of_address).then(|| bucket.hold(patience, now))
     }
 
     /// Whether this user, from this address, has to wait even with the right credentials.
@@ -120,9 +121,11 @@ impl Throttle {
             network,
             user: Some(user.clone()),
         };
-        let retry_after = shard.get_mut(&key)?.over(patience, now)?;
+        if !shard.get_mut(&key)?.is_over(patience, now) {
+            return None;
+        }
         key.user = None;
-        Some(bucket(&mut shard, key, patience, now).hold(retry_after, now))
+        Some(bucket(&mut shard, key, patience, now).hold(patience, now))
     }
 
     fn shard(&self, network: IpAddr) -> MutexGuard<'_, HashMap<Key, Bucket>> {
@@ -157,25 +160,27 @@ fn bucket<'a>(
 }
 
 impl Bucket {
-    /// How long until the next failure is within the limit; `None` if it is now.
-    fn over(&mut self, patience: &Patience, now: u64) -> Option<Duration> {
+    /// Whether another failure would be one too many.
+    fn is_over(&mut self, patience: &Patience, now: u64) -> bool {
         let full = patience.each.saturating_mul(patience.burst);
         // Only a clock that was set back, or a limit that was changed, makes it fuller than full.
         self.clear_at = self.clear_at.min(now.saturating_add(full));
-        let within_at = self.clear_at.saturating_sub(full - patience.each);
-        (within_at > now).then(|| Duration::from_nanos(within_at - now))
+        self.clear_at.saturating_sub(full - patience.each) > now
     }
 
-    /// Counts one; where it is one too many, it is not counted, so that who goes on is not kept waiting for ever.
-    fn charge(&mut self, patience: &Patience, now: u64) -> Option<Duration> {
-        let over = self.over(patience, now);
-        if over.is_none() {
+    /// Counts one; where it is one too many, it is not counted, so that who goes on is not kept waiting for ever. True
+    /// if it was within the limit.
+    fn charge(&mut self, patience: &Patience, now: u64) -> bool {
+        let within = !self.is_over(patience, now);
+        if within {
             self.clear_at = self.clear_at.max(now).saturating_add(patience.each);
         }
-        over
+        within
     }
 
-    fn hold(&mut self, retry_after: Duration, now: u64) -> Held {
+    /// All are told the same time, within which one more is allowed: what is left of it would tell a guesser whose
+    /// bucket it was that made him wait, and so what was right.
+    fn hold(&mut self, patience: &Patience, now: u64) -> Held {
         self.held += 1;
         let due = self
             .reported
@@ -185,7 +190,7 @@ impl Bucket {
             std::mem::take(&mut self.held)
         });
         Held {
-            retry_after,
+            retry_after: Duration::from_nanos(patience.each),
             report,
         }
     }
@@ -246,7 +251,7 @@ mod tests {
         let mut fail = |ms| fail(&throttle, TEN, "ann", ms);
         assert_eq!([0, 0, 0].map(&mut fail), [None; 3]);
         assert_eq!(fail(0), Some(1));
-        assert_eq!(fail(999), Some(0));
+        assert_eq!(fail(999), Some(1));
         assert_eq!(fail(1000), None);
         assert_eq!(fail(1000), Some(1));
         assert_eq!([5000, 5000, 5000].map(&mut fail), [None; 3]);
@@ -272,6 +277,28 @@ mod tests {
             fail(&throttle, "192.0.2.12", "-", 0);
         }
         assert_eq!(fail(&throttle, "192.0.2.12", "-", 0), Some(1));
+    }
+
+    #[test]
+    fn a_wrong_password_is_answered_as_a_right_one_would_be_once_one_waits() {
+        let throttle = Throttle::new();
+        let slow = Patience::new(0.05, 5, 1000);
+        let (ann, bob) = (UserName::new("ann"), UserName::new("bob"));
+        let ten: IpAddr = TEN.parse().expect("an address");
+        for _ in 0..5 {
+            throttle.wrong(ten, Some(&bob), &slow, at(0));
+        }
+        for _ in 0..6 {
+            throttle.wrong(ten, Some(&ann), &slow, at(7000));
+        }
+        for ms in (7000..60_000).step_by(500) {
+            let Some(right) = throttle.holds(ten, &ann, &slow, at(ms)) else {
+                continue;
+            };
+            let wrong = throttle.wrong(ten, Some(&ann), &slow, at(ms));
+            let wrong = wrong.expect("a wrong one waits where a right one does");
+            assert_eq!(wrong.retry_after, right.retry_after, "{ms}");
+        }
     }
 
     #[test]
