@@ -21,7 +21,7 @@ const PROXY: &[&[&str]] = &[
     &["app"],
 ];
 const LOAD: &[&[&str]] = &[
-    &["scenario", "measure"],
+    &["scenario", "measure", "control"],
     &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
     &["demo", "bench", "run"],

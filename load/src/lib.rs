@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`scenario`] | what a run plays, from a file or built in; pure |
 //! | [`measure`] | latencies from the *intended* start, outcomes, the summary |
+//! | [`control`] | a small HTTP endpoint over which cloud and names are changed while they run |
 //! | [`cloud`] | Push REST, tokens and onboarding over TLS; every address can misbehave on demand |
 //! | [`names`] | a DNS server with a small zone that can be changed and made to fail |
 //! | [`onprem`] | call servers behind a proxy: CONNECT, 407 rounds, kept connections, pushes |
@@ -18,9 +19,10 @@
 //! | [`bench`] | the proxy beside the relay: CPU per transaction, memory per idle tunnel |
 //! | [`run`] | a scenario: one cluster's storm of logins beside another's calls, with limits and without |
 //!
-//! Rooms import from the floors below only: `scenario measure` · `cloud names onprem relay child` · `drive display` ·
+//! Rooms import from the floors below only: `scenario measure control` · `cloud names onprem relay child` · `drive display` ·
 //! `demo bench run`.
 
+pub mod control;
 pub mod measure;
 pub mod scenario;
 
