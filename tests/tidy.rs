@@ -24,7 +24,7 @@ const LOAD: &[&[&str]] = &[
     &["scenario", "measure", "control"],
     &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
-    &["demo", "bench", "run"],
+    &["demo", "bench", "run", "failover"],
     &["arguments"],
 ];
 

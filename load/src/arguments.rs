@@ -16,7 +16,7 @@ use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
 use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
 
 pub(crate) use self::bench::{Bench, Measured, Relay};
-pub(crate) use self::run::{Errand, Run};
+pub(crate) use self::run::{Errand, Plan, Run};
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
 #[derive(Debug, Parser)]
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Run everything around a real tidegate process for a few seconds, and judge it
     Demo(Demo),
-    /// Play a scenario around a real tidegate process, with limits and without, and judge it
+    /// Play a scenario around real tidegate processes (a storm of logins, or dying addresses and DNS), and judge it
     Run(Run),
     /// What a run's drivers do; the run starts them
     #[command(hide = true)]

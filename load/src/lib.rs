@@ -17,10 +17,11 @@
 //! | [`display`] | the tables at the end; pure |
 //! | [`demo`] | all of it around one proxy process, with a verdict |
 //! | [`bench`] | the proxy beside the relay: CPU per transaction, memory per idle tunnel |
+//! | [`failover`] | addresses and DNS die in every way we know, and a table says what a sender notices |
 //! | [`run`] | a scenario: one cluster's storm of logins beside another's calls, with limits and without |
 //!
 //! Rooms import from the floors below only: `scenario measure control` · `cloud names onprem relay child` · `drive display` ·
-//! `demo bench run`.
+//! `demo bench run failover`.
 
 pub mod control;
 pub mod measure;
@@ -37,4 +38,5 @@ pub mod drive;
 
 pub mod bench;
 pub mod demo;
+pub mod failover;
 pub mod run;

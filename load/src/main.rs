@@ -20,6 +20,7 @@ use tidegate_load::control::Control;
 use tidegate_load::demo;
 use tidegate_load::display::{Frame, chain};
 use tidegate_load::drive::{Pace, drive};
+use tidegate_load::failover;
 use tidegate_load::measure::Summary;
 use tidegate_load::measure::summary::CONFIRMED;
 use tidegate_load::names::{self, Names};
@@ -29,7 +30,7 @@ use tidegate_load::run as scenario_run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use self::arguments::{Command, CommandLine};
+use self::arguments::{Command, CommandLine, Plan};
 
 const FAILED: u8 = 1;
 
@@ -204,15 +205,27 @@ async fn play(arguments: arguments::Demo) -> Result<ExitCode, Failure> {
 }
 
 async fn scenario(arguments: arguments::Run) -> Result<ExitCode, Failure> {
-    let report = scenario_run::run(&arguments.plan(), |line| eprintln!("{line}")).await?;
+    let progress = |line: &str| eprintln!("{line}");
+    let (is_good, lines, json) = match arguments.plan() {
+        Plan::Storm(plan) => {
+            let report = scenario_run::run(&plan, progress).await?;
+            let json = serde_json::to_string_pretty(&report)?;
+            (report.is_good(), report.lines(), json)
+        }
+        Plan::Failover(plan) => {
+            let report = failover::run(&plan, progress).await?;
+            let json = serde_json::to_string_pretty(&report)?;
+            (report.is_good(), report.lines(), json)
+        }
+    };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{json}");
     } else {
-        for line in report.lines() {
+        for line in lines {
             println!("{line}");
         }
     }
-    Ok(if report.is_good() {
+    Ok(if is_good {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)

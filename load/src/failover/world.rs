@@ -1,0 +1,253 @@
+//! A cloud, a name server or two, and proxies that know nothing yet: what the cases of one lane are played on.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::case::{ADDRESSES, Dns, SLOW_DNS, Trouble};
+use super::exchange::{Exchange, Sender};
+use super::{FailoverError, setup};
+use crate::child::{Child, Folder, free_addresses};
+use crate::cloud::{self, Behavior, Cloud, CloudPlan};
+use crate::drive::drive;
+use crate::names::{self, Failure, Kind, Names};
+
+/// Another try with other ports, should somebody have taken one between finding and binding.
+const START_TRIES: usize = 3;
+/// What DNS says may be kept so long where DNS dies.
+const SHORT_TTL: Duration = Duration::from_secs(1);
+/// And so much later it is over for certain.
+const OVER: Duration = Duration::from_millis(500);
+/// Nobody has these, and nobody says so, in the namespace that is made for it.
+pub(super) const NOWHERE: [u8; 3] = [10, 99, 0];
+
+pub(super) struct World {
+    program: PathBuf,
+    cloud: cloud::Running,
+    names: names::Running,
+    /// Listed first where the first of two is sick.
+    sick: names::Running,
+    folder: Folder,
+}
+
+/// What came of one trouble: one proxy after the other.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) trouble: Trouble,
+    pub(super) first: Vec<Exchange>,
+    pub(super) following: Vec<Exchange>,
+}
+
+struct Proxy {
+    child: Child,
+    sender: Sender,
+}
+
+impl World {
+    /// On addresses 127.0.`block`.1 and up.
+    pub(super) async fn start(program: &Path, block: u8) -> Result<Self, FailoverError> {
+        let ips = (1..=ADDRESSES).map(|n| IpAddr::from([127, 0, block, n]));
+        let cloud = Cloud::start(CloudPlan::new().listen_on(ips)).await;
+        let at = SocketAddr::from(([127, 0, 0, 1], 0));
+        let names = || async {
+            let names = Names::start_at(at, SHORT_TTL).await;
+            names.map_err(setup("a name server"))
+        };
+        Ok(Self {
+            program: program.to_owned(),
+            cloud: cloud.map_err(setup("a cloud"))?,
+            names: names().await?,
+            sick: names().await?,
+            folder: Folder::new().map_err(setup("a folder"))?,
+        })
+    }
+
+    /// So many proxies meet it, each new, all at the same time.
+    pub(super) async fn play(
+        &self,
+        trouble: Trouble,
+        samples: u8,
+    ) -> Result<Played, FailoverError> {
+        self.prepare(trouble).await?;
+        let mut proxies = Vec::new();
+        for number in 0..samples {
+            proxies.push(self.proxy(trouble, number).await?);
+        }
+        if let Trouble::Dns(Dns::Outage { failure, .. }) = trouble {
+            for proxy in &proxies {
+                let known = proxy.sender.connect(Instant::now()).await.0;
+                known.map_err(FailoverError::Unsound)?;
+            }
+            self.names.fail_all(Some(failure));
+            sleep(SHORT_TTL + OVER).await;
+        }
+        let mut playing = JoinSet::new();
+        for proxy in proxies {
+            playing.spawn(proxy.meet(trouble));
+        }
+        let mut played = Played {
+            trouble,
+            first: Vec::new(),
+            following: Vec::new(),
+        };
+        while let Some(met) = playing.join_next().await {
+            let (first, following) = met.map_err(io::Error::other).map_err(setup("a case"))??;
+            played.first.push(first);
+            played.following.extend(following);
+        }
+        Ok(played)
+    }
+
+    /// The cloud and the names as this trouble has them before any proxy runs; of addresses, the dead are named first.
+    async fn prepare(&self, trouble: Trouble) -> Result<(), FailoverError> {
+        let name = &self.cloud.hosts().push;
+        let mut ips = self.cloud.ips();
+        let (dead, behavior) = match trouble {
+            Trouble::Addresses { death, dead } => (usize::from(dead), death.behavior()),
+            Trouble::None | Trouble::Dns(_) => (0, Some(Behavior::Ok)),
+        };
+        for index in 0..ips.len() {
+            let own = match behavior {
+                Some(behavior) if index < dead => behavior,
+                _ => Behavior::Ok,
+            };
+            let set = self.cloud.set(index, own).await;
+            set.map_err(setup("changing an address"))?;
+        }
+        if behavior.is_none() {
+            for (ip, last) in ips.iter_mut().take(dead).zip(101..) {
+                let [a, b, c] = NOWHERE;
+                *ip = IpAddr::from([a, b, c, last]);
+            }
+        }
+        self.names.fail_all(None);
+        self.names.delay_all(Duration::ZERO);
+        self.names.set(name, ips.iter().copied());
+        self.sick.set(name, ips);
+        match trouble {
+            Trouble::Dns(Dns::SilentAaaa) => {
+                self.names.fail_only(name, Kind::Aaaa, Failure::Silent);
+            }
+            Trouble::Dns(Dns::Slow) => self.names.delay_all(SLOW_DNS),
+            Trouble::Dns(Dns::Truncated) => self.names.fail_all(Some(Failure::Truncated)),
+            Trouble::Dns(Dns::FirstServer) => self.sick.fail_all(Some(Failure::Silent)),
+            Trouble::None | Trouble::Addresses { .. } | Trouble::Dns(Dns::Outage { .. }) => {}
+        }
+        Ok(())
+    }
+
+    async fn proxy(&self, trouble: Trouble, number: u8) -> Result<Proxy, FailoverError> {
+        let mut tries = START_TRIES;
+        loop {
+            match self.try_proxy(trouble, number).await {
+                Err(FailoverError::Child(error)) if tries > 1 && error.is_port_taken() => {
+                    tries -= 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_proxy(&self, trouble: Trouble, number: u8) -> Result<Proxy, FailoverError> {
+        let [entrance, admin] = free_addresses().map_err(setup("finding a port"))?;
+        let file = self.folder.path(&format!("tidegate{number}.toml"));
+        let config = self.configuration(trouble, entrance, admin);
+        fs::write(&file, config).map_err(setup("writing the configuration"))?;
+        let arguments = ["run".as_ref(), "--config".as_ref(), file.as_os_str()];
+        let mut child = Child::start(name(number), &self.program, arguments, &self.folder)?;
+        child
+            .ready(async || TcpStream::connect(entrance).await.is_ok())
+            .await?;
+        let sender = Sender::new(entrance, &self.cloud).map_err(setup("a sender"))?;
+        Ok(Proxy { child, sender })
+    }
+
+    fn configuration(&self, trouble: Trouble, entrance: SocketAddr, admin: SocketAddr) -> String {
+        let servers = match trouble {
+            Trouble::Dns(Dns::FirstServer) => {
+                format!("\"{}\", \"{}\"", self.sick.addr(), self.names.addr())
+            }
+            _ => format!("\"{}\"", self.names.addr()),
+        };
+        let [a, b, c] = NOWHERE;
+        format!(
+            r#"[[listener]]
+name = "plain"
+address = "{entrance}"
+
+[admin]
+address = "{admin}"
+
+[[destination]]
+name = "cloud"
+hosts = ["{host}"]
+ports = [{port}]
+role = "push"
+networks = ["127.0.0.0/8", "{a}.{b}.{c}.0/24"]
+
+[dns]
+servers = [{servers}]
+min_ttl = "1s"
+
+[log]
+access = "off"
+
+[runtime]
+workers = 1
+"#,
+            host = self.cloud.hosts().push,
+            port = self.cloud.port(),
+        )
+    }
+}
+
+impl Proxy {
+    /// The first exchange, and when its CONNECT is answered, the following ones, each when it is due.
+    async fn meet(mut self, trouble: Trouble) -> Result<(Exchange, Vec<Exchange>), FailoverError> {
+        let sender = Arc::new(self.sender);
+        let (connect, tunnel) = sender.connect(Instant::now()).await;
+        let pushed = async {
+            match tunnel {
+                Some(tunnel) => Some(sender.push(tunnel).await),
+                None => None,
+            }
+        };
+        let start = Instant::now();
+        let following = drive(trouble.following(), std::future::pending(), |_, due| {
+            let sender = sender.clone();
+            async move {
+                let (connect, tunnel) = sender.connect(due).await;
+                let push = match tunnel {
+                    Some(tunnel) => Some(sender.push(tunnel).await),
+                    None => None,
+                };
+                Exchange {
+                    after: due - start,
+                    connect,
+                    push,
+                }
+            }
+        });
+        let (push, following) = tokio::join!(pushed, following);
+        self.child.still_runs("while it was tried")?;
+        self.child.kill().await?;
+        let first = Exchange {
+            after: Duration::ZERO,
+            connect,
+            push,
+        };
+        Ok((first, following))
+    }
+}
+
+/// What messages call it.
+fn name(number: u8) -> &'static str {
+    const NAMES: [&str; 5] = ["proxy1", "proxy2", "proxy3", "proxy4", "proxy5"];
+    NAMES[usize::from(number) % NAMES.len()]
+}
