@@ -23,6 +23,8 @@ pub(super) struct Row {
     pub(super) trouble: Trouble,
     pub(super) first: Figures,
     pub(super) following: Figures,
+    /// Following ones of proxies that know of no trouble, made at the same time.
+    pub(super) normal: Figures,
     /// Of the following ones' p99 over that of the normal ones, in ms.
     pub(super) over_normal: f64,
     /// What was missed; empty where all is well.
@@ -65,7 +67,7 @@ impl Figures {
                 figures.pushes += 1;
                 if push.is_err() {
                     figures.lost += 1;
-                    figures.lost_late += usize::from(exchange.after * 3 >= length * 2);
+                    figures.lost_late += usize::from(exchange.after >= length / 3 * 2);
                 }
             }
         }
@@ -78,22 +80,22 @@ impl Figures {
 }
 
 impl Row {
-    /// `normal` is the p99 of following exchanges while nothing is wrong; `None`: these are they.
-    pub(super) fn of(played: &Played, normal: Option<f64>) -> Self {
+    pub(super) fn of(played: &Played) -> Self {
         let pace = played.trouble.following();
         let length = pace.due(pace.total().saturating_sub(1)).unwrap_or_default();
         let first = Figures::of(&played.first, Duration::MAX);
         let following = Figures::of(&played.following, length);
-        let normal = normal.unwrap_or(following.p99);
+        let normal = Figures::of(&played.normal, length);
         let all = || played.first.iter().chain(&played.following);
         let no_tunnel = all().find_map(|exchange| exchange.connect.as_ref().err());
         let lost = all().find_map(|exchange| exchange.push.as_ref()?.as_ref().err());
         Self {
             trouble: played.trouble,
-            over_normal: following.p99 - normal,
-            missed: missed(played.trouble, &first, &following, normal),
+            over_normal: following.p99 - normal.p99,
+            missed: missed(played.trouble, &first, &following, &normal),
             first,
             following,
+            normal,
             first_failure: no_tunnel.or(lost).cloned(),
         }
     }
@@ -103,7 +105,7 @@ impl Row {
     }
 }
 
-fn missed(trouble: Trouble, first: &Figures, following: &Figures, normal: f64) -> Vec<String> {
+fn missed(trouble: Trouble, first: &Figures, following: &Figures, normal: &Figures) -> Vec<String> {
     let mut missed = Vec::new();
     let mut need = |holds: bool, complaint: String| {
         if !holds {
@@ -117,6 +119,10 @@ fn missed(trouble: Trouble, first: &Figures, following: &Figures, normal: f64) -
         "no exchange was made".to_owned(),
     );
     need(
+        normal.failed == 0 && normal.lost == 0,
+        "proxies that know of no trouble had some: this proves nothing".to_owned(),
+    );
+    need(
         failed == 0,
         format!("{failed} of {connects} CONNECTs failed"),
     );
@@ -128,14 +134,14 @@ fn missed(trouble: Trouble, first: &Figures, following: &Figures, normal: f64) -
         first.max <= first_max,
         format!("first CONNECT {:.0} ms, over {first_max:.0}", first.max),
     );
-    let over = following.p99 - normal;
+    let over = following.p99 - normal.p99;
     need(
         over <= OVER_NORMAL_MS,
         format!("following CONNECTs {over:.1} ms over normal, over {OVER_NORMAL_MS:.0}"),
     );
     if let Trouble::Dns(Dns::Outage { .. }) = trouble {
         // The name was known before: the first exchange without DNS is like any other.
-        let over = first.p50 - normal;
+        let over = first.p50 - normal.p99;
         need(
             over <= OVER_NORMAL_MS,
             format!("first CONNECT {over:.1} ms over normal, over {OVER_NORMAL_MS:.0}"),
@@ -166,8 +172,9 @@ mod tests {
             trouble,
             first: vec![exchange(first, 0, true)],
             following: vec![exchange(following, 0, is_confirmed)],
+            normal: vec![exchange(3, 0, true)],
         };
-        Row::of(&played, Some(3.0))
+        Row::of(&played)
     }
 
     fn dead(death: Death, dead: u8) -> Trouble {
@@ -202,8 +209,16 @@ mod tests {
             trouble: Trouble::None,
             first: vec![],
             following: vec![],
+            normal: vec![],
         };
-        check(Row::of(&nothing, None), Some("no exchange"));
+        check(Row::of(&nothing), Some("no exchange"));
+        let mut ill = Played {
+            normal: vec![exchange(3, 0, false)],
+            ..nothing
+        };
+        ill.first = vec![exchange(3, 0, true)];
+        ill.following = vec![exchange(3, 0, true)];
+        check(Row::of(&ill), Some("proves nothing"));
     }
 
     #[test]
@@ -217,8 +232,9 @@ mod tests {
             trouble: dead(Death::Silent, 1),
             first: vec![failed, exchange(4, 0, true)],
             following: vec![exchange(2, 100, false), exchange(2, 9_900, false)],
+            normal: vec![],
         };
-        let row = Row::of(&played, Some(3.0));
+        let row = Row::of(&played);
         assert_eq!((row.first.failed, row.first.pushes), (1, 1));
         assert!(row.first.max < 4.1, "{row:?}");
         assert_eq!((row.following.lost, row.following.lost_late), (2, 1));

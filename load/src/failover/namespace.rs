@@ -29,7 +29,12 @@ impl Namespace {
         let name = &namespace.name;
         let [a, b, c] = NOWHERE;
         ip(&format!("-n {name} link set lo up"))?;
-        ip(&format!("-n {name} link add nowhere type dummy"))?;
+        ip(&format!(
+            "-n {name} link add nowhere type veth peer name nobody"
+        ))?;
+        // Nobody is asked who has an address: packets leave, and the other end, which has none, drops them.
+        ip(&format!("-n {name} link set nowhere arp off"))?;
+        ip(&format!("-n {name} link set nobody up"))?;
         ip(&format!(
             "-n {name} address add {a}.{b}.{c}.1/24 dev nowhere"
         ))?;

@@ -27,7 +27,7 @@ impl Report {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![
             format!(
-                "CONNECT in ms, from when it was due to the proxy's 200. First: by each of {} proxies that has just started; following: by the same proxies.",
+                "CONNECT in ms, from when it was due to the proxy's 200. First: by each of {} proxies that has just started; following: by the same proxies, beside as many that know of no trouble, which are normal.",
                 self.samples
             ),
             String::new(),
@@ -110,7 +110,8 @@ mod tests {
                 dead: 2,
             },
             first: figures.clone(),
-            following: figures,
+            following: figures.clone(),
+            normal: figures,
             over_normal: 0.5,
             missed: missed.iter().map(|&text| text.to_owned()).collect(),
             first_failure: Some("not confirmed".into()),

@@ -1,10 +1,10 @@
 //! A cloud, a name server or two, and proxies that know nothing yet: what the cases of one lane are played on.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::child::{Child, Folder, free_addresses};
 use crate::cloud::{self, Behavior, Cloud, CloudPlan};
 use crate::drive::drive;
 use crate::names::{self, Failure, Kind, Names};
+use crate::onprem::Tunnel;
 
 /// Another try with other ports, should somebody have taken one between finding and binding.
 const START_TRIES: usize = 3;
@@ -33,6 +34,10 @@ pub(super) struct World {
     names: names::Running,
     /// Listed first where the first of two is sick.
     sick: names::Running,
+    /// Always well, and knows of one address, which never dies.
+    well: names::Running,
+    /// Their exchanges are the normal ones, at the same time as those that meet trouble.
+    normal: Vec<Proxy>,
     folder: Folder,
 }
 
@@ -42,16 +47,22 @@ pub(super) struct Played {
     pub(super) trouble: Trouble,
     pub(super) first: Vec<Exchange>,
     pub(super) following: Vec<Exchange>,
+    /// Those of proxies that know of no trouble, meanwhile.
+    pub(super) normal: Vec<Exchange>,
 }
 
 struct Proxy {
     child: Child,
-    sender: Sender,
+    sender: Arc<Sender>,
 }
 
 impl World {
     /// On addresses 127.0.`block`.1 and up.
-    pub(super) async fn start(program: &Path, block: u8) -> Result<Self, FailoverError> {
+    pub(super) async fn start(
+        program: &Path,
+        block: u8,
+        samples: u8,
+    ) -> Result<Self, FailoverError> {
         let ips = (1..=ADDRESSES).map(|n| IpAddr::from([127, 0, block, n]));
         let cloud = Cloud::start(CloudPlan::new().listen_on(ips)).await;
         let at = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -59,13 +70,22 @@ impl World {
             let names = Names::start_at(at, SHORT_TTL).await;
             names.map_err(setup("a name server"))
         };
-        Ok(Self {
+        let mut world = Self {
             program: program.to_owned(),
             cloud: cloud.map_err(setup("a cloud"))?,
             names: names().await?,
             sick: names().await?,
+            well: names().await?,
+            normal: Vec::new(),
             folder: Folder::new().map_err(setup("a folder"))?,
-        })
+        };
+        let living = world.cloud.ips().into_iter().last();
+        world.well.set(&world.cloud.hosts().push, living);
+        for number in 0..samples {
+            let proxy = world.proxy(&[world.well.addr()], samples + number).await?;
+            world.normal.push(proxy);
+        }
+        Ok(world)
     }
 
     /// So many proxies meet it, each new, all at the same time.
@@ -75,9 +95,13 @@ impl World {
         samples: u8,
     ) -> Result<Played, FailoverError> {
         self.prepare(trouble).await?;
+        let servers = match trouble {
+            Trouble::Dns(Dns::FirstServer) => vec![self.sick.addr(), self.names.addr()],
+            _ => vec![self.names.addr()],
+        };
         let mut proxies = Vec::new();
         for number in 0..samples {
-            proxies.push(self.proxy(trouble, number).await?);
+            proxies.push(self.proxy(&servers, number).await?);
         }
         if let Trouble::Dns(Dns::Outage { failure, .. }) = trouble {
             for proxy in &proxies {
@@ -87,19 +111,29 @@ impl World {
             self.names.fail_all(Some(failure));
             sleep(SHORT_TTL + OVER).await;
         }
-        let mut playing = JoinSet::new();
-        for proxy in proxies {
-            playing.spawn(proxy.meet(trouble));
+        let (mut meeting, mut going) = (JoinSet::new(), JoinSet::new());
+        for proxy in &proxies {
+            meeting.spawn(exchanges(proxy.sender.clone(), trouble));
+        }
+        for proxy in &self.normal {
+            going.spawn(exchanges(proxy.sender.clone(), trouble));
         }
         let mut played = Played {
             trouble,
             first: Vec::new(),
             following: Vec::new(),
+            normal: Vec::new(),
         };
-        while let Some(met) = playing.join_next().await {
-            let (first, following) = met.map_err(io::Error::other).map_err(setup("a case"))??;
+        for (first, following) in meeting.join_all().await {
             played.first.push(first);
             played.following.extend(following);
+        }
+        for (_, following) in going.join_all().await {
+            played.normal.extend(following);
+        }
+        for mut proxy in proxies {
+            proxy.child.still_runs("while it was tried")?;
+            proxy.child.kill().await?;
         }
         Ok(played)
     }
@@ -142,10 +176,10 @@ impl World {
         Ok(())
     }
 
-    async fn proxy(&self, trouble: Trouble, number: u8) -> Result<Proxy, FailoverError> {
+    async fn proxy(&self, servers: &[SocketAddr], number: u8) -> Result<Proxy, FailoverError> {
         let mut tries = START_TRIES;
         loop {
-            match self.try_proxy(trouble, number).await {
+            match self.try_proxy(servers, number).await {
                 Err(FailoverError::Child(error)) if tries > 1 && error.is_port_taken() => {
                     tries -= 1;
                 }
@@ -154,10 +188,10 @@ impl World {
         }
     }
 
-    async fn try_proxy(&self, trouble: Trouble, number: u8) -> Result<Proxy, FailoverError> {
+    async fn try_proxy(&self, servers: &[SocketAddr], number: u8) -> Result<Proxy, FailoverError> {
         let [entrance, admin] = free_addresses().map_err(setup("finding a port"))?;
         let file = self.folder.path(&format!("tidegate{number}.toml"));
-        let config = self.configuration(trouble, entrance, admin);
+        let config = self.configuration(servers, entrance, admin);
         fs::write(&file, config).map_err(setup("writing the configuration"))?;
         let arguments = ["run".as_ref(), "--config".as_ref(), file.as_os_str()];
         let mut child = Child::start(name(number), &self.program, arguments, &self.folder)?;
@@ -165,16 +199,17 @@ impl World {
             .ready(async || TcpStream::connect(entrance).await.is_ok())
             .await?;
         let sender = Sender::new(entrance, &self.cloud).map_err(setup("a sender"))?;
+        let sender = Arc::new(sender);
         Ok(Proxy { child, sender })
     }
 
-    fn configuration(&self, trouble: Trouble, entrance: SocketAddr, admin: SocketAddr) -> String {
-        let servers = match trouble {
-            Trouble::Dns(Dns::FirstServer) => {
-                format!("\"{}\", \"{}\"", self.sick.addr(), self.names.addr())
-            }
-            _ => format!("\"{}\"", self.names.addr()),
-        };
+    fn configuration(
+        &self,
+        servers: &[SocketAddr],
+        entrance: SocketAddr,
+        admin: SocketAddr,
+    ) -> String {
+        let servers: Vec<_> = servers.iter().map(|at| format!("\"{at}\"")).collect();
         let [a, b, c] = NOWHERE;
         format!(
             r#"[[listener]]
@@ -201,53 +236,50 @@ access = "off"
 [runtime]
 workers = 1
 "#,
+            servers = servers.join(", "),
             host = self.cloud.hosts().push,
             port = self.cloud.port(),
         )
     }
 }
 
-impl Proxy {
-    /// The first exchange, and when its CONNECT is answered, the following ones, each when it is due.
-    async fn meet(mut self, trouble: Trouble) -> Result<(Exchange, Vec<Exchange>), FailoverError> {
-        let sender = Arc::new(self.sender);
-        let (connect, tunnel) = sender.connect(Instant::now()).await;
-        let pushed = async {
-            match tunnel {
-                Some(tunnel) => Some(sender.push(tunnel).await),
-                None => None,
+/// The first exchange, and when its CONNECT is answered, the following ones, each when it is due.
+async fn exchanges(sender: Arc<Sender>, trouble: Trouble) -> (Exchange, Vec<Exchange>) {
+    let (connect, tunnel) = sender.connect(Instant::now()).await;
+    let push = pushed(&sender, tunnel);
+    let start = Instant::now();
+    let following = drive(trouble.following(), std::future::pending(), |_, due| {
+        let sender = sender.clone();
+        async move {
+            let (connect, tunnel) = sender.connect(due).await;
+            Exchange {
+                after: due - start,
+                connect,
+                push: pushed(&sender, tunnel).await,
             }
-        };
-        let start = Instant::now();
-        let following = drive(trouble.following(), std::future::pending(), |_, due| {
-            let sender = sender.clone();
-            async move {
-                let (connect, tunnel) = sender.connect(due).await;
-                let push = match tunnel {
-                    Some(tunnel) => Some(sender.push(tunnel).await),
-                    None => None,
-                };
-                Exchange {
-                    after: due - start,
-                    connect,
-                    push,
-                }
-            }
-        });
-        let (push, following) = tokio::join!(pushed, following);
-        self.child.still_runs("while it was tried")?;
-        self.child.kill().await?;
-        let first = Exchange {
-            after: Duration::ZERO,
-            connect,
-            push,
-        };
-        Ok((first, following))
+        }
+    });
+    let (push, following) = tokio::join!(push, following);
+    let first = Exchange {
+        after: Duration::ZERO,
+        connect,
+        push,
+    };
+    (first, following)
+}
+
+async fn pushed(sender: &Sender, tunnel: Option<Tunnel>) -> Option<Result<(), String>> {
+    match tunnel {
+        Some(tunnel) => Some(sender.push(tunnel).await),
+        None => None,
     }
 }
 
 /// What messages call it.
 fn name(number: u8) -> &'static str {
-    const NAMES: [&str; 5] = ["proxy1", "proxy2", "proxy3", "proxy4", "proxy5"];
+    const NAMES: [&str; 2 * super::SAMPLES_MAX as usize] = [
+        "proxy1", "proxy2", "proxy3", "proxy4", "proxy5", "proxy6", "proxy7", "proxy8", "proxy9",
+        "proxy10",
+    ];
     NAMES[usize::from(number) % NAMES.len()]
 }
