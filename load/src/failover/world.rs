@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::case::{ADDRESSES, Dns, SLOW_DNS, Trouble};
 use super::exchange::{Exchange, Sender};
 use super::{FailoverError, setup};
-use crate::child::{Child, Folder, free_addresses};
+use crate::child::{Child, Folder, free_port};
 use crate::cloud::{self, Behavior, Cloud, CloudPlan};
 use crate::drive::drive;
 use crate::names::{self, Failure, Kind, Names};
@@ -28,8 +28,13 @@ const OVER: Duration = Duration::from_millis(500);
 /// Nobody has these, and nobody says so, in the namespace that is made for it.
 pub(super) const NOWHERE: [u8; 3] = [10, 99, 0];
 
+/// The last byte of the first proxy's addresses.
+const ENTRANCES: u8 = 21;
+const ADMINS: u8 = 121;
+
 pub(super) struct World {
     program: PathBuf,
+    block: u8,
     cloud: cloud::Running,
     names: names::Running,
     /// Listed first where the first of two is sick.
@@ -72,6 +77,7 @@ impl World {
         };
         let mut world = Self {
             program: program.to_owned(),
+            block,
             cloud: cloud.map_err(setup("a cloud"))?,
             names: names().await?,
             sick: names().await?,
@@ -189,7 +195,13 @@ impl World {
     }
 
     async fn try_proxy(&self, servers: &[SocketAddr], number: u8) -> Result<Proxy, FailoverError> {
-        let [entrance, admin] = free_addresses().map_err(setup("finding a port"))?;
+        // Addresses of its own: a proxy that somebody else has started can't be taken for it.
+        let [entrance, admin] = [ENTRANCES, ADMINS].map(|first| {
+            let ip = IpAddr::from([127, 0, self.block, first + number]);
+            free_port(&[ip]).map(|port| SocketAddr::new(ip, port))
+        });
+        let entrance = entrance.map_err(setup("finding a port"))?;
+        let admin = admin.map_err(setup("finding a port"))?;
         let file = self.folder.path(&format!("tidegate{number}.toml"));
         let config = self.configuration(servers, entrance, admin);
         fs::write(&file, config).map_err(setup("writing the configuration"))?;

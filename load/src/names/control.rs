@@ -117,7 +117,8 @@ impl Order {
 }
 
 fn state(addr: SocketAddr, zone: &Zone) -> Value {
-    let word = |failure: Option<Failure>| failure.map_or("ok".to_owned(), |f| f.to_string());
+    let word =
+        |failure: Option<Failure>| failure.map_or_else(|| "ok".to_owned(), |f| f.to_string());
     let (failure, delay) = zone.of_all();
     let one = |name: &str, entry: &Entry| {
         let queries = |kind| zone.queries(name, kind);
