@@ -32,14 +32,14 @@ impl Report {
             ),
             String::new(),
         ];
-        let heads = "what is dead|first: p50|p99|max|following: p50|p99|max|p99 over normal|CONNECTs failed|pushes lost|late|target";
+        let heads = "what is dead|first: p50|p99|max|following: p50|p99|max|p99 over normal|scatter|CONNECTs failed|pushes lost|late|target";
         let mut table = Table::new(heads.split('|').map(str::to_owned).collect());
         for row in &self.rows {
             table = table.row(cells(row));
         }
         lines.extend(table.lines());
         lines.push(String::new());
-        lines.push("*: TCP connects, so the CONNECT cannot notice, and is answered 200; what is lost is the push. Late: of those, in the last third.".to_owned());
+        lines.push("*: TCP connects, so the CONNECT cannot notice, and is answered 200; what is lost is the push. Late: of those, in the last third. Scatter: from the p50 to the p99 of the normal ones.".to_owned());
         for row in self.rows.iter().filter(|row| !row.is_good()) {
             let why = row.first_failure.as_deref();
             let why = why.map_or(String::new(), |why| format!(" (first: {why})"));
@@ -76,6 +76,7 @@ fn cells(row: &Row) -> Vec<String> {
             true => "-".to_owned(),
             false => format!("{:+.1}", row.over_normal),
         },
+        format!("{:.1}", row.scatter),
         of(
             first.failed + following.failed,
             first.exchanges + following.exchanges,
@@ -113,6 +114,7 @@ mod tests {
             following: figures.clone(),
             normal: figures,
             over_normal: 0.5,
+            scatter: 0.75,
             missed: missed.iter().map(|&text| text.to_owned()).collect(),
             first_failure: Some("not confirmed".into()),
         }
@@ -132,7 +134,7 @@ mod tests {
         let text = report.lines().join("\n");
         let check = |part: &str| assert!(text.contains(part), "{part}\n{text}");
         check("2 of 4: silent after accept *");
-        check("+0.5             0/20         4/20     1     met");
+        check("+0.5      0.8             0/20         4/20     1     met");
         check("MISSED: 2 of 4: silent after accept *: too slow; too few (first: not confirmed)");
         check("SKIPPED: blackhole: no root");
         check("1 of 2 met every target, 1 skipped");

@@ -25,6 +25,8 @@ const START_TRIES: usize = 3;
 const SHORT_TTL: Duration = Duration::from_secs(1);
 /// And so much later it is over for certain.
 const OVER: Duration = Duration::from_millis(500);
+/// What starting the proxies has set off is over by then.
+const SETTLE: Duration = Duration::from_millis(300);
 /// Nobody has these, and nobody says so, in the namespace that is made for it.
 pub(super) const NOWHERE: [u8; 3] = [10, 99, 0];
 
@@ -109,6 +111,7 @@ impl World {
         for number in 0..samples {
             proxies.push(self.proxy(&servers, number).await?);
         }
+        sleep(SETTLE).await;
         if let Trouble::Dns(Dns::Outage { failure, .. }) = trouble {
             for proxy in &proxies {
                 let known = proxy.sender.connect(Instant::now()).await.0;
