@@ -21,10 +21,10 @@ const PROXY: &[&[&str]] = &[
     &["app"],
 ];
 const LOAD: &[&[&str]] = &[
-    &["scenario", "measure"],
+    &["scenario", "measure", "control"],
     &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
-    &["demo", "bench", "run"],
+    &["demo", "bench", "run", "failover"],
     &["arguments"],
 ];
 

@@ -16,7 +16,7 @@ use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
 use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
 
 pub(crate) use self::bench::{Bench, Measured, Relay};
-pub(crate) use self::run::{Errand, Run};
+pub(crate) use self::run::{Errand, Plan, Run};
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
 #[derive(Debug, Parser)]
@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Run everything around a real tidegate process for a few seconds, and judge it
     Demo(Demo),
-    /// Play a scenario around a real tidegate process, with limits and without, and judge it
+    /// Play a scenario around real tidegate processes (a storm of logins, or dying addresses and DNS), and judge it
     Run(Run),
     /// What a run's drivers do; the run starts them
     #[command(hide = true)]
@@ -48,6 +48,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = CLOUD_CONTROL)]
 pub(crate) struct Cloud {
     /// How many loopback addresses, from 127.0.0.11 on
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=200))]
@@ -70,12 +71,16 @@ pub(crate) struct Cloud {
     /// How long it thinks before it answers, in milliseconds
     #[arg(long, default_value_t = 0, value_name = "MS")]
     answer_after: u64,
-    /// What an address does: INDEX=ok, silent, refuse, reset, hang or slow:MS; may be repeated
+    /// What an address does: INDEX=ok, silent, refuse, reset, reset-tls, hang or slow:MS; may be repeated
     #[arg(long = "behavior", value_parser = behavior, value_name = "INDEX=WHAT")]
     pub(crate) behaviors: Vec<(usize, Behavior)>,
+    /// Where orders are taken while it runs, on loopback
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) control: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = NAMES_CONTROL)]
 pub(crate) struct Names {
     /// Where to listen, UDP and TCP
     #[arg(long, default_value = "127.0.0.1:0", value_name = "IP:PORT")]
@@ -86,7 +91,36 @@ pub(crate) struct Names {
     /// How long answers may be kept, in seconds
     #[arg(long, default_value = "30", value_parser = seconds, value_name = "SECONDS")]
     pub(crate) ttl: Duration,
+    /// Where orders are taken while it runs, on loopback
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) control: Option<SocketAddr>,
 }
+
+const CLOUD_CONTROL: &str = r#"With --control 127.0.0.1:9001, from any shell:
+  curl 127.0.0.1:9001/
+  curl -X PUT 127.0.0.1:9001/addresses/127.0.0.12 -d '{"behavior":"hang"}'
+  curl -X POST 127.0.0.1:9001/addresses/127.0.0.12/drop
+The first shows every address, the last resets its open connections. Behaviors:
+  ok         accepts and answers
+  slow:MS    answers so much later
+  silent     accepts, and never says anything
+  refuse     nobody listens
+  reset      accepts, and resets at once
+  reset-tls  resets when the TLS handshake is done
+  hang       a connect gets no answer
+The last four reset what is open as well."#;
+
+const NAMES_CONTROL: &str = r#"With --control 127.0.0.1:9002, from any shell:
+  curl 127.0.0.1:9002/
+  curl -X PUT 127.0.0.1:9002/names/push.test -d '{"addresses":["127.0.0.11","127.0.0.12"]}'
+  curl -X PUT 127.0.0.1:9002/names/push.test -d '{"turns":[["127.0.0.11"],["127.0.0.12"]]}'
+  curl -X PUT 127.0.0.1:9002/names/push.test -d '{"behavior":"servfail","delay_ms":300}'
+  curl -X PUT 127.0.0.1:9002/names/push.test -d '{"aaaa":"silent"}'
+  curl -X DELETE 127.0.0.1:9002/names/push.test
+  curl -X PUT 127.0.0.1:9002/server -d '{"behavior":"silent"}'
+"turns" answers with another set each time. A behavior is of both kinds of query, "a" and "aaaa" are of one; the
+server's is of every name. They are ok, servfail, silent, nxdomain, and truncated (over UDP; TCP works). What is left
+out stays as it was, but new addresses work at once."#;
 
 #[derive(Debug, Args)]
 pub(crate) struct Onprem {
@@ -328,26 +362,7 @@ fn behavior(text: &str) -> Result<(usize, Behavior), String> {
     let index = index
         .parse()
         .map_err(|_| format!("{index:?} is no index"))?;
-    let behavior = match what.split_once(':') {
-        None => match what {
-            "ok" => Behavior::Ok,
-            "silent" => Behavior::Silent,
-            "refuse" => Behavior::Refuse,
-            "reset" => Behavior::Reset,
-            "hang" => Behavior::Hang,
-            _ => {
-                return Err(format!(
-                    "{what:?} is none of ok, silent, refuse, reset, hang, slow:MS"
-                ));
-            }
-        },
-        Some(("slow", ms)) => {
-            let ms = ms.parse().map_err(|_| format!("{ms:?} is no number"))?;
-            Behavior::Slow(Duration::from_millis(ms))
-        }
-        Some(_) => return Err(format!("{what:?}: only slow takes a number")),
-    };
-    Ok((index, behavior))
+    Ok((index, what.parse()?))
 }
 
 fn name(text: &str) -> Result<(String, Vec<IpAddr>), String> {

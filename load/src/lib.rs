@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`scenario`] | what a run plays, from a file or built in; pure |
 //! | [`measure`] | latencies from the *intended* start, outcomes, the summary |
+//! | [`control`] | a small HTTP endpoint over which cloud and names are changed while they run |
 //! | [`cloud`] | Push REST, tokens and onboarding over TLS; every address can misbehave on demand |
 //! | [`names`] | a DNS server with a small zone that can be changed and made to fail |
 //! | [`onprem`] | call servers behind a proxy: CONNECT, 407 rounds, kept connections, pushes |
@@ -16,11 +17,13 @@
 //! | [`display`] | the tables at the end; pure |
 //! | [`demo`] | all of it around one proxy process, with a verdict |
 //! | [`bench`] | the proxy beside the relay: CPU per transaction, memory per idle tunnel |
+//! | [`failover`] | addresses and DNS die in every way we know, and a table says what a sender notices |
 //! | [`run`] | a scenario: one cluster's storm of logins beside another's calls, with limits and without |
 //!
-//! Rooms import from the floors below only: `scenario measure` · `cloud names onprem relay child` · `drive display` ·
-//! `demo bench run`.
+//! Rooms import from the floors below only: `scenario measure control` · `cloud names onprem relay child` · `drive display` ·
+//! `demo bench run failover`.
 
+pub mod control;
 pub mod measure;
 pub mod scenario;
 
@@ -35,4 +38,5 @@ pub mod drive;
 
 pub mod bench;
 pub mod demo;
+pub mod failover;
 pub mod run;

@@ -15,20 +15,22 @@ use std::sync::Arc;
 use clap::Parser as _;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tidegate_load::bench;
-use tidegate_load::cloud::Cloud;
+use tidegate_load::cloud::{self, Cloud};
+use tidegate_load::control::Control;
 use tidegate_load::demo;
 use tidegate_load::display::{Frame, chain};
 use tidegate_load::drive::{Pace, drive};
+use tidegate_load::failover;
 use tidegate_load::measure::Summary;
 use tidegate_load::measure::summary::CONFIRMED;
-use tidegate_load::names::Names;
+use tidegate_load::names::{self, Names};
 use tidegate_load::onprem::{Counts, Server};
 use tidegate_load::relay::Relay;
 use tidegate_load::run as scenario_run;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use self::arguments::{Command, CommandLine};
+use self::arguments::{Command, CommandLine, Plan};
 
 const FAILED: u8 = 1;
 
@@ -54,8 +56,8 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Cloud(arguments) => cloud(arguments).await,
-        Command::Names(arguments) => names(arguments).await,
+        Command::Cloud(arguments) => simulate(arguments).await,
+        Command::Names(arguments) => resolve(arguments).await,
         Command::Onprem(arguments) => onprem(arguments).await,
         Command::Relay(arguments) => relay(arguments).await,
         Command::Bench(arguments) => measure(arguments).await,
@@ -65,8 +67,8 @@ async fn run(command: Command) -> Result<ExitCode, Failure> {
     }
 }
 
-async fn cloud(arguments: arguments::Cloud) -> Result<ExitCode, Failure> {
-    let cloud = Cloud::start(arguments.plan()).await?;
+async fn simulate(arguments: arguments::Cloud) -> Result<ExitCode, Failure> {
+    let cloud = Arc::new(Cloud::start(arguments.plan()).await?);
     std::fs::write(&arguments.ca, cloud.ca_pem())?;
     for (index, behavior) in &arguments.behaviors {
         if *index >= cloud.addrs().len() {
@@ -81,15 +83,23 @@ async fn cloud(arguments: arguments::Cloud) -> Result<ExitCode, Failure> {
         println!("in clear on port {port}");
     }
     println!("trust {}", arguments.ca.display());
+    let _control = match arguments.control {
+        Some(addr) => Some(told(cloud::control(cloud.clone(), addr).await?)),
+        None => None,
+    };
     forever().await
 }
 
-async fn names(arguments: arguments::Names) -> Result<ExitCode, Failure> {
-    let names = Names::start_at(arguments.listen, arguments.ttl).await?;
+async fn resolve(arguments: arguments::Names) -> Result<ExitCode, Failure> {
+    let names = Arc::new(Names::start_at(arguments.listen, arguments.ttl).await?);
     for (name, addresses) in arguments.names {
         names.set(&name, addresses);
     }
     println!("{} (UDP and TCP)", names.addr());
+    let _control = match arguments.control {
+        Some(addr) => Some(told(names::control(names.clone(), addr).await?)),
+        None => None,
+    };
     forever().await
 }
 
@@ -195,15 +205,27 @@ async fn play(arguments: arguments::Demo) -> Result<ExitCode, Failure> {
 }
 
 async fn scenario(arguments: arguments::Run) -> Result<ExitCode, Failure> {
-    let report = scenario_run::run(&arguments.plan(), |line| eprintln!("{line}")).await?;
+    let progress = |line: &str| eprintln!("{line}");
+    let (is_good, lines, json) = match arguments.plan() {
+        Plan::Storm(plan) => {
+            let report = scenario_run::run(&plan, progress).await?;
+            let json = serde_json::to_string_pretty(&report)?;
+            (report.is_good(), report.lines(), json)
+        }
+        Plan::Failover(plan) => {
+            let report = failover::run(&plan, progress).await?;
+            let json = serde_json::to_string_pretty(&report)?;
+            (report.is_good(), report.lines(), json)
+        }
+    };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        println!("{json}");
     } else {
-        for line in report.lines() {
+        for line in lines {
             println!("{line}");
         }
     }
-    Ok(if report.is_good() {
+    Ok(if is_good {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)
@@ -232,6 +254,12 @@ fn raise_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// Says where orders are taken.
+fn told(control: Control) -> Control {
+    println!("control at http://{}/", control.addr());
+    control
 }
 
 /// Until we are interrupted, which ends us from outside.

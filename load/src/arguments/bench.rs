@@ -51,6 +51,9 @@ pub(crate) struct Connect {
     /// How many at the same time
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
+    /// More than 1: measure names with so many addresses beside names with one, and nothing else
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    addresses: u8,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +108,7 @@ impl Connect {
             common: self.common.plan(),
             transactions: self.transactions,
             concurrency: self.concurrency,
+            addresses: self.addresses,
         }
     }
 }

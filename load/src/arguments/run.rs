@@ -2,25 +2,56 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use tidegate_load::failover::{FailoverPlan, Part, SAMPLES_MAX};
 use tidegate_load::run::RunPlan;
 use tidegate_load::scenario::Scenario;
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// What is played: "storm", or a TOML file
+    /// What is played: "storm", "failover", or a TOML file that is like the storm's
     #[arg(long, default_value = "storm", value_parser = scenario, value_name = "NAME|FILE")]
-    scenario: Scenario,
+    scenario: Played,
     /// Only the run without limits, judged like the one with them: it must fail, with exit code 1
     #[arg(long)]
     without_limits: bool,
+    #[command(flatten)]
+    failover: Failover,
     /// The tidegate program; without it, the one next to this program
     #[arg(long, value_name = "PATH")]
     proxy: Option<PathBuf>,
     /// JSON instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which of the two kinds of scenario.
+#[derive(Debug, Clone)]
+enum Played {
+    Storm(Scenario),
+    Failover,
+}
+
+/// What is to be done.
+pub(crate) enum Plan {
+    Storm(RunPlan),
+    Failover(FailoverPlan),
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of failover")]
+struct Failover {
+    /// How many new proxies meet each trouble
+    #[arg(long, default_value_t = SAMPLES_MAX, value_parser = clap::value_parser!(u8).range(1..=i64::from(SAMPLES_MAX)))]
+    samples: u8,
+    /// How long DNS is dead, in seconds
+    #[arg(long, default_value = "60", value_parser = super::seconds, value_name = "SECONDS")]
+    outage: Duration,
+    /// These troubles only, separated by commas: refuse, hang, blackhole, reset, silent, dns, outage
+    #[arg(long, value_delimiter = ',', value_parser = part, value_name = "TROUBLE")]
+    only: Vec<Part>,
 }
 
 #[derive(Debug, Args)]
@@ -30,20 +61,39 @@ pub(crate) struct Errand {
 }
 
 impl Run {
-    pub(crate) fn plan(&self) -> RunPlan {
-        RunPlan {
-            scenario: self.scenario.clone(),
-            without_limits: self.without_limits,
-            proxy: self.proxy.clone(),
-            load: None,
+    pub(crate) fn plan(&self) -> Plan {
+        match &self.scenario {
+            Played::Storm(scenario) => Plan::Storm(RunPlan {
+                scenario: scenario.clone(),
+                without_limits: self.without_limits,
+                proxy: self.proxy.clone(),
+                load: None,
+            }),
+            Played::Failover => Plan::Failover(FailoverPlan {
+                proxy: self.proxy.clone(),
+                samples: self.failover.samples,
+                outage: self.failover.outage,
+                only: self.failover.only.clone(),
+            }),
         }
     }
 }
 
-fn scenario(text: &str) -> Result<Scenario, String> {
-    if text == "storm" {
-        return Ok(Scenario::storm());
+fn scenario(text: &str) -> Result<Played, String> {
+    match text {
+        "storm" => return Ok(Played::Storm(Scenario::storm())),
+        "failover" => return Ok(Played::Failover),
+        _ => {}
     }
     let content = fs::read_to_string(Path::new(text)).map_err(|error| error.to_string())?;
-    Scenario::parse(&content).map_err(|error| error.to_string())
+    let scenario = Scenario::parse(&content).map_err(|error| error.to_string())?;
+    Ok(Played::Storm(scenario))
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let part = Part::ALL.iter().find(|(_, word)| *word == text);
+    part.map(|(part, _)| *part).ok_or_else(|| {
+        let words = Part::ALL.map(|(_, word)| word).join(", ");
+        format!("{text:?} is none of {words}")
+    })
 }

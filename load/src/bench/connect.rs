@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::report::{Aim, Report, Row, Unit};
 use super::standing::{Origin, Standing, Subject};
-use super::{BenchError, CPU_RATIO_AIM, Common, Spread};
+use super::{ADDRESSES_RATIO_AIM, BenchError, CPU_RATIO_AIM, Common, Spread};
 use crate::display::chain;
 
 /// What digest may cost, in µs.
@@ -22,6 +22,13 @@ const SUBJECTS: [Subject; 4] = [
     Subject::ProxyFull,
 ];
 
+/// Where it is asked what several addresses cost.
+const ADDRESS_SUBJECTS: [Subject; 3] = [
+    Subject::Relay,
+    Subject::ProxyOneAddress,
+    Subject::ProxyAddresses,
+];
+
 /// How it is measured.
 #[derive(Debug, Clone)]
 pub struct ConnectPlan {
@@ -31,14 +38,20 @@ pub struct ConnectPlan {
     pub transactions: u64,
     /// How many at the same time.
     pub concurrency: u16,
+    /// 1, or how many addresses the names have that are measured beside names of one.
+    pub addresses: u8,
 }
 
 /// Measures. `progress` is told what happens, a line each time.
 pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Report, BenchError> {
-    let origin = Arc::new(Origin::start(&plan.common).await?);
+    let origin = Arc::new(Origin::start(&plan.common, plan.addresses).await?);
+    let subjects: &[Subject] = match plan.addresses {
+        0 | 1 => &SUBJECTS,
+        _ => &ADDRESS_SUBJECTS,
+    };
     let mut standing = Vec::new();
-    for subject in SUBJECTS {
-        standing.push(Standing::start(subject, &origin, &plan.common).await?);
+    for subject in subjects {
+        standing.push(Standing::start(*subject, &origin, &plan.common).await?);
     }
     let mut standing: Vec<_> = standing.into_iter().map(Arc::new).collect();
 
@@ -75,7 +88,7 @@ pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Repo
     }
 
     let relay = &used[&0];
-    let rows = SUBJECTS.iter().zip(used.values()).map(|(subject, values)| {
+    let rows = subjects.iter().zip(used.values()).map(|(subject, values)| {
         let ratios = values.iter().zip(relay).map(|(own, relay)| own / relay);
         Row {
             subject: *subject,
@@ -88,12 +101,21 @@ pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Repo
     });
     let rows: Vec<_> = rows.collect();
     let row = |subject| rows.iter().find(|row: &&Row| row.subject == subject);
-    let reached = row(Subject::Proxy)
-        .and_then(|row| row.ratio)
-        .map(|ratio| ratio.median);
-    let notes = row(Subject::Proxy)
-        .zip(row(Subject::ProxyDigest))
-        .and_then(|(bare, digest)| cost_of_digest(&bare.values, &digest.values));
+    let (aim, note) = match row(Subject::ProxyOneAddress).zip(row(Subject::ProxyAddresses)) {
+        Some((one, several)) => cost_of_addresses(&one.values, &several.values, plan.addresses),
+        None => {
+            let proxy = row(Subject::Proxy);
+            let aim = Aim {
+                what: "the proxy's CPU per transaction, beside the relay's",
+                at_most: CPU_RATIO_AIM,
+                reached: proxy.and_then(|row| row.ratio).map(|ratio| ratio.median),
+            };
+            let note = proxy
+                .zip(row(Subject::ProxyDigest))
+                .and_then(|(bare, digest)| cost_of_digest(&bare.values, &digest.values));
+            (aim, note)
+        }
+    };
     Ok(Report {
         what: format!(
             "CPU time (user and system) of the process for a transaction: connect, CONNECT, 1 KB each way, close; {} transactions a round, {} at a time, {} worker{}",
@@ -104,12 +126,8 @@ pub async fn connect(plan: &ConnectPlan, progress: impl Fn(&str)) -> Result<Repo
         ),
         unit: Unit::Micros,
         rows,
-        aim: Aim {
-            what: "the proxy's CPU per transaction, beside the relay's",
-            at_most: CPU_RATIO_AIM,
-            reached,
-        },
-        notes: notes.into_iter().collect(),
+        aim,
+        notes: note.into_iter().collect(),
         errors: failures.count,
         first_error: failures.first,
     })
@@ -123,6 +141,29 @@ fn cost_of_digest(bare: &[f64], digest: &[f64]) -> Option<String> {
         "digest adds {:.1} µs to a transaction (median of the rounds; from {:.1} to {:.1}); the aim is {DIGEST_AIM} µs",
         added.median, added.min, added.max
     ))
+}
+
+/// What several addresses add to a CONNECT, from the two of each round, and how much one address scatters.
+fn cost_of_addresses(one: &[f64], several: &[f64], addresses: u8) -> (Aim, Option<String>) {
+    let ratios = several.iter().zip(one).map(|(several, one)| several / one);
+    let ratio = Spread::of(ratios);
+    let aim = Aim {
+        what: "CPU per transaction with names of several addresses, beside names of one",
+        at_most: ADDRESSES_RATIO_AIM,
+        reached: ratio.map(|ratio| ratio.median),
+    };
+    let note = ratio.zip(Spread::of(one.iter().copied())).map(|(ratio, one)| {
+        let scatter = (one.max - one.min) / one.median;
+        let verdict = if ratio.median - 1.0 <= scatter { "within" } else { "beyond" };
+        format!(
+            "{addresses} addresses beside 1: {:.3} times (median of the rounds; from {:.3} to {:.3}), {verdict} the spread of 1 address, {:.1} %",
+            ratio.median,
+            ratio.min,
+            ratio.max,
+            scatter * 100.0
+        )
+    });
+    (aim, note)
 }
 
 #[derive(Default)]
@@ -171,4 +212,21 @@ async fn drive(standing: &Arc<Standing>, origin: &Arc<Origin>, plan: &ConnectPla
 
 fn micros_each(cpu: Duration, transactions: u64) -> f64 {
     cpu.as_secs_f64() * 1e6 / transactions.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_addresses_are_held_against_one_and_its_spread() {
+        let check = |several: f64, reached: f64, part: &str| {
+            let (aim, note) = cost_of_addresses(&[100.0, 98.0, 102.0], &[several; 3], 4);
+            let off = (aim.reached.unwrap() - reached).abs();
+            assert!(off < 1e-6, "{aim:?}");
+            assert!(note.unwrap().contains(part), "{part}");
+        };
+        check(103.0, 1.03, "within the spread of 1 address, 4.0 %");
+        check(105.0, 1.05, "beyond the spread");
+    }
 }

@@ -43,7 +43,7 @@ pub async fn idle(plan: &IdlePlan, progress: impl Fn(&str)) -> Result<Report, Be
             descriptor_limit()
         ));
     }
-    let origin = Arc::new(Origin::start(&plan.common).await?);
+    let origin = Arc::new(Origin::start(&plan.common, 1).await?);
     let mut held: [Vec<f64>; SUBJECTS.len()] = Default::default();
     for round in 1..=plan.common.rounds {
         let mut order: Vec<_> = (0..SUBJECTS.len()).collect();

@@ -27,6 +27,8 @@ pub use self::spread::Spread;
 
 /// What the proxy may cost beside the relay.
 const CPU_RATIO_AIM: f64 = 1.35;
+/// What several addresses may cost beside one.
+const ADDRESSES_RATIO_AIM: f64 = 1.03;
 /// What an idle plain tunnel may hold, in bytes.
 const IDLE_BYTES_AIM: f64 = 2048.0;
 

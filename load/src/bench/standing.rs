@@ -42,6 +42,10 @@ pub(super) enum Subject {
     ProxyDigest,
     /// As one would run it: digest (the nonce kept), access log in a file, targets by name.
     ProxyFull,
+    /// As `Proxy`, targets by name, one address each.
+    ProxyOneAddress,
+    /// As that, several addresses each.
+    ProxyAddresses,
     /// As `Proxy`, on a TLS listener.
     ProxyTls,
 }
@@ -53,6 +57,8 @@ impl Subject {
             Self::Proxy => "proxy",
             Self::ProxyDigest => "proxy, digest",
             Self::ProxyFull => "proxy, digest, log, names",
+            Self::ProxyOneAddress => "proxy, names of 1 address",
+            Self::ProxyAddresses => "proxy, names of several",
             Self::ProxyTls => "proxy, TLS",
         }
     }
@@ -67,11 +73,14 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) async fn start(common: &Common) -> Result<Self, BenchError> {
+    /// Beside the names that have one address there are such that have so many.
+    pub(super) async fn start(common: &Common, addresses: u8) -> Result<Self, BenchError> {
         let ips: Vec<IpAddr> = ORIGINS.map(|n| IpAddr::from([127, 0, 0, n])).collect();
         let names = Names::start().await.map_err(setup("a name server"))?;
         for (index, ip) in ips.iter().enumerate() {
             names.set(&name(index), [*ip]);
+            let from_here = ips.iter().cycle().skip(index).copied();
+            names.set(&name_of_several(index), from_here.take(addresses.into()));
         }
         let folder = Folder::new().map_err(setup("a folder"))?;
         let mut tries = START_TRIES;
@@ -101,7 +110,12 @@ impl Origin {
     pub(super) fn target(&self, subject: Subject, n: usize) -> String {
         let index = n % self.addrs.len();
         match subject {
-            Subject::ProxyFull => format!("{}:{}", name(index), self.addrs[index].port()),
+            Subject::ProxyFull | Subject::ProxyOneAddress => {
+                format!("{}:{}", name(index), self.addrs[index].port())
+            }
+            Subject::ProxyAddresses => {
+                format!("{}:{}", name_of_several(index), self.addrs[index].port())
+            }
             Subject::Relay | Subject::Proxy | Subject::ProxyDigest | Subject::ProxyTls => {
                 self.addrs[index].to_string()
             }
@@ -153,7 +167,12 @@ impl Standing {
                 let child = Child::start("relay", &load_program(common)?, arguments, &folder)?;
                 (child, entrances.map(Road::Straight).into())
             }
-            Subject::Proxy | Subject::ProxyDigest | Subject::ProxyFull | Subject::ProxyTls => {
+            Subject::Proxy
+            | Subject::ProxyDigest
+            | Subject::ProxyFull
+            | Subject::ProxyOneAddress
+            | Subject::ProxyAddresses
+            | Subject::ProxyTls => {
                 let program = proxy_program(common.proxy.as_ref())?;
                 let roads = write_files(subject, &entrances, origin, common.workers, &folder)
                     .map_err(setup("writing the proxy's files"))?;
@@ -240,7 +259,10 @@ fn write_files(
     );
     let in_quotes = |items: Vec<String>| format!("[{}]", items.join(", "));
     let hosts = (0..origin.addrs.len())
-        .flat_map(|n| [name(n), origin.addrs[n].ip().to_string()])
+        .flat_map(|n| {
+            let ip = origin.addrs[n].ip().to_string();
+            [name(n), name_of_several(n), ip]
+        })
         .map(|host| format!("\"{host}\""));
     let _ = write!(
         config,
@@ -297,7 +319,9 @@ fn write_files(
                 })
                 .collect::<io::Result<_>>()?;
         }
-        Subject::Relay | Subject::Proxy => config.push_str("\n[log]\naccess = \"off\"\n"),
+        Subject::Relay | Subject::Proxy | Subject::ProxyOneAddress | Subject::ProxyAddresses => {
+            config.push_str("\n[log]\naccess = \"off\"\n")
+        }
     }
     fs::write(folder.path("tidegate.toml"), config)?;
     Ok(roads.into_iter().map(Road::Asking).collect())
@@ -305,6 +329,10 @@ fn write_files(
 
 fn name(index: usize) -> String {
     format!("n{index}.bench.test")
+}
+
+fn name_of_several(index: usize) -> String {
+    format!("m{index}.bench.test")
 }
 
 fn flags<'a>(flag: &'a str, addrs: &'a [SocketAddr]) -> impl Iterator<Item = String> + 'a {

@@ -42,7 +42,8 @@ pub(super) async fn connection(
         return;
     };
     let now = *mood.borrow_and_update();
-    if now.behavior == Behavior::Reset {
+    let resets_in_clear = now.behavior == Behavior::ResetTls && tls.is_none();
+    if now.behavior == Behavior::Reset || resets_in_clear {
         let _ = socket.set_linger(Some(Duration::ZERO));
         return;
     }
@@ -52,7 +53,11 @@ pub(super) async fn connection(
         _ = mood.wait_for(|mood| mood.generation != now.generation) => {
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
-        () = serve(stream, tls, desk, answer_after, served_mood) => {}
+        () = serve(stream, tls, desk, answer_after, served_mood) => {
+            if now.behavior == Behavior::ResetTls {
+                let _ = socket.set_linger(Some(Duration::ZERO));
+            }
+        }
     }
 }
 
@@ -75,6 +80,9 @@ async fn serve(
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await else {
         return;
     };
+    if mood.borrow().behavior == Behavior::ResetTls {
+        return;
+    }
     answer(stream, &desk, answer_after, &mood).await;
 }
 
@@ -109,7 +117,8 @@ async fn reply(
     match behavior {
         Behavior::Silent => return std::future::pending().await,
         Behavior::Slow(delay) => tokio::time::sleep(delay).await,
-        Behavior::Ok | Behavior::Refuse | Behavior::Reset | Behavior::Hang => {}
+        Behavior::Ok | Behavior::Refuse | Behavior::Reset | Behavior::ResetTls | Behavior::Hang => {
+        }
     }
     tokio::time::sleep(answer_after).await;
 

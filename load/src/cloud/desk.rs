@@ -106,6 +106,11 @@ impl Desk {
         self.book().access_tokens.clear();
     }
 
+    /// A token for one who need not ask; `None` where there are too many.
+    pub(super) fn access_token(&self, now: Instant) -> Option<String> {
+        self.book().access(now + self.token_lifetime)
+    }
+
     /// Answers a request. A push that is answered 200 is counted here.
     pub(super) fn answer(&self, asked: &Asked<'_>, now: Instant) -> Answer {
         let served_at = match asked.path {
@@ -161,12 +166,9 @@ impl Desk {
                 "refresh token expired or not valid",
             );
         }
-        if book.access_tokens.len() >= ENTRIES_MAX {
+        let Some(access) = book.access(now + self.token_lifetime) else {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "full");
-        }
-        let access = random_token();
-        book.access_tokens
-            .insert(access.clone(), now + self.token_lifetime);
+        };
         let lifetime = self.token_lifetime.as_secs_f64();
         Answer::Reply(
             StatusCode::OK,
@@ -212,6 +214,17 @@ impl Desk {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn access(&mut self, good_until: Instant) -> Option<String> {
+        if self.access_tokens.len() >= ENTRIES_MAX {
+            return None;
+        }
+        let access = random_token();
+        self.access_tokens.insert(access.clone(), good_until);
+        Some(access)
     }
 }
 

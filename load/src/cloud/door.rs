@@ -32,6 +32,7 @@ pub(super) struct Door {
     addr: SocketAddr,
     orders: mpsc::Sender<Order>,
     counts: Arc<Counts>,
+    mood: watch::Receiver<Mood>,
 }
 
 #[derive(Debug, Default)]
@@ -95,13 +96,14 @@ impl Door {
         let addr = local_addr(&socket)?;
         let counts = Arc::new(Counts::default());
         let (orders, inbox) = mpsc::channel(8);
+        let (mood, seen_mood) = watch::channel(Mood::default());
         let keeper = Keeper {
             addr,
             ear: Some(Ear::Listening(listen(socket)?)),
             tls,
             desk,
             answer_after,
-            mood: watch::Sender::new(Mood::default()),
+            mood,
             connections: JoinSet::new(),
             counts: counts.clone(),
         };
@@ -110,11 +112,16 @@ impl Door {
             addr,
             orders,
             counts,
+            mood: seen_mood,
         })
     }
 
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    pub(super) fn behavior(&self) -> Behavior {
+        self.mood.borrow().behavior
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -184,7 +191,7 @@ impl Keeper {
         self.mood.send_modify(|mood| mood.behavior = behavior);
         match behavior {
             Behavior::Ok | Behavior::Slow(_) | Behavior::Silent => Ok(0),
-            Behavior::Refuse | Behavior::Reset | Behavior::Hang => {
+            Behavior::Refuse | Behavior::Reset | Behavior::ResetTls | Behavior::Hang => {
                 Ok(self.reset_connections().await)
             }
         }

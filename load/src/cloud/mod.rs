@@ -1,7 +1,7 @@
 //! A simulated push cloud: onboarding, tokens and Push REST over TLS, and in clear if wanted, on several addresses.
 //!
-//! Each address can be made slow, silent, refusing, resetting or hanging while it runs. It passes nothing on
-//! and keeps nothing but counts: which push was confirmed, and how often.
+//! Each address can be made slow, silent, refusing, resetting or hanging while it runs, from here or over [`control`].
+//! It passes nothing on and keeps nothing but counts: which push was confirmed, and how often.
 //!
 //! ```no_run
 //! # async fn story() -> std::io::Result<()> {
@@ -14,8 +14,10 @@
 //! # Ok(()) }
 //! ```
 
+mod behavior;
 pub mod ca;
 mod connection;
+mod control;
 mod desk;
 mod door;
 
@@ -23,7 +25,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 use tokio_rustls::TlsAcceptor;
@@ -32,28 +34,12 @@ use self::ca::ThrowAwayCa;
 use self::desk::Desk;
 use self::door::Door;
 
+pub use self::behavior::Behavior;
+pub use self::control::control;
 pub use self::desk::{ONBOARD_PATH, PUSH_PATH, TOKEN_PATH};
 
 /// How often a free port is looked for that is free on every address.
 const PORT_TRIES: usize = 20;
-
-/// What one address of the cloud does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Behavior {
-    /// Accepts and answers.
-    #[default]
-    Ok,
-    /// Answers every request so much later; open connections too.
-    Slow(Duration),
-    /// Accepts, and never answers: no TLS hello to new connections, no reply on open ones.
-    Silent,
-    /// Nobody listens: open connections are reset, connects are refused.
-    Refuse,
-    /// Open connections are reset, new ones are accepted and reset at once.
-    Reset,
-    /// Open connections are reset, and a connect gets no answer at all, as from a dead machine.
-    Hang,
-}
 
 /// The three names under which the cloud is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,6 +257,12 @@ impl Running {
         Ok(reset)
     }
 
+    /// What an address does at the moment.
+    #[must_use]
+    pub fn behavior(&self, index: usize) -> Behavior {
+        self.doors[index].behavior()
+    }
+
     /// How many connections are open at an address.
     #[must_use]
     pub fn open(&self, index: usize) -> usize {
@@ -314,6 +306,12 @@ impl Running {
     /// Pushes to this target are answered 410 from now on, as when the push target has rotated.
     pub fn forget_target(&self, target: &str) {
         self.desk.forget_target(target);
+    }
+
+    /// An access token, without asking for it over the network.
+    #[must_use]
+    pub fn access_token(&self) -> Option<String> {
+        self.desk.access_token(Instant::now())
     }
 
     /// Every access token given out so far is answered 401 from now on.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::control::tests::order;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -132,4 +133,85 @@ async fn wait_open(cloud: &Running, index: usize, count: usize) {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn an_address_can_reset_when_the_handshake_is_done() {
+    let cloud = cloud(2).await;
+    let connector = crate::onprem::tls::trusting(cloud.ca_pem()).unwrap();
+    let name = || crate::onprem::tls::server_name("push.test").unwrap();
+    cloud.set(0, Behavior::ResetTls).await.unwrap();
+    let stream = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    let mut stream = timeout(SOON, connector.connect(name(), stream))
+        .await
+        .unwrap()
+        .unwrap();
+    let read = timeout(SOON, stream.read(&mut [0; 16])).await.unwrap();
+    assert_eq!(
+        read.unwrap_err().kind(),
+        io::ErrorKind::ConnectionReset,
+        "not closed: reset"
+    );
+    let stream = TcpStream::connect(cloud.addr(1)).await.unwrap();
+    let mut stream = connector.connect(name(), stream).await.unwrap();
+    assert!(timeout(A_WHILE, stream.read(&mut [0; 16])).await.is_err());
+}
+
+#[tokio::test]
+async fn an_address_can_be_slow_also_on_connections_that_are_open() {
+    let cloud = Cloud::start(CloudPlan::new().plain_port(0)).await.unwrap();
+    let addr = SocketAddr::new(cloud.addr(0).ip(), cloud.plain_port().unwrap());
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    wait_open(&cloud, 0, 1).await;
+    cloud
+        .set(0, Behavior::Slow(Duration::from_millis(100)))
+        .await
+        .unwrap();
+    let asked = Instant::now();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: push.test\r\n\r\n")
+        .await
+        .unwrap();
+    timeout(SOON, stream.read_exact(&mut [0; 12]))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(asked.elapsed() >= Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn orders_over_http_change_an_address_and_its_state_is_seen() {
+    let cloud = Arc::new(cloud(2).await);
+    let control = control(cloud.clone(), ([127, 0, 0, 1], 0).into())
+        .await
+        .unwrap();
+    let check = async |method: &str, path: &str, body: &str, status: u16, part: &str| {
+        let (answered, said) = order(control.addr(), method, path, body).await;
+        assert_eq!(answered, status, "{said}");
+        assert!(said.contains(part), "{said}");
+    };
+    let hang = r#"{"behavior":"hang"}"#;
+    check("PUT", "/addresses/127.0.0.12", hang, 200, r#""hang""#).await;
+    assert_eq!(cloud.behavior(1), Behavior::Hang);
+    assert!(
+        timeout(A_WHILE, TcpStream::connect(cloud.addr(1)))
+            .await
+            .is_err()
+    );
+    check("GET", "/", "", 200, r#""127.0.0.12": {"#).await;
+    let mut open = TcpStream::connect(cloud.addr(0)).await.unwrap();
+    wait_open(&cloud, 0, 1).await;
+    check(
+        "POST",
+        "/addresses/127.0.0.11/drop",
+        "",
+        200,
+        r#""reset": 1"#,
+    )
+    .await;
+    assert!(closed(&mut open).await.is_err());
+    check("PUT", "/addresses/127.0.0.99", hang, 404, "no address").await;
+    let dead = r#"{"behavior":"dead"}"#;
+    check("PUT", "/addresses/127.0.0.11", dead, 400, "none of ok").await;
+    check("PUT", "/addresses/127.0.0.11", "", 400, "missing field").await;
 }

@@ -1,6 +1,7 @@
 //! A real DNS server on loopback with a small zone: names that have many addresses, change them, or fail.
 //!
-//! It knows nothing but its zone: other names do not exist. Every query is counted by name and type.
+//! It knows nothing but its zone: other names do not exist. Every query is counted by name and type. All of it can be
+//! changed while it runs, from here or over [`control`].
 //!
 //! ```no_run
 //! # async fn story() -> std::io::Result<()> {
@@ -13,6 +14,7 @@
 //! # Ok(()) }
 //! ```
 
+mod control;
 mod zone;
 
 use std::io;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
 use hickory_server::proto::rr::{RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
@@ -30,6 +33,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use self::zone::{Said, Zone};
 
+pub use self::control::control;
 pub use self::zone::{Failure, Kind};
 
 /// How often a port is looked for that is free for UDP and for TCP.
@@ -93,6 +97,12 @@ impl Running {
         self.zone().set(name, addresses.into_iter().collect());
     }
 
+    /// The name has another of these sets of addresses with each answer (A and AAAA go round alone), and no longer
+    /// fails.
+    pub fn take_turns(&self, name: &str, turns: impl IntoIterator<Item = Vec<IpAddr>>) {
+        self.zone().take_turns(name, turns.into_iter().collect());
+    }
+
     /// The name does not exist any more.
     pub fn remove(&self, name: &str) {
         self.zone().remove(name);
@@ -101,18 +111,28 @@ impl Running {
     /// Both address queries for the name fail, until it is set again.
     pub fn fail(&self, name: &str, failure: Failure) {
         let mut zone = self.zone();
-        zone.fail(name, Kind::A, failure);
-        zone.fail(name, Kind::Aaaa, failure);
+        zone.fail(name, Kind::A, Some(failure));
+        zone.fail(name, Kind::Aaaa, Some(failure));
     }
 
     /// One kind of query for the name fails, until it is set again.
     pub fn fail_only(&self, name: &str, kind: Kind, failure: Failure) {
-        self.zone().fail(name, kind, failure);
+        self.zone().fail(name, kind, Some(failure));
     }
 
     /// The name is answered so much later.
     pub fn delay(&self, name: &str, delay: Duration) {
         self.zone().delay(name, delay);
+    }
+
+    /// Every name fails so, those that do not exist included; `None`: each is what it is again.
+    pub fn fail_all(&self, failure: Option<Failure>) {
+        self.zone().fail_all(failure);
+    }
+
+    /// Every name is answered so much later.
+    pub fn delay_all(&self, delay: Duration) {
+        self.zone().delay_all(delay);
     }
 
     /// How often the name was asked for this kind.
@@ -170,7 +190,7 @@ impl RequestHandler for Clerk {
                     .zone
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .ask(&name.to_ascii(), kind);
+                    .ask(&name.to_ascii(), kind, request.protocol() == Protocol::Udp);
                 tokio::time::sleep(delay).await;
                 match said {
                     Said::Addresses(addresses) => {
@@ -184,6 +204,7 @@ impl RequestHandler for Clerk {
                     Said::Failed(Failure::NxDomain) => {
                         metadata.response_code = ResponseCode::NXDomain;
                     }
+                    Said::Failed(Failure::Truncated) => metadata.truncation = true,
                     Said::Failed(Failure::Silent) => return unsent(metadata),
                 }
             }

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod dying;
 mod forwarding;
 mod measuring;
 mod pushing;

@@ -64,6 +64,15 @@ fn cpu_per_transaction_is_measured() {
 }
 
 #[test]
+fn names_of_several_addresses_are_measured_beside_names_of_one() {
+    let report = bench(&["connect", "--addresses", "4", "--transactions", "60"]);
+    let subjects = ["relay", "proxy_one_address", "proxy_addresses"];
+    check(&report, &subjects, 1.0..1e6);
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("4 addresses beside 1: "), "{note}");
+}
+
+#[test]
 fn memory_per_idle_tunnel_is_measured() {
     let report = bench(&["idle", "--tunnels", "120"]);
     check(&report, &["relay", "proxy", "proxy_tls"], 0.0..1e6);
