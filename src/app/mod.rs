@@ -6,6 +6,7 @@ mod core;
 mod logkeeper;
 mod reload;
 mod room;
+mod verdicts;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use self::core::{Core, TellsWhenLost, seed};
 use self::logkeeper::LogKeeper;
 use self::reload::Reloader;
 use self::room::{Room, descriptors};
+use self::verdicts::Court;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
@@ -34,7 +36,7 @@ use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
 use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
-use crate::relay::Tunnels;
+use crate::relay::{Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LevelSwitch, Meters};
 
@@ -248,10 +250,18 @@ impl App {
         let Bound { listeners, admin } = bound;
         let (shares, terms) = share_out(listeners, workers)?;
         let mut cores = Vec::new();
-        let mut tunnels = Vec::new();
+        let patience = Patience {
+            acknowledge: config.tunnel.unacknowledged_timeout,
+            answer: config.tunnel.confirmation_timeout,
+        };
+        let court = Court {
+            meters: Arc::clone(&meters),
+        };
+        let peers = Arc::new(Peers::new(patience, court));
+        let tunnels: Vec<_> = (0..workers)
+            .map(|_| Tunnels::new(Arc::clone(&peers)))
+            .collect();
         for (number, doors) in shares.into_iter().enumerate() {
-            let own_tunnels = Tunnels::default();
-            tunnels.push(own_tunnels.clone());
             let core = Core {
                 doors,
                 gate: Arc::clone(&gate),
@@ -265,7 +275,9 @@ impl App {
                 pseudonym: pseudonym.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
                 hourly: config.log.tunnel_lines.hourly,
-                tunnels: own_tunnels,
+                tunnels: tunnels[number].clone(),
+                peers: Arc::clone(&peers),
+                all_tunnels: tunnels.clone(),
                 reports: Arc::clone(&reports),
                 permits: permits.clone(),
                 watch: drain.watch(),

@@ -28,8 +28,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("dns.serve_stale", Whole),
     ("connect.quarantine", Whole),
     ("connect.quarantine_max", Whole),
-    ("tunnel.unacknowledged_timeout", Whole),
-    ("tunnel.confirmation_timeout", Whole),
     ("forward.second_address_after", Whole),
     ("forward.inspect_max", Whole),
     ("drain.upgrade_grace", Whole),

@@ -1,7 +1,7 @@
 //! The client's side of a connection: plain or TLS, one concrete type, so that nothing above is generic.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -69,6 +69,12 @@ impl ClientStream {
                 Ok(_) | Err(_) => return,
             }
         }
+    }
+}
+
+impl AsFd for ClientStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp().as_fd()
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum CopyEnd {
     Finished { first: Side },
     /// One side broke.
     Broken { side: Side, error: io::Error },
+    /// One side no longer acknowledges what it is sent.
+    Unacknowledged { side: Side },
     /// The client's opening is not for this target, and not one byte of it went upstream.
     Refused { tls: bool },
 }
@@ -41,7 +43,8 @@ pub(crate) struct Opening<'a, Book> {
 }
 
 /// Copies until both directions have ended or one side breaks. The opening goes upstream before anything else, once
-/// it has passed its inspection; what comes from upstream does not wait for that.
+/// it has passed its inspection; what comes from upstream does not wait for that. `dead` says which side, if any, has
+/// to be given up although it neither closed nor broke.
 // Not an `async fn`: that would keep its arguments twice for as long as the tunnel lives.
 pub(crate) fn both_ways<C, U, Book>(
     client: &mut C,
@@ -50,6 +53,7 @@ pub(crate) fn both_ways<C, U, Book>(
     scratch: &Scratch,
     traffic: &Traffic,
     opened: Instant,
+    dead: impl Fn(&C, &U) -> Option<Side>,
 ) -> impl Future<Output = CopyEnd>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -133,6 +137,8 @@ where
             Poll::Ready(CopyEnd::Finished {
                 first: first.unwrap_or(Side::Client),
             })
+        } else if let Some(side) = dead(client, upstream) {
+            Poll::Ready(CopyEnd::Unacknowledged { side })
         } else {
             Poll::Pending
         }

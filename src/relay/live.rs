@@ -10,8 +10,12 @@ use std::time::{Duration, SystemTime};
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::acks::Acks;
+use super::peers::Peers;
+use super::turns::Turn;
 use crate::exchange::{
-    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Target, UserName,
+    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Side, Target,
+    UserName,
 };
 
 /// What a tunnel is, and how far it has come.
@@ -28,6 +32,7 @@ pub(crate) struct LiveTunnel {
     pub(crate) destination: DestinationName,
     pub(crate) peer: PeerAddr,
     pub(crate) traffic: Traffic,
+    pub(crate) acks: Acks,
     pub(crate) orders: Orders,
 }
 
@@ -38,6 +43,10 @@ pub(crate) struct Traffic {
     down: AtomicU64,
     /// Milliseconds from the opening to the last byte in either direction.
     last_ms: AtomicU64,
+    /// The same to the last byte down.
+    heard_ms: AtomicU64,
+    /// The turn that is open, as one word.
+    turn: AtomicU64,
     /// The longest silence so far, in milliseconds.
     idle_max_ms: AtomicU64,
     /// Whether bytes were read from one side that the other has not taken yet.
@@ -62,12 +71,33 @@ impl Traffic {
 
     pub(crate) fn note_up(&self, bytes: usize, since_opened: Duration) {
         self.up.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.note(since_opened);
+        let now = self.note(since_opened);
+        // Nothing moved but what was counted when it came.
+        if bytes > 0 {
+            self.set_turn(self.turn().up(bytes, now));
+        }
     }
 
     pub(crate) fn note_down(&self, bytes: usize, since_opened: Duration) {
         self.down.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.note(since_opened);
+        let now = self.note(since_opened);
+        if bytes > 0 {
+            self.heard_ms.store(now, Ordering::Relaxed);
+            self.set_turn(self.turn().down());
+        }
+    }
+
+    fn turn(&self) -> Turn {
+        Turn::from_bits(self.turn.load(Ordering::Relaxed))
+    }
+
+    fn set_turn(&self, turn: Turn) {
+        self.turn.store(turn.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The silence of this turn is known. Said by the tunnel's own core, like all that is noted here.
+    pub(super) fn note_silence(&self) {
+        self.set_turn(self.turn().note());
     }
 
     pub(crate) fn set_holding(&self, holding: bool) {
@@ -89,11 +119,12 @@ impl Traffic {
         (up.saturating_sub(counted.0), down.saturating_sub(counted.1))
     }
 
-    /// Notes that something moved now: the silence before it has ended.
-    pub(crate) fn note(&self, since_opened: Duration) {
+    /// Notes that something moved now: the silence before it has ended. In milliseconds.
+    pub(crate) fn note(&self, since_opened: Duration) -> u64 {
         let now = u64::try_from(since_opened.as_millis()).unwrap_or(u64::MAX);
         let silence = now.saturating_sub(self.last_ms.swap(now, Ordering::Relaxed));
         self.idle_max_ms.fetch_max(silence, Ordering::Relaxed);
+        now
     }
 }
 
@@ -193,19 +224,68 @@ impl Orders {
 impl LiveTunnel {
     /// How long both directions have been silent.
     pub(crate) fn idle(&self, now: Instant) -> Duration {
-        let last =
-            self.opened + Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed));
-        now.saturating_duration_since(last)
+        now.saturating_duration_since(self.opened + self.last())
+    }
+
+    /// From the opening to the last byte in either direction.
+    pub(super) fn last(&self) -> Duration {
+        Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed))
+    }
+
+    /// When the upstream sent its last byte.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        let heard_ms = self.traffic.heard_ms.load(Ordering::Relaxed);
+        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard_ms))
+    }
+
+    /// When something was asked that has had no answer for so long, unless that was noted.
+    pub(super) fn silent_since(&self, patience: Duration, now: Instant) -> Option<Instant> {
+        let turn = self.traffic.turn();
+        let asked = self.opened + turn.asked()?;
+        (!turn.is_noted() && now.saturating_duration_since(asked) >= patience).then_some(asked)
+    }
+
+    /// Whether its sockets have to be looked at.
+    pub(super) fn is_due(&self, patience: Duration, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.opened);
+        self.acks.is_due(self.last(), patience, age)
+    }
+
+    /// Has its task look at its sockets.
+    pub(crate) fn ask_to_look(&self) {
+        self.acks.ask();
+        self.orders.ring();
     }
 }
 
 /// The live tunnels of one core; the admin window looks at all cores'.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tunnels(Arc<Mutex<Slab<Arc<LiveTunnel>>>>);
+pub(crate) struct Tunnels(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    all: Mutex<Slab<Arc<LiveTunnel>>>,
+    /// `None`: nobody wants to know how peers behave.
+    peers: Option<Arc<Peers>>,
+}
 
 impl Tunnels {
+    pub(crate) fn new(peers: Arc<Peers>) -> Self {
+        Self(Arc::new(Shared {
+            all: Mutex::default(),
+            peers: Some(peers),
+        }))
+    }
+
     fn all(&self) -> MutexGuard<'_, Slab<Arc<LiveTunnel>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None can come or go meanwhile.
+    pub(super) fn each(&self, mut show: impl FnMut(&Arc<LiveTunnel>)) {
+        for (_, tunnel) in self.all().iter() {
+            show(tunnel);
+        }
     }
 
     /// Lists a tunnel until the listing is dropped.
@@ -262,6 +342,19 @@ pub(crate) struct Listing {
     place: usize,
 }
 
+impl Listing {
+    pub(super) fn peers(&self) -> Option<&Peers> {
+        self.tunnels.0.peers.as_deref()
+    }
+
+    /// Says how the tunnel ended to whoever watches its peer.
+    pub(super) fn ended(&self, closed_by: Side, now: Instant) {
+        if let Some(peers) = self.peers() {
+            peers.ended(self, closed_by, now);
+        }
+    }
+}
+
 impl Deref for Listing {
     type Target = LiveTunnel;
 
@@ -300,6 +393,7 @@ pub(super) mod tests {
             destination: DestinationName::new("cisco"),
             peer: PeerAddr(([127, 0, 0, 1], 443).into()),
             traffic: Traffic::default(),
+            acks: Acks::default(),
             orders: Orders::default(),
         })
     }

@@ -10,6 +10,7 @@ use super::copy::{CopyEnd, Opening, both_ways};
 use super::live::{Cause, Listing, Order};
 use super::{Brake, ClientStream, Inspection, LiveTunnel, Scratch, UpstreamStream};
 use crate::exchange::{Reason, Side};
+use crate::sys::{TcpInfo, tcp_info};
 use crate::telemetry::{Entry, Event, Meters};
 
 /// A fatal `unrecognized_name` (RFC 6066 §3), as a server without this name would send it.
@@ -63,6 +64,7 @@ impl<Held> Tunnel<Held> {
                     &scratch,
                     &live.traffic,
                     live.opened,
+                    |client, upstream| dead(client, upstream, &live),
                 );
                 tokio::pin!(moving);
                 loop {
@@ -85,6 +87,14 @@ impl<Held> Tunnel<Held> {
                     client.reset_on_close();
                     upstream.reset_on_close();
                     (broken(side, &error), side)
+                }
+                Ok(CopyEnd::Unacknowledged { side }) => {
+                    client.reset_on_close();
+                    upstream.reset_on_close();
+                    if let (Side::Upstream, Some(peers)) = (side, live.peers()) {
+                        peers.unacknowledged(&live);
+                    }
+                    (broken(side, &io::ErrorKind::TimedOut.into()), side)
                 }
                 Ok(CopyEnd::Refused { tls }) => {
                     // In the middle of what a server said first, an alert would be no alert.
@@ -111,6 +121,7 @@ impl<Held> Tunnel<Held> {
             if let (None, Some(reason)) = (reported, entry.would_refuse) {
                 meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
             }
+            live.ended(closed_by, Instant::now());
             live.traffic.note(live.opened.elapsed());
             note_traffic(&mut entry, &live);
             entry.closed_by = Some(closed_by);
@@ -147,6 +158,18 @@ fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
 fn tell(entry: &mut Entry, live: &LiveTunnel) {
     note_traffic(entry, live);
     entry.tell(Event::Hourly);
+}
+
+/// Looks at both sockets when that was asked for: which side leaves data unacknowledged for too long.
+fn dead(client: &ClientStream, upstream: &UpstreamStream, live: &Listing) -> Option<Side> {
+    if !live.acks.is_asked() {
+        return None;
+    }
+    let patience = live.peers()?.patience.acknowledge;
+    let (last, now) = (live.last(), live.opened.elapsed());
+    let ask = |leg: io::Result<TcpInfo>| leg.unwrap_or_default();
+    let (upstream, client) = (ask(tcp_info(upstream)), ask(tcp_info(client)));
+    live.acks.look(upstream, client, last, patience, now)
 }
 
 /// A leg that keepalive found dead is not one that was reset.
@@ -212,6 +235,7 @@ mod tests {
             held: (),
         };
         let size = size_of_val(&tunnel.run(Scratch::new(), meters));
+        println!("SIZE {size} live {}", size_of::<LiveTunnel>());
         assert!(size <= 416, "{size} bytes");
     }
 

@@ -117,6 +117,20 @@ pub(crate) const FAILOVERS: Row = Row {
     help: "Exchanges that were connected to another address because the first one failed or was silent.",
     why: "Nobody lost a push yet, but one of the addresses is sick.",
 };
+pub(crate) const PEERS_SUSPECTED: Row = Row {
+    name: "tidegate_peers_suspected_total",
+    kind: Kind::Counter,
+    labels: &["destination", "result"],
+    help: "Times that tunnels told against an address to which connecting still works: unacknowledged (a tunnel was reset because nothing that it sent was acknowledged), unanswered (several tunnels had no answer).",
+    why: "A destination is half dead, or the way to it drops packets; new tunnels go to its other addresses first.",
+};
+pub(crate) const TUNNELS_OFF_DNS: Row = Row {
+    name: "tidegate_tunnels_off_dns",
+    kind: Kind::Gauge,
+    labels: &["destination"],
+    help: "Open tunnels on addresses that the name they were opened for does not resolve to any more.",
+    why: "The service moved, and these tunnels end when the old address does. Names that answer with a part of their addresses each time show here, too.",
+};
 pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
     name: "tidegate_published_range_misses_total",
     kind: Kind::Counter,
@@ -211,6 +225,8 @@ pub(crate) const ALL: &[Row] = &[
     CONNECTS,
     CONNECT_SECONDS,
     FAILOVERS,
+    PEERS_SUSPECTED,
+    TUNNELS_OFF_DNS,
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,

@@ -43,6 +43,7 @@ pub(crate) struct Meters {
     connects: Family<(DestinationName, &'static str)>,
     connect_seconds: Histogram,
     failovers: Family<DestinationName>,
+    peers_suspected: Family<(DestinationName, &'static str)>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -101,6 +102,7 @@ impl Meters {
             connects: Family::new(&catalogue::CONNECTS),
             connect_seconds: histogram(&recorder, &catalogue::CONNECT_SECONDS),
             failovers: Family::new(&catalogue::FAILOVERS),
+            peers_suspected: Family::new(&catalogue::PEERS_SUSPECTED),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -202,6 +204,18 @@ impl Meters {
         self.failover_series(destination).increment(1);
     }
 
+    /// `result` is a word of ours: `unacknowledged` or `unanswered`.
+    pub(crate) fn peer_suspected(&self, destination: &DestinationName, result: &'static str) {
+        self.suspected_series(destination, result).increment(1);
+    }
+
+    /// How many of a destination's tunnels are on addresses that its names have no more.
+    pub(crate) fn tunnels_off_dns(&self, destination: &DestinationName, tunnels: usize) {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str()];
+        gauge(&self.recorder, &catalogue::TUNNELS_OFF_DNS, &labels).set(tunnels as f64);
+    }
+
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
         self.published_range_series(destination).increment(1);
     }
@@ -274,6 +288,9 @@ impl Meters {
         }
         for destination in destinations {
             self.failover_series(destination).increment(0);
+            for result in ["unacknowledged", "unanswered"] {
+                self.suspected_series(destination, result).increment(0);
+            }
             self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
@@ -344,6 +361,13 @@ impl Meters {
         let labels = [destination.as_str()];
         self.failovers
             .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn suspected_series(&self, destination: &DestinationName, result: &'static str) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str(), result];
+        self.peers_suspected
+            .series(&self.recorder, (destination.clone(), result), &labels)
     }
 
     fn published_range_series(&self, destination: &DestinationName) -> Counter {

@@ -726,8 +726,6 @@ fn what_is_not_built_yet_is_refused() {
     check_key("dns", "serve_stale", r#""1h""#);
     check_key("connect", "quarantine", r#""31s""#);
     check_key("connect", "quarantine_max", r#""11m""#);
-    check_key("tunnel", "unacknowledged_timeout", r#""16s""#);
-    check_key("tunnel", "confirmation_timeout", r#""6s""#);
     check_key("forward", "second_address_after", r#""3s""#);
     check_key("forward", "inspect_max", r#""0""#);
     check_key("drain", "upgrade_grace", r#""1h""#);

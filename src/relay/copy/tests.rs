@@ -41,6 +41,7 @@ async fn relay<F>(
             &Scratch::new(),
             &traffic,
             Instant::now(),
+            |_, _| None,
         )
         .await;
         (end, traffic.up(), traffic.down())
@@ -169,6 +170,7 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
         &scratch,
         &traffic,
         Instant::now(),
+        |_, _| None,
     );
     // Two directions of 32 bytes, and what was handed in.
     assert!(size_of_val(&copy) <= 160, "{}", size_of_val(&copy));
