@@ -344,7 +344,6 @@ fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
         destination: DestinationName::new("cisco"),
         peer: PeerAddr(([127, 0, 0, 2], 443).into()),
         traffic,
-        acks: Default::default(),
         orders: Orders::default(),
     }
 }

@@ -177,10 +177,10 @@ async fn sweep(
 /// others wait for this core, too.
 async fn watch_peers(peers: Arc<Peers>, own: Tunnels, all: Vec<Tunnels>) {
     const AT_A_TIME: usize = 100;
-    let mut ticks = interval(peers.pace().clamp(Duration::from_millis(25), SWEEP));
-    loop {
+    let mut ticks = interval(peers.pace());
+    for round in 0.. {
         let now = ticks.tick().await;
-        for some in peers.watch(&own, &all, now).chunks(AT_A_TIME) {
+        for some in peers.watch(&own, &all, round, now).chunks(AT_A_TIME) {
             for tunnel in some {
                 tunnel.ask_to_look();
             }

@@ -3,7 +3,6 @@
 //! Judges by what the kernel says (TCP_INFO); it ends nothing. TCP_USER_TIMEOUT would do half of it, and would also end
 //! an idle tunnel after one lost keepalive.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::exchange::Side;
@@ -12,109 +11,113 @@ use crate::sys::TcpInfo;
 /// Window probes without an answer that tell a dead receiver from a slow one.
 const PROBES: u8 = 3;
 
-/// What was seen of one tunnel at its last look. Written by the tunnel's own core, read by anyone.
-#[derive(Debug, Default)]
-pub(crate) struct Acks {
-    /// Milliseconds from the opening to the last look.
-    looked_ms: AtomicU64,
-    upstream: Since,
-    client: Since,
-    /// Microseconds to the upstream and back; 0 before the first look.
-    rtt_us: AtomicU32,
-    asked: AtomicBool,
+/// What is known of a tunnel's legs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Acks {
+    /// Nothing has moved since a look found nothing under way.
+    #[default]
+    Quiet,
+    /// Something has.
+    Moved,
+    /// Something is under way on this leg, as far as we know since then, counted from the tunnel's opening.
+    Waits { leg: Leg, since: Duration },
 }
 
-/// Since when something is under way, in tenths of a second from the opening, and one more; 0: nothing is.
-#[derive(Debug, Default)]
-struct Since(AtomicU32);
-
-impl Since {
-    fn load(&self) -> Option<Duration> {
-        let tenths = self.0.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(Duration::from_millis(u64::from(tenths) * 100))
-    }
-
-    fn store(&self, since: Option<Duration>) {
-        let tenths = since.map_or(0, |since| {
-            // Rounded up: nothing is older than it is.
-            let tenths = since.as_millis().div_ceil(100) + 1;
-            u32::try_from(tenths).unwrap_or(u32::MAX)
-        });
-        self.0.store(tenths, Ordering::Relaxed);
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leg {
+    Upstream,
+    Client,
 }
+
+/// In tenths of a second, two of the 31 bits' values taken.
+const SINCE_MAX: u32 = (1 << 31) - 2;
 
 impl Acks {
-    /// Whether it is time to ask the kernel about a tunnel whose last bytes moved at `last`. Nobody asks about one that
-    /// was silent since it was seen clean.
-    pub(super) fn is_due(&self, last: Duration, timeout: Duration, now: Duration) -> bool {
-        match (self.upstream.load(), self.client.load()) {
-            (None, None) => {
-                let looked = Duration::from_millis(self.looked_ms.load(Ordering::Relaxed));
-                last >= looked && now >= looked + timeout / 2
-            }
-            (one, other) => one
-                .into_iter()
-                .chain(other)
-                .any(|since| now >= since + timeout),
+    /// Bytes have moved.
+    pub(super) fn moved(self) -> Self {
+        match self {
+            Self::Quiet => Self::Moved,
+            Self::Moved | Self::Waits { .. } => self,
         }
     }
 
-    /// Has the tunnel's task look when it runs next.
-    pub(super) fn ask(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+    /// Whether it is time to ask the kernel. `turn`: whether it is the turn of this tunnel to be looked at, if it has moved.
+    pub(super) fn is_due(self, turn: bool, patience: Duration, now: Duration) -> bool {
+        match self {
+            Self::Quiet => false,
+            Self::Moved => turn,
+            Self::Waits { since, .. } => now >= since + patience,
+        }
     }
 
-    pub(super) fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
-    }
-
-    /// Takes what the kernel says now of both legs, and says which is dead.
+    /// Takes what the kernel says now of both legs, and says which is dead. `last` is when bytes moved last.
     pub(super) fn look(
-        &self,
+        self,
         upstream: TcpInfo,
         client: TcpInfo,
         last: Duration,
-        timeout: Duration,
+        patience: Duration,
         now: Duration,
-    ) -> Option<Side> {
-        self.asked.store(false, Ordering::Relaxed);
-        let ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.looked_ms.store(ms, Ordering::Relaxed);
-        let rtt = u32::try_from(upstream.rtt.as_micros()).unwrap_or(u32::MAX);
-        self.rtt_us.store(rtt, Ordering::Relaxed);
-        let is_dead = |leg: &Since, info| match judge(info, leg.load(), last, timeout, now) {
-            Leg::Clear => {
-                leg.store(None);
-                false
-            }
-            Leg::Waits { since } => {
-                leg.store(Some(since));
-                false
-            }
-            Leg::Dead => true,
+    ) -> Result<Self, Side> {
+        let since = |wanted| match self {
+            Self::Waits { leg, since } if leg == wanted => Some(since),
+            Self::Waits { .. } | Self::Quiet | Self::Moved => None,
         };
-        // Where both are, it is our own network that is dead, and no peer is to blame.
-        let client = is_dead(&self.client, client);
-        let upstream = is_dead(&self.upstream, upstream);
-        match (client, upstream) {
-            (true, _) => Some(Side::Client),
-            (false, true) => Some(Side::Upstream),
-            (false, false) => None,
+        let judged = |info, leg| judge(info, since(leg), last, patience, now);
+        match (judged(upstream, Leg::Upstream), judged(client, Leg::Client)) {
+            // Where both are, it is our own network that is dead, and no peer is to blame.
+            (_, Found::Dead) => Err(Side::Client),
+            (Found::Dead, _) => Err(Side::Upstream),
+            (Found::Clear, Found::Clear) => Ok(Self::Quiet),
+            (up, down) => {
+                let waits = |found, leg| match found {
+                    Found::Waits { since } => Some(Self::Waits { leg, since }),
+                    Found::Clear | Found::Dead => None,
+                };
+                let (up, down) = (waits(up, Leg::Upstream), waits(down, Leg::Client));
+                // One is remembered: the one that was, while it waits.
+                let client_first = since(Leg::Client).is_some();
+                let first = if client_first {
+                    down.or(up)
+                } else {
+                    up.or(down)
+                };
+                Ok(first.unwrap_or_default())
+            }
         }
     }
 
-    /// The round trip to the upstream, as of the last look.
-    pub(crate) fn rtt(&self) -> Option<Duration> {
-        match self.rtt_us.load(Ordering::Relaxed) {
-            0 => None,
-            us => Some(Duration::from_micros(us.into())),
+    /// In one word, for the record of a live tunnel, which is small.
+    pub(super) fn to_bits(self) -> u32 {
+        match self {
+            Self::Quiet => 0,
+            Self::Moved => 1,
+            Self::Waits { leg, since } => {
+                // Rounded up: nothing is older than it is.
+                let tenths = u32::try_from(since.as_millis().div_ceil(100)).unwrap_or(SINCE_MAX);
+                (tenths.min(SINCE_MAX) + 1) << 1 | u32::from(leg == Leg::Client)
+            }
+        }
+    }
+
+    pub(super) fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::Quiet,
+            1 => Self::Moved,
+            waits => Self::Waits {
+                leg: if waits & 1 == 1 {
+                    Leg::Client
+                } else {
+                    Leg::Upstream
+                },
+                since: Duration::from_millis(u64::from((waits >> 1) - 1) * 100),
+            },
         }
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Leg {
+enum Found {
     /// Everything that was sent is acknowledged.
     Clear,
     /// Something is under way, for no longer than since then as far as we know.
@@ -128,17 +131,17 @@ fn judge(
     info: TcpInfo,
     since: Option<Duration>,
     last: Duration,
-    timeout: Duration,
+    patience: Duration,
     now: Duration,
-) -> Leg {
+) -> Found {
     if info.unacked == 0 && info.unsent == 0 {
-        return Leg::Clear;
+        return Found::Clear;
     }
     // The oldest byte under way was passed on no later than the last one.
     let since = since.unwrap_or(last);
-    let long = |age: Duration| age >= timeout;
+    let long = |age: Duration| age >= patience;
     if !long(now.saturating_sub(since)) {
-        return Leg::Waits { since };
+        return Found::Waits { since };
     }
     let unanswered = if info.unacked > 0 {
         // An acknowledgement of nothing new is the answer of a receiver that is full.
@@ -148,11 +151,11 @@ fn judge(
         info.probes >= PROBES
     };
     if unanswered && long(info.since_ack) {
-        Leg::Dead
+        Found::Dead
     } else {
         // It lives. What is under way now may be as young as the last answer.
         let answer = now.saturating_sub(info.since_ack);
-        Leg::Waits {
+        Found::Waits {
             since: since.max(answer),
         }
     }
@@ -162,7 +165,7 @@ fn judge(
 mod tests {
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(15);
+    const PATIENCE: Duration = Duration::from_secs(15);
 
     fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -197,22 +200,22 @@ mod tests {
     }
 
     /// At 1,000 s, when bytes moved at 980 s for the last time, and something was seen under way at `since`.
-    fn check(info: TcpInfo, since: Option<u64>, expected: Leg) {
-        let leg = judge(info, since.map(s), s(980), TIMEOUT, s(1_000));
+    fn check(info: TcpInfo, since: Option<u64>, expected: Found) {
+        let leg = judge(info, since.map(s), s(980), PATIENCE, s(1_000));
         assert_eq!(leg, expected, "{info:?} {since:?}");
     }
 
-    fn waits(since: u64) -> Leg {
-        Leg::Waits { since: s(since) }
+    fn waits(since: u64) -> Found {
+        Found::Waits { since: s(since) }
     }
 
     #[test]
     fn only_a_leg_that_answers_nothing_is_dead() {
-        check(idle(), None, Leg::Clear);
-        check(idle(), Some(900), Leg::Clear);
-        check(under_way(2, 20), None, Leg::Dead);
-        check(under_way(2, 20), Some(984), Leg::Dead);
-        check(under_way(2, 20), Some(985), Leg::Dead);
+        check(idle(), None, Found::Clear);
+        check(idle(), Some(900), Found::Clear);
+        check(under_way(2, 20), None, Found::Dead);
+        check(under_way(2, 20), Some(984), Found::Dead);
+        check(under_way(2, 20), Some(985), Found::Dead);
         check(under_way(2, 20), Some(986), waits(986));
         // An idle tunnel's last acknowledgement is an hour old when its next push is a second on its way.
         check(under_way(1, 3_600), Some(999), waits(999));
@@ -224,54 +227,73 @@ mod tests {
         // A closed window: probes are answered, whatever the time between them.
         check(window_closed(0, 100), Some(800), waits(900));
         check(window_closed(2, 100), Some(800), waits(900));
-        check(window_closed(3, 100), Some(800), Leg::Dead);
+        check(window_closed(3, 100), Some(800), Found::Dead);
         check(window_closed(9, 10), Some(800), waits(990));
+    }
+
+    fn wait(leg: Leg, since: u64) -> Acks {
+        let since = s(since);
+        Acks::Waits { leg, since }
     }
 
     #[test]
     fn a_client_that_acknowledges_nothing_is_not_the_peers_fault() {
         let dead = under_way(2, 20);
-        let look = |upstream, client| {
-            let acks = Acks::default();
-            acks.look(upstream, client, s(980), TIMEOUT, s(1_000))
+        let young = under_way(1, 1);
+        let look = |before: Acks, upstream, client| {
+            before.look(upstream, client, s(980), PATIENCE, s(1_000))
         };
-        assert_eq!(look(idle(), idle()), None);
-        assert_eq!(look(dead, idle()), Some(Side::Upstream));
-        assert_eq!(look(idle(), dead), Some(Side::Client));
-        assert_eq!(look(dead, dead), Some(Side::Client));
+        let moved = Acks::Moved;
+        assert_eq!(look(moved, idle(), idle()), Ok(Acks::Quiet));
+        assert_eq!(look(moved, dead, idle()), Err(Side::Upstream));
+        assert_eq!(look(moved, idle(), dead), Err(Side::Client));
+        assert_eq!(look(moved, dead, dead), Err(Side::Client));
+        // What one leg waited for says nothing of the other.
+        let (up, down) = (Leg::Upstream, Leg::Client);
+        assert_eq!(look(wait(up, 980), idle(), young), Ok(wait(down, 999)));
+        assert_eq!(look(wait(up, 990), young, young), Ok(wait(up, 990)));
+        assert_eq!(look(wait(down, 990), young, young), Ok(wait(down, 990)));
+        assert_eq!(look(wait(down, 990), young, idle()), Ok(wait(up, 999)));
     }
 
     #[test]
     fn looks_are_few() {
-        let acks = Acks::default();
-        let due = |last, now| acks.is_due(s(last), TIMEOUT, s(now));
-        assert!(!due(1, 7) && due(1, 8));
-        acks.look(idle(), idle(), s(1), TIMEOUT, s(8));
-        // Silent since.
-        assert!(!due(1, 3_600));
-        // Busy: every half of the timeout.
-        assert!(!due(15, 15) && due(15, 16));
+        let due = |acks: Acks, turn, now| acks.is_due(turn, PATIENCE, s(now));
+        assert!(!due(Acks::Quiet, true, 3_600));
+        assert!(!due(Acks::Moved, false, 3_600) && due(Acks::Moved, true, 1));
         // Something is under way: again when it has been for too long.
-        acks.look(under_way(1, 9), idle(), s(15), TIMEOUT, s(16));
-        assert!(!due(16, 29) && due(16, 30));
-        acks.look(idle(), under_way(1, 1), s(30), TIMEOUT, s(30));
-        assert!(!due(40, 44) && due(40, 45));
+        let waits = wait(Leg::Client, 15);
+        assert!(!due(waits, true, 29) && due(waits, false, 30));
+        assert_eq!(Acks::Quiet.moved(), Acks::Moved);
+        assert_eq!(waits.moved(), waits);
     }
 
     #[test]
-    fn since_is_never_older_than_it_was() {
-        let since = Since::default();
-        assert_eq!(since.load(), None);
-        for ms in [0, 1, 99, 100, 101, 5_000_000_000] {
-            let exact = Duration::from_millis(ms);
-            since.store(Some(exact));
-            let kept = since.load().unwrap();
-            assert!(
-                kept >= exact && kept < exact + Duration::from_millis(100),
-                "{ms}"
-            );
+    fn one_word_holds_it_and_nothing_becomes_older() {
+        for acks in [Acks::Quiet, Acks::Moved] {
+            assert_eq!(Acks::from_bits(acks.to_bits()), acks);
         }
-        since.store(None);
-        assert_eq!(since.load(), None);
+        for leg in [Leg::Upstream, Leg::Client] {
+            for ms in [0, 1, 99, 100, 101, 5_000_000_000] {
+                let exact = Duration::from_millis(ms);
+                let word = Acks::Waits { leg, since: exact }.to_bits();
+                let Acks::Waits { leg: kept, since } = Acks::from_bits(word) else {
+                    panic!("{word}");
+                };
+                assert_eq!(kept, leg);
+                assert!(
+                    since >= exact && since < exact + Duration::from_millis(100),
+                    "{ms}"
+                );
+            }
+            let forever = Acks::Waits {
+                leg,
+                since: Duration::MAX,
+            };
+            assert!(matches!(
+                Acks::from_bits(forever.to_bits()),
+                Acks::Waits { .. }
+            ));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,7 @@ use crate::exchange::{
     ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Side, Target,
     UserName,
 };
+use crate::sys::TcpInfo;
 
 /// What a tunnel is, and how far it has come.
 #[derive(Debug)]
@@ -32,7 +33,6 @@ pub(crate) struct LiveTunnel {
     pub(crate) destination: DestinationName,
     pub(crate) peer: PeerAddr,
     pub(crate) traffic: Traffic,
-    pub(crate) acks: Acks,
     pub(crate) orders: Orders,
 }
 
@@ -43,12 +43,16 @@ pub(crate) struct Traffic {
     down: AtomicU64,
     /// Milliseconds from the opening to the last byte in either direction.
     last_ms: AtomicU64,
-    /// The same to the last byte down.
-    heard_ms: AtomicU64,
     /// The turn that is open, as one word.
     turn: AtomicU64,
-    /// The longest silence so far, in milliseconds.
-    idle_max_ms: AtomicU64,
+    /// Hundredths of a second from the opening to the last byte down: 497 days of them.
+    heard: AtomicU32,
+    /// The longest silence so far, in milliseconds: 49 days of them.
+    idle_max_ms: AtomicU32,
+    /// Whether both sides acknowledge what they are sent, as one word.
+    acks: AtomicU32,
+    /// The round trip to the upstream when it was looked at last, in tenths of a millisecond.
+    rtt: AtomicU16,
     /// Whether bytes were read from one side that the other has not taken yet.
     holding: AtomicBool,
     /// What the metrics know already: a tunnel lives for days, and its bytes must show before it ends.
@@ -66,7 +70,7 @@ impl Traffic {
     }
 
     pub(crate) fn idle_max(&self) -> Duration {
-        Duration::from_millis(self.idle_max_ms.load(Ordering::Relaxed))
+        Duration::from_millis(self.idle_max_ms.load(Ordering::Relaxed).into())
     }
 
     pub(crate) fn note_up(&self, bytes: usize, since_opened: Duration) {
@@ -82,7 +86,8 @@ impl Traffic {
         self.down.fetch_add(bytes as u64, Ordering::Relaxed);
         let now = self.note(since_opened);
         if bytes > 0 {
-            self.heard_ms.store(now, Ordering::Relaxed);
+            let heard = u32::try_from(now / 10).unwrap_or(u32::MAX);
+            self.heard.store(heard, Ordering::Relaxed);
             self.set_turn(self.turn().down());
         }
     }
@@ -93,6 +98,20 @@ impl Traffic {
 
     fn set_turn(&self, turn: Turn) {
         self.turn.store(turn.to_bits(), Ordering::Relaxed);
+    }
+
+    fn acks(&self) -> Acks {
+        Acks::from_bits(self.acks.load(Ordering::Relaxed))
+    }
+
+    fn set_acks(&self, acks: Acks) {
+        self.acks.store(acks.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The round trip to the upstream when it was looked at last.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        let tenths = u64::from(self.rtt.load(Ordering::Relaxed));
+        (tenths > 0).then(|| Duration::from_micros(tenths * 100))
     }
 
     /// The silence of this turn is known. Said by the tunnel's own core, like all that is noted here.
@@ -123,7 +142,9 @@ impl Traffic {
     pub(crate) fn note(&self, since_opened: Duration) -> u64 {
         let now = u64::try_from(since_opened.as_millis()).unwrap_or(u64::MAX);
         let silence = now.saturating_sub(self.last_ms.swap(now, Ordering::Relaxed));
+        let silence = u32::try_from(silence).unwrap_or(u32::MAX);
         self.idle_max_ms.fetch_max(silence, Ordering::Relaxed);
+        self.set_acks(self.acks().moved());
         now
     }
 }
@@ -151,6 +172,8 @@ pub(crate) enum Cause {
 pub(crate) struct Orders {
     end: AtomicU8,
     tell: AtomicBool,
+    /// Looking at its sockets is for whoever moves the bytes: it has them.
+    look: AtomicBool,
     /// Whole hours that were told of.
     hours: AtomicU32,
     /// The tunnel's task, where it waits. A `Notify` would cost every silent tunnel 70 bytes more.
@@ -234,8 +257,8 @@ impl LiveTunnel {
 
     /// When the upstream sent its last byte.
     pub(super) fn heard(&self) -> Option<Instant> {
-        let heard_ms = self.traffic.heard_ms.load(Ordering::Relaxed);
-        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard_ms))
+        let heard = u64::from(self.traffic.heard.load(Ordering::Relaxed));
+        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard * 10))
     }
 
     /// When something was asked that has had no answer for so long, unless that was noted.
@@ -245,16 +268,45 @@ impl LiveTunnel {
         (!turn.is_noted() && now.saturating_duration_since(asked) >= patience).then_some(asked)
     }
 
-    /// Whether its sockets have to be looked at.
-    pub(super) fn is_due(&self, patience: Duration, now: Instant) -> bool {
+    /// Whether its sockets have to be looked at. `turn`: whether it is its turn, if it has moved.
+    pub(super) fn is_due(&self, turn: bool, patience: Duration, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.opened);
-        self.acks.is_due(self.last(), patience, age)
+        self.traffic.acks().is_due(turn, patience, age)
     }
 
     /// Has its task look at its sockets.
     pub(crate) fn ask_to_look(&self) {
-        self.acks.ask();
+        self.orders.look.store(true, Ordering::Relaxed);
         self.orders.ring();
+    }
+
+    /// Whether its task was asked to look, once.
+    pub(super) fn has_to_look(&self) -> bool {
+        self.orders.look.load(Ordering::Relaxed) && self.orders.look.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes what the kernel says of both legs, and says which is dead.
+    pub(super) fn look(
+        &self,
+        upstream: TcpInfo,
+        client: TcpInfo,
+        patience: Duration,
+        now: Instant,
+    ) -> Option<Side> {
+        let tenths = u16::try_from(upstream.rtt.as_micros().div_ceil(100)).unwrap_or(u16::MAX);
+        self.traffic.rtt.store(tenths, Ordering::Relaxed);
+        let age = now.saturating_duration_since(self.opened);
+        let seen = self
+            .traffic
+            .acks()
+            .look(upstream, client, self.last(), patience, age);
+        match seen {
+            Ok(acks) => {
+                self.traffic.set_acks(acks);
+                None
+            }
+            Err(side) => Some(side),
+        }
     }
 }
 
@@ -281,10 +333,10 @@ impl Tunnels {
         self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None can come or go meanwhile.
-    pub(super) fn each(&self, mut show: impl FnMut(&Arc<LiveTunnel>)) {
-        for (_, tunnel) in self.all().iter() {
-            show(tunnel);
+    /// Shows each with its place. None can come or go meanwhile.
+    pub(super) fn each(&self, mut show: impl FnMut(usize, &Arc<LiveTunnel>)) {
+        for (place, tunnel) in self.all().iter() {
+            show(place, tunnel);
         }
     }
 
@@ -393,7 +445,6 @@ pub(super) mod tests {
             destination: DestinationName::new("cisco"),
             peer: PeerAddr(([127, 0, 0, 1], 443).into()),
             traffic: Traffic::default(),
-            acks: Acks::default(),
             orders: Orders::default(),
         })
     }

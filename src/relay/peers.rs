@@ -15,6 +15,9 @@ use super::live::Tunnels;
 use super::silence::{Live, Silence};
 use crate::exchange::{DestinationName, Side};
 
+const PACE_MIN: Duration = Duration::from_millis(25);
+const PACE_MAX: Duration = Duration::from_secs(5);
+
 /// Why a peer is suspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ground {
@@ -67,7 +70,8 @@ impl Peers {
 
     /// How often to watch: each limit is met within a quarter of it.
     pub(crate) fn pace(&self) -> Duration {
-        self.patience.answer.min(self.patience.acknowledge) / 4
+        let shorter = self.patience.answer.min(self.patience.acknowledge);
+        (shorter / 4).clamp(PACE_MIN, PACE_MAX)
     }
 
     fn silence(&self) -> MutexGuard<'_, Silence> {
@@ -99,21 +103,25 @@ impl Peers {
     }
 
     /// Notes which tunnels of a core have fallen silent, judges their peers by the tunnels of all cores, and says
-    /// which tunnels have to be looked at.
+    /// which tunnels have to be looked at: those that moved, in turns, twice in the time that they have.
     pub(crate) fn watch(
         &self,
         own: &Tunnels,
         all: &[Tunnels],
+        round: usize,
         now: Instant,
     ) -> Vec<Arc<LiveTunnel>> {
+        let rounds = (self.patience.acknowledge.as_millis() / self.pace().as_millis() / 2) as usize;
+        let rounds = rounds.max(1);
         let mut due = Vec::new();
-        own.each(|tunnel| {
+        own.each(|place, tunnel| {
             if let Some(asked) = tunnel.silent_since(self.patience.answer, now) {
                 tunnel.traffic.note_silence();
                 self.silence()
                     .silent(tunnel.peer.0, &tunnel.destination, tunnel.id, asked, now);
             }
-            if tunnel.is_due(self.patience.acknowledge, now) {
+            let turn = place % rounds == round % rounds;
+            if tunnel.is_due(turn, self.patience.acknowledge, now) {
                 due.push(Arc::clone(tunnel));
             }
         });
@@ -135,7 +143,7 @@ impl Peers {
 fn live(peer: SocketAddr, all: &[Tunnels]) -> Live {
     let mut live = Live::default();
     for tunnels in all {
-        tunnels.each(|tunnel| {
+        tunnels.each(|_, tunnel| {
             if tunnel.peer.0 == peer {
                 live.tunnels += 1;
                 live.heard = live.heard.max(tunnel.heard());

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn an_upload_that_goes_on_is_still_asking() {
         let piece = [Up(60_000), After(4)];
-        check(&piece.repeat(10), Some(32));
+        check(&piece.repeat(10), Some(36));
         check(&[Up(usize::MAX)], Some(0));
     }
 

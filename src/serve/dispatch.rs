@@ -229,7 +229,6 @@ fn tunnel<Permit: 'static>(
         destination: cleared.destination().name.clone(),
         peer,
         traffic: Default::default(),
-        acks: Default::default(),
         orders: Default::default(),
     });
     let brake = pass.shares().map(|shares| Box::new(Brake::new(shares)));

@@ -6,6 +6,7 @@ use super::*;
 use crate::exchange::ExchangeId;
 use crate::relay::live::Listing;
 use crate::relay::live::tests::tunnel;
+use crate::sys::TcpInfo;
 
 const PATIENCE: Patience = Patience {
     acknowledge: Duration::from_secs(15),
@@ -58,12 +59,14 @@ impl World {
 
     /// Time passes, and every core watches as often as it does.
     async fn after(&self, seconds: u64) {
+        let mut round = 0;
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
             advance(self.peers.pace().min(end - Instant::now())).await;
             for core in &self.cores {
-                self.peers.watch(core, &self.cores, Instant::now());
+                self.peers.watch(core, &self.cores, round, Instant::now());
             }
+            round += 1;
         }
     }
 
@@ -136,6 +139,7 @@ async fn an_idle_hour_of_http2_leaves_the_peer_healthy() {
             up(tunnel, 39);
         }
     }
+    world.after(60).await;
     assert_eq!(world.verdicts(), []);
     // They were watched: the next pushes, which nobody answers, tell.
     tunnels.iter().for_each(|tunnel| up(tunnel, 300));
@@ -185,23 +189,29 @@ async fn short_tunnels_that_were_answered_excuse_those_that_were_not() {
 async fn only_tunnels_that_moved_are_looked_at() {
     let world = World::new();
     let tunnels: [_; 3] = world.tunnels();
-    let due = |core: usize| {
-        let due = world
-            .peers
-            .watch(&world.cores[core], &world.cores, Instant::now());
-        due.len()
+    let due = |round| {
+        let due = |core| world.peers.watch(core, &world.cores, round, Instant::now());
+        let due = world.cores.iter().flat_map(due);
+        due.map(|tunnel| tunnel.id).collect::<Vec<_>>()
     };
-    advance(Duration::from_secs(8)).await;
-    assert_eq!((due(0), due(1)), (2, 1), "each once");
-    for tunnel in &tunnels {
-        let (last, now) = (tunnel.last(), tunnel.opened.elapsed());
-        let clean = Default::default();
-        tunnel
-            .acks
-            .look(clean, clean, last, PATIENCE.acknowledge, now);
+    let in_all_rounds = || (0..6).flat_map(due).collect::<Vec<_>>();
+    assert_eq!(in_all_rounds(), []);
+    tunnels.iter().for_each(|tunnel| up(tunnel, 9));
+    assert_eq!(in_all_rounds().len(), 3, "each has its turn");
+    advance(Duration::from_secs(2)).await;
+    let (clean, under_way) = (
+        TcpInfo::default(),
+        TcpInfo {
+            unacked: 1,
+            ..TcpInfo::default()
+        },
+    );
+    for (tunnel, upstream) in tunnels.iter().zip([clean, clean, under_way]) {
+        tunnel.look(upstream, clean, PATIENCE.acknowledge, Instant::now());
     }
-    advance(Duration::from_secs(3_600)).await;
-    assert_eq!((due(0), due(1)), (0, 0));
-    up(&tunnels[1], 9);
-    assert_eq!((due(0), due(1)), (0, 1));
+    assert_eq!(in_all_rounds(), []);
+    advance(Duration::from_secs(12)).await;
+    assert_eq!(in_all_rounds(), []);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(due(3), [tunnels[2].id], "at once when its time is over");
 }
