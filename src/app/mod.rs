@@ -217,7 +217,7 @@ impl App {
             )),
             Limits::new(&config.limits, &meters),
         )));
-        let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
+        let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
         let dialer = Dialer::new(
@@ -294,6 +294,7 @@ impl App {
         }
         let grace = watch::Sender::new(config.drain.tunnel_grace);
         let (intake, hash) = (config.intake.clone(), config.source.hash.clone());
+        let dns = config.dns.clone();
         let control = Control {
             admin,
             window: Window {
@@ -305,6 +306,8 @@ impl App {
                 started: Instant::now(),
             },
             answerer,
+            dns,
+            native_roots,
             tunnels,
             grace: grace.subscribe(),
             control_socket,

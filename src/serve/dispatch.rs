@@ -1,6 +1,7 @@
 //! The order of the stations: the only file that calls two of them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -562,7 +563,12 @@ fn note_story(entry: &mut Entry, story: Story) {
     // They are kept as long as the tunnel lives, and grow no more.
     entry.resolved = story.resolved.into();
     entry.attempts = story.attempts.into();
-    entry.dns = story.dns;
+    let small = |number| {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+    };
+    entry.dns_us = story.dns.map(|took| small(took.as_micros()));
+    entry.dns_stale_ms = story.dns_stale.map(|age| small(age.as_millis()));
     entry.connect = story.connect;
 }
 
