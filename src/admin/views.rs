@@ -13,7 +13,7 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
-use super::{Loaded, Window, would_refuse};
+use super::{Loaded, Window, off_dns, would_refuse};
 use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::telemetry::{Timestamp, json};
@@ -66,16 +66,21 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
 
 async fn metrics(window: &Window) -> Response<Body> {
     let meters = Arc::clone(&window.meters);
+    let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
     // Names are resolved on this thread, too; they should not wait for a long page.
-    match task::spawn_blocking(move || meters.render()).await {
+    let rendered = task::spawn_blocking(move || {
+        off_dns::count(&cores, &resolver, &meters);
+        meters.render()
+    });
+    match rendered.await {
         Ok(text) => page(StatusCode::OK, METRICS, text),
         Err(_) => broken(),
     }
 }
 
 async fn tunnels(window: &Window, now: Instant) -> Response<Body> {
-    let cores = window.tunnels.clone();
-    match task::spawn_blocking(move || TunnelList::gather(&cores, now)).await {
+    let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
+    match task::spawn_blocking(move || TunnelList::gather(&cores, resolver, now)).await {
         Ok(list) => respond(StatusCode::OK, JSON, Either::Right(list)),
         Err(_) => broken(),
     }

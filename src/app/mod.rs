@@ -223,7 +223,7 @@ impl App {
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
-            resolver,
+            resolver.clone(),
             Arc::clone(&meters),
         );
         let permits = Permits::new(room.connections);
@@ -300,6 +300,7 @@ impl App {
             window: Window {
                 meters: Arc::clone(&meters),
                 tunnels: tunnels.clone(),
+                resolver: resolver.clone(),
                 phase: drain.view(),
                 reports,
                 loaded: loaded.subscribe(),

@@ -45,6 +45,8 @@ pub(crate) struct Meters {
     connect_seconds: Histogram,
     failovers: Family<DestinationName>,
     peers_suspected: Family<(DestinationName, &'static str)>,
+    /// Destinations whose gauge is there; `bounded` keeps them few.
+    off_dns: Mutex<HashSet<DestinationName>>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -105,6 +107,7 @@ impl Meters {
             connect_seconds: histogram(&recorder, &catalogue::CONNECT_SECONDS),
             failovers: Family::new(&catalogue::FAILOVERS),
             peers_suspected: Family::new(&catalogue::PEERS_SUSPECTED),
+            off_dns: Mutex::default(),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -221,11 +224,29 @@ impl Meters {
         self.suspected_series(destination, result).increment(1);
     }
 
-    /// How many of a destination's tunnels are on addresses that its names have no more.
-    pub(crate) fn tunnels_off_dns(&self, destination: &DestinationName, tunnels: usize) {
-        let destination = self.bounded(destination);
+    /// How many tunnels of each destination are on addresses that their names have no more. A destination that is not
+    /// among them has no tunnels.
+    pub(crate) fn tunnels_off_dns(
+        &self,
+        counts: impl IntoIterator<Item = (DestinationName, usize)>,
+    ) {
+        let mut now: HashMap<DestinationName, usize> = HashMap::new();
+        for (destination, tunnels) in counts {
+            *now.entry(self.bounded(&destination)).or_default() += tunnels;
+        }
+        let mut shown = self.off_dns.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.iter().filter(|shown| !now.contains_key(shown)) {
+            self.off_dns_gauge(gone).set(0.0);
+        }
+        for (destination, tunnels) in &now {
+            self.off_dns_gauge(destination).set(*tunnels as f64);
+        }
+        shown.extend(now.into_keys());
+    }
+
+    fn off_dns_gauge(&self, destination: &DestinationName) -> Gauge {
         let labels = [destination.as_str()];
-        gauge(&self.recorder, &catalogue::TUNNELS_OFF_DNS, &labels).set(tunnels as f64);
+        gauge(&self.recorder, &catalogue::TUNNELS_OFF_DNS, &labels)
     }
 
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
@@ -300,6 +321,7 @@ impl Meters {
         }
         for destination in destinations {
             self.failover_series(destination).increment(0);
+            self.off_dns_gauge(destination).increment(0.0);
             for result in ["unacknowledged", "unanswered"] {
                 self.suspected_series(destination, result).increment(0);
             }

@@ -34,6 +34,7 @@ mod replay;
 mod replies;
 mod report;
 mod reuse;
+mod signs;
 mod smuggling;
 mod sni;
 mod start;
