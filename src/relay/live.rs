@@ -45,7 +45,7 @@ pub(crate) struct Traffic {
     last_ms: AtomicU64,
     /// The turn that is open, as one word.
     turn: AtomicU64,
-    /// Hundredths of a second from the opening to the last byte down: 497 days of them.
+    /// Milliseconds from the opening to the last byte down; they begin anew after 49 days.
     heard: AtomicU32,
     /// The longest silence so far, in milliseconds: 49 days of them.
     idle_max_ms: AtomicU32,
@@ -86,8 +86,7 @@ impl Traffic {
         self.down.fetch_add(bytes as u64, Ordering::Relaxed);
         let now = self.note(since_opened);
         if bytes > 0 {
-            let heard = u32::try_from(now / 10).unwrap_or(u32::MAX);
-            self.heard.store(heard, Ordering::Relaxed);
+            self.heard.store(now as u32, Ordering::Relaxed);
             self.set_turn(self.turn().down());
         }
     }
@@ -255,16 +254,21 @@ impl LiveTunnel {
         Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed))
     }
 
-    /// When the upstream sent its last byte.
-    pub(super) fn heard(&self) -> Option<Instant> {
-        let heard = u64::from(self.traffic.heard.load(Ordering::Relaxed));
-        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard * 10))
+    /// When the upstream sent its last byte, if it has sent any in the last 24 days.
+    pub(super) fn heard(&self, now: Instant) -> Option<Instant> {
+        let age = now.saturating_duration_since(self.opened).as_millis() as u64;
+        let heard = self.traffic.heard.load(Ordering::Relaxed);
+        // Another core may write while this one reads: what seems to come from the future comes now.
+        let since = (age as u32).wrapping_sub(heard).cast_signed().max(0);
+        let heard = age.saturating_sub(since.cast_unsigned().into());
+        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard))
     }
 
     /// When something was asked that has had no answer for so long, unless that was noted.
     pub(super) fn silent_since(&self, patience: Duration, now: Instant) -> Option<Instant> {
         let turn = self.traffic.turn();
-        let asked = self.opened + turn.asked()?;
+        // Rounded up: what was heard just before is no answer to it.
+        let asked = self.opened + turn.asked()? + Duration::from_millis(1);
         (!turn.is_noted() && now.saturating_duration_since(asked) >= patience).then_some(asked)
     }
 

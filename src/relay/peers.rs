@@ -87,7 +87,7 @@ impl Peers {
     /// A tunnel has ended. A sender that waits for as long as we do gives up just before we would have noted it.
     pub(super) fn ended(&self, tunnel: &LiveTunnel, closed_by: Side, now: Instant) {
         let peer = tunnel.peer.0;
-        let heard = tunnel.heard();
+        let heard = tunnel.heard(now);
         let given_up = match closed_by {
             Side::Proxy => None,
             Side::Client | Side::Upstream => tunnel.silent_since(self.patience.answer * 4 / 5, now),
@@ -127,7 +127,7 @@ impl Peers {
         });
         let candidates = self.silence().candidates(now);
         for peer in candidates {
-            let live = live(peer, all);
+            let live = live(peer, all, now);
             let verdict = self.silence().judge(peer, live, now);
             if let Some(verdict) = verdict {
                 let ground = Ground::Unanswered {
@@ -140,13 +140,13 @@ impl Peers {
     }
 }
 
-fn live(peer: SocketAddr, all: &[Tunnels]) -> Live {
+fn live(peer: SocketAddr, all: &[Tunnels], now: Instant) -> Live {
     let mut live = Live::default();
     for tunnels in all {
         tunnels.each(|_, tunnel| {
             if tunnel.peer.0 == peer {
                 live.tunnels += 1;
-                live.heard = live.heard.max(tunnel.heard());
+                live.heard = live.heard.max(tunnel.heard(now));
             }
         });
     }

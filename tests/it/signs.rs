@@ -122,9 +122,10 @@ async fn a_peer_that_answers_in_no_tunnel_is_suspect_and_keeps_them() {
     let (listener, address) = listener().await;
     let mut tunnels = Vec::new();
     for _ in 0..3 {
-        let (mut client, far) = used(&house, &listener).await;
+        tunnels.push(used(&house, &listener).await);
+    }
+    for (client, _) in &mut tunnels {
         client.send(PUSH).await;
-        tunnels.push((client, far));
     }
     let said = house.journal_says("no longer answers").await;
     assert!(said.contains(&address.to_string()), "{said}");
