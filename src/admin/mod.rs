@@ -4,6 +4,7 @@
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
 pub(crate) mod control;
+mod destinations;
 mod status;
 mod tunnels;
 mod views;
@@ -26,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::config::diff::Change;
+use crate::dial::health::HealthBook;
 use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
 use crate::policy::Reports;
@@ -50,6 +52,7 @@ pub(crate) struct Window {
     pub(crate) tunnels: Vec<Tunnels>,
     pub(crate) phase: PhaseView,
     pub(crate) reports: Arc<Reports>,
+    pub(crate) health: Arc<HealthBook>,
     pub(crate) loaded: watch::Receiver<Loaded>,
     pub(crate) started: time::Instant,
 }

@@ -28,6 +28,7 @@ use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
 use crate::deliver::CourierError;
 use crate::dial::Dialer;
+use crate::dial::health::HealthBook;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
@@ -218,11 +219,14 @@ impl App {
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
+        let health = Arc::new(HealthBook::new(&config.connect));
+        health.configure(&destinations);
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
             resolver,
             Arc::clone(&meters),
+            Arc::clone(&health),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();
@@ -289,6 +293,7 @@ impl App {
                 tunnels: tunnels.clone(),
                 phase: drain.view(),
                 reports,
+                health: Arc::clone(&health),
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -306,6 +311,7 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
+                health,
                 phase: drain.view(),
             },
             meters,

@@ -26,8 +26,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("dns.servers", Beginning("tls://")),
     ("dns.servers", Beginning("https://")),
     ("dns.serve_stale", Whole),
-    ("connect.quarantine", Whole),
-    ("connect.quarantine_max", Whole),
     ("tunnel.unacknowledged_timeout", Whole),
     ("tunnel.confirmation_timeout", Whole),
     ("forward.second_address_after", Whole),

@@ -117,6 +117,20 @@ pub(crate) const FAILOVERS: Row = Row {
     help: "Exchanges that were connected to another address because the first one failed or was silent.",
     why: "Nobody lost a push yet, but one of the addresses is sick.",
 };
+pub(crate) const PEER_UP: Row = Row {
+    name: "tidegate_peer_up",
+    kind: Kind::Gauge,
+    labels: &["destination", "peer"],
+    help: "1 for an address of a destination that can be connected to, 0 for one that is quarantined.",
+    why: "All addresses at 0 is a dead destination; one at 0 for hours is a machine of theirs or a firewall of yours.",
+};
+pub(crate) const ADDRESS_CHANGES: Row = Row {
+    name: "tidegate_address_changes_total",
+    kind: Kind::Counter,
+    labels: &["destination"],
+    help: "Times that a name of a destination got or lost addresses.",
+    why: "A firewall that lists addresses has to follow; the journal says which.",
+};
 pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
     name: "tidegate_published_range_misses_total",
     kind: Kind::Counter,
@@ -211,6 +225,8 @@ pub(crate) const ALL: &[Row] = &[
     CONNECTS,
     CONNECT_SECONDS,
     FAILOVERS,
+    PEER_UP,
+    ADDRESS_CHANGES,
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,
