@@ -4,6 +4,7 @@
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
 pub(crate) mod control;
+mod destinations;
 mod off_dns;
 mod status;
 mod tunnels;
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::config::diff::Change;
+use crate::dial::health::HealthBook;
 use crate::dial::resolve::Resolver;
 use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
@@ -54,6 +56,7 @@ pub(crate) struct Window {
     pub(crate) resolver: Resolver,
     pub(crate) phase: PhaseView,
     pub(crate) reports: Arc<Reports>,
+    pub(crate) health: Arc<HealthBook>,
     pub(crate) loaded: watch::Receiver<Loaded>,
     pub(crate) started: time::Instant,
 }

@@ -30,6 +30,7 @@ use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
 use crate::deliver::CourierError;
 use crate::dial::Dialer;
+use crate::dial::health::HealthBook;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
@@ -220,11 +221,14 @@ impl App {
         let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
+        let health = Arc::new(HealthBook::new(&config.connect));
+        health.configure(&destinations);
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
             resolver.clone(),
             Arc::clone(&meters),
+            Arc::clone(&health),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();
@@ -256,6 +260,7 @@ impl App {
         };
         let court = Court {
             meters: Arc::clone(&meters),
+            health: Arc::clone(&health),
         };
         let peers = Arc::new(Peers::new(patience, court));
         let tunnels: Vec<_> = (0..workers)
@@ -303,6 +308,7 @@ impl App {
                 resolver: resolver.clone(),
                 phase: drain.view(),
                 reports,
+                health: Arc::clone(&health),
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -322,6 +328,7 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
+                health,
                 phase: drain.view(),
             },
             meters,

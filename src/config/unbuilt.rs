@@ -21,8 +21,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("destination.via", Whole),
     ("destination.password_file", Whole),
     ("destination.source", Whole),
-    ("connect.quarantine", Whole),
-    ("connect.quarantine_max", Whole),
     ("forward.second_address_after", Whole),
     ("forward.inspect_max", Whole),
     ("drain.upgrade_grace", Whole),

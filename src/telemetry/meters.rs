@@ -47,6 +47,7 @@ pub(crate) struct Meters {
     peers_suspected: Family<(DestinationName, &'static str)>,
     /// Destinations whose gauge is there; `bounded` keeps them few.
     off_dns: Mutex<HashSet<DestinationName>>,
+    address_changes: Family<DestinationName>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -108,6 +109,7 @@ impl Meters {
             failovers: Family::new(&catalogue::FAILOVERS),
             peers_suspected: Family::new(&catalogue::PEERS_SUSPECTED),
             off_dns: Mutex::default(),
+            address_changes: Family::new(&catalogue::ADDRESS_CHANGES),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -249,6 +251,10 @@ impl Meters {
         gauge(&self.recorder, &catalogue::TUNNELS_OFF_DNS, &labels)
     }
 
+    pub(crate) fn address_change(&self, destination: &DestinationName) {
+        self.address_change_series(destination).increment(1);
+    }
+
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
         self.published_range_series(destination).increment(1);
     }
@@ -325,6 +331,7 @@ impl Meters {
             for result in ["unacknowledged", "unanswered"] {
                 self.suspected_series(destination, result).increment(0);
             }
+            self.address_change_series(destination).increment(0);
             self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
@@ -409,6 +416,13 @@ impl Meters {
         let labels = [destination.as_str(), result];
         self.peers_suspected
             .series(&self.recorder, (destination.clone(), result), &labels)
+    }
+
+    fn address_change_series(&self, destination: &DestinationName) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str()];
+        self.address_changes
+            .series(&self.recorder, destination.clone(), &labels)
     }
 
     fn published_range_series(&self, destination: &DestinationName) -> Counter {

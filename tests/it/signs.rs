@@ -69,6 +69,40 @@ async fn a_peer_that_acknowledges_nothing_loses_the_tunnel_and_a_good_one_keeps_
 }
 
 #[tokio::test]
+async fn after_it_the_next_connect_goes_elsewhere() {
+    let (one, address) = listener().await;
+    let port = address.port();
+    let other = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let house = impatient()
+        .name("push.test", [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()])
+        .open()
+        .await;
+    let mut client = house.client().await;
+    client.tunnel(format!("push.test:{port}")).await;
+    let ((far, _), living) = tokio::select! {
+        accepted = one.accept() => (accepted.unwrap(), other),
+        accepted = other.accept() => (accepted.unwrap(), one),
+    };
+    deafen(&far);
+    client.send(PUSH).await;
+    assert!(client.read_to_end().await.is_err());
+    house.metric_becomes(UNACKNOWLEDGED, 1.0).await;
+    assert_eq!(
+        house.line().await["peer"],
+        far.local_addr().unwrap().to_string()
+    );
+    // The dead one would accept as before.
+    let living = living.local_addr().unwrap().to_string();
+    for _ in 0..8 {
+        let mut client = house.client().await;
+        client.tunnel(format!("push.test:{port}")).await;
+        drop(client);
+        assert_eq!(house.line().await["peer"], living);
+    }
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_slow_reader_is_not_dead() {
     const BYTES: usize = 32 * 1024 * 1024;
     let house = impatient().open().await;
