@@ -79,10 +79,13 @@ async fn after_it_the_next_connect_goes_elsewhere() {
         .await;
     let mut client = house.client().await;
     client.tunnel(format!("push.test:{port}")).await;
-    let ((far, _), living) = tokio::select! {
-        accepted = one.accept() => (accepted.unwrap(), other),
-        accepted = other.accept() => (accepted.unwrap(), one),
+    let shown: serde_json::Value = serde_json::from_str(&house.admin("/tunnels").await.1).unwrap();
+    let (dying, living) = if shown[0]["peer"] == address.to_string() {
+        (one, other)
+    } else {
+        (other, one)
     };
+    let (far, _) = dying.accept().await.unwrap();
     deafen(&far);
     client.send(PUSH).await;
     assert!(client.read_to_end().await.is_err());

@@ -153,7 +153,7 @@ async fn senders_that_give_up_at_the_same_time_as_we_do_tell_too() {
     for round in 1..=2 {
         let tunnel = world.tunnel(round);
         up(&tunnel, 300);
-        world.after(4).await;
+        world.after(5).await;
         tunnel.ended(Side::Client, Instant::now());
         drop(tunnel);
         world.after(2).await;
