@@ -18,7 +18,8 @@
 //! 4. `serve/reply.rs` answers: `200 Connection established`, or the one status that goes with the reason.
 //! 5. [`relay`] looks at the TLS hello if the destination wants that (`inspection.rs`, `hello.rs`), and moves bytes both
 //!    ways in a small task of its own (`tunnel.rs`, `copy.rs`) until both sides have closed, one breaks, both are silent
-//!    for too long, or the proxy ends.
+//!    for too long, or the proxy ends. Whether the peers still acknowledge and answer is watched meanwhile (`acks.rs`,
+//!    `turns.rs`, `silence.rs`, `peers.rs`).
 //!
 //! # One forward
 //!
@@ -51,6 +52,7 @@ mod deliver;
 mod exchange;
 mod lifecycle;
 mod policy;
+mod sys;
 mod telemetry;
 
 pub use app::{App, StartError, run};

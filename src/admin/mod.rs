@@ -4,6 +4,8 @@
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
 pub(crate) mod control;
+mod destinations;
+mod off_dns;
 mod status;
 mod tunnels;
 mod views;
@@ -26,6 +28,8 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::config::diff::Change;
+use crate::dial::health::HealthBook;
+use crate::dial::resolve::Resolver;
 use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
 use crate::policy::Reports;
@@ -48,8 +52,11 @@ pub(crate) struct Window {
     pub(crate) meters: Arc<Meters>,
     /// Of every core.
     pub(crate) tunnels: Vec<Tunnels>,
+    /// To compare with; nobody is asked.
+    pub(crate) resolver: Resolver,
     pub(crate) phase: PhaseView,
     pub(crate) reports: Arc<Reports>,
+    pub(crate) health: Arc<HealthBook>,
     pub(crate) loaded: watch::Receiver<Loaded>,
     pub(crate) started: time::Instant,
 }

@@ -37,14 +37,7 @@ async fn pages() {
         )
         .await;
     let no_page = "there are: / /metrics";
-    for path in [
-        "/readyz?deep",
-        "/counters",
-        "/alarms",
-        "/destinations",
-        "//",
-        "/livez/",
-    ] {
+    for path in ["/readyz?deep", "/counters", "/alarms", "//", "/livez/"] {
         house.check("GET", path, 404, "text/plain", no_page).await;
     }
     for (method, path) in [
@@ -137,7 +130,8 @@ fn a_tunnel_is_one_line() {
     let opened = Instant::now();
     let cores = [Tunnels::default()];
     let _listed = cores[0].list_while(Arc::new(tunnel(7, opened)));
-    let mut list = tunnels::TunnelList::gather(&cores, opened + Duration::from_millis(90_500));
+    let mut list =
+        tunnels::TunnelList::gather(&cores, resolver(), opened + Duration::from_millis(90_500));
     let text = list.next_piece().unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
@@ -145,7 +139,7 @@ fn a_tunnel_is_one_line() {
             "[\n",
             r#"{"id":"000000000000000000000007","listener":"plain","client":"127.0.0.1:40000","#,
             r#""client_name":"cluster-1","user":"ann","target":"push.test:443","#,
-            r#""destination":"cisco","peer":"127.0.0.2:443","#,
+            r#""destination":"cisco","peer":"127.0.0.2:443","off_dns":null,"rtt_ms":null,"#,
             r#""opened_at":"1970-01-01T00:00:00.000Z","age_s":90.5,"idle_s":30.5,"#,
             r#""bytes_up":7,"bytes_down":9}"#,
             "\n]\n"
@@ -260,8 +254,10 @@ impl House {
         let window = Window {
             meters: Arc::new(Meters::new(&[plain], &[])),
             tunnels: tunnels.clone(),
+            resolver: resolver(),
             phase: drain.view(),
             reports: Arc::default(),
+            health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
             loaded: loaded.subscribe(),
             started: Instant::now(),
         };
@@ -323,6 +319,12 @@ impl House {
         assert!(head.contains("content-type: application/json"), "{head}");
         text.to_owned()
     }
+}
+
+/// One that holds no answers.
+fn resolver() -> Resolver {
+    let config = crate::config::load(None).unwrap();
+    Resolver::new(&config.dns, Arc::new(Meters::new(&[], &[]))).0
 }
 
 fn tunnel(number: u32, opened: Instant) -> LiveTunnel {

@@ -15,6 +15,8 @@ use hyper::body::{Body, Frame};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::off_dns::OffDns;
+use crate::dial::resolve::Resolver;
 use crate::relay::{LiveTunnel, Tunnels};
 use crate::telemetry::{Timestamp, json};
 
@@ -25,6 +27,7 @@ const PIECE: usize = 128;
 #[derive(Debug)]
 pub(super) struct TunnelList {
     left: vec::IntoIter<Arc<LiveTunnel>>,
+    off_dns: OffDns,
     now: Instant,
     progress: Progress,
 }
@@ -37,11 +40,12 @@ enum Progress {
 }
 
 impl TunnelList {
-    pub(super) fn gather(cores: &[Tunnels], now: Instant) -> Self {
+    pub(super) fn gather(cores: &[Tunnels], resolver: Resolver, now: Instant) -> Self {
         let mut tunnels: Vec<_> = cores.iter().flat_map(Tunnels::snapshot).collect();
         tunnels.sort_by_key(|tunnel| (tunnel.opened, tunnel.id));
         Self {
             left: tunnels.into_iter(),
+            off_dns: OffDns::new(resolver),
             now,
             progress: Progress::Fresh,
         }
@@ -60,7 +64,8 @@ impl TunnelList {
             };
             self.progress = Progress::Inside;
             piece.extend_from_slice(before);
-            json::append(&mut piece, &Row::of(&tunnel, self.now));
+            let off_dns = self.off_dns.is_off(&tunnel);
+            json::append(&mut piece, &Row::of(&tunnel, off_dns, self.now));
         }
         if self.left.len() == 0 {
             let last: &[u8] = match self.progress {
@@ -98,6 +103,10 @@ struct Row<'a> {
     target: String,
     destination: &'a str,
     peer: SocketAddr,
+    /// Whether its name no longer resolves to the peer; null where that is not known.
+    off_dns: Option<bool>,
+    /// When the upstream was looked at last.
+    rtt_ms: Option<f64>,
     opened_at: Timestamp,
     age_s: f64,
     idle_s: f64,
@@ -106,7 +115,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(tunnel: &'a LiveTunnel, now: Instant) -> Self {
+    fn of(tunnel: &'a LiveTunnel, off_dns: Option<bool>, now: Instant) -> Self {
         Self {
             id: tunnel.id.to_string(),
             listener: tunnel.listener.as_str(),
@@ -116,6 +125,11 @@ impl<'a> Row<'a> {
             target: tunnel.target.to_string(),
             destination: tunnel.destination.as_str(),
             peer: tunnel.peer.0,
+            off_dns,
+            rtt_ms: tunnel
+                .traffic
+                .rtt()
+                .map(|rtt| rtt.as_micros() as f64 / 1_000.0),
             opened_at: Timestamp(tunnel.opened_at),
             age_s: seconds(now.saturating_duration_since(tunnel.opened)),
             idle_s: seconds(tunnel.idle(now)),

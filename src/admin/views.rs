@@ -13,7 +13,7 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
-use super::{Loaded, Window, would_refuse};
+use super::{Loaded, Window, destinations, off_dns, would_refuse};
 use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::telemetry::{Timestamp, json};
@@ -35,11 +35,11 @@ const INDEX: &str = "<!doctype html>
 <li><a href=\"/readyz\">/readyz</a> it takes new work
 <li><a href=\"/config\">/config</a> the configuration in force
 <li><a href=\"/tunnels\">/tunnels</a> the tunnels open now
+<li><a href=\"/destinations\">/destinations</a> the addresses of each destination, and how they are
 <li><a href=\"/would-refuse\">/would-refuse</a> what rules that are only tried out would have refused
 </ul>
 ";
-const NO_PAGE: &str =
-    "no such page; there are: / /metrics /livez /readyz /config /tunnels /would-refuse\n";
+const NO_PAGE: &str = "no such page; there are: / /metrics /livez /readyz /config /tunnels /destinations /would-refuse\n";
 
 pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response<Body> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -59,6 +59,10 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
         ("/metrics", _) => metrics(window).await,
         ("/config", _) => config(&window.loaded.borrow()),
         ("/would-refuse", _) => page(StatusCode::OK, JSON, would_refuse::shown(&window.reports)),
+        ("/destinations", _) => {
+            let health = window.health.view(Instant::now());
+            page(StatusCode::OK, JSON, destinations::shown(&health))
+        }
         ("/tunnels", _) => tunnels(window, Instant::now()).await,
         _ => page(StatusCode::NOT_FOUND, TEXT, NO_PAGE),
     }
@@ -66,16 +70,22 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
 
 async fn metrics(window: &Window) -> Response<Body> {
     let meters = Arc::clone(&window.meters);
+    let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
     // Names are resolved on this thread, too; they should not wait for a long page.
-    match task::spawn_blocking(move || meters.render()).await {
+    let health = window.health.view(Instant::now());
+    let rendered = task::spawn_blocking(move || {
+        off_dns::count(&cores, &resolver, &meters);
+        meters.render() + &destinations::peers_up(&health)
+    });
+    match rendered.await {
         Ok(text) => page(StatusCode::OK, METRICS, text),
         Err(_) => broken(),
     }
 }
 
 async fn tunnels(window: &Window, now: Instant) -> Response<Body> {
-    let cores = window.tunnels.clone();
-    match task::spawn_blocking(move || TunnelList::gather(&cores, now)).await {
+    let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
+    match task::spawn_blocking(move || TunnelList::gather(&cores, resolver, now)).await {
         Ok(list) => respond(StatusCode::OK, JSON, Either::Right(list)),
         Err(_) => broken(),
     }

@@ -19,7 +19,7 @@ use crate::lifecycle::{DrainWatch, Phase, PhaseView};
 use crate::listen::Door;
 use crate::listen::permits::Permits;
 use crate::policy::Reports;
-use crate::relay::{Idle, Scratch, Tunnels};
+use crate::relay::{Idle, Peers, Scratch, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::serve::{Ids, Service};
 use crate::telemetry::{Chain, Ledger, Meters};
@@ -62,6 +62,9 @@ pub(super) struct Core {
     /// Whether tunnels write a line every hour.
     pub(super) hourly: bool,
     pub(super) tunnels: Tunnels,
+    pub(super) peers: Arc<Peers>,
+    /// Those of every core.
+    pub(super) all_tunnels: Vec<Tunnels>,
     pub(super) reports: Arc<Reports>,
     pub(super) permits: Permits,
     pub(super) watch: DrainWatch,
@@ -91,6 +94,8 @@ impl Core {
             idle_timeout,
             hourly,
             tunnels,
+            peers,
+            all_tunnels,
             reports,
             permits,
             watch,
@@ -135,6 +140,7 @@ impl Core {
         }
         drop(service);
         tokio::task::spawn_local(sweep(tunnels.clone(), idle, idle_timeout, hourly, meters));
+        tokio::task::spawn_local(watch_peers(peers, tunnels.clone(), all_tunnels));
         let until = watch.view();
         drop(watch);
         tokio::task::spawn_local(end_tunnels(until, tunnels));
@@ -164,6 +170,22 @@ async fn sweep(
         let (up, down) = tunnels.sweep(idle_timeout, hourly, now);
         meters.tunnel_bytes(up, down);
         idle.sweep(now);
+    }
+}
+
+/// Watches what the tunnels of a core show of their peers. Those that have to look at their sockets do so a few at a time:
+/// others wait for this core, too.
+async fn watch_peers(peers: Arc<Peers>, own: Tunnels, all: Vec<Tunnels>) {
+    const AT_A_TIME: usize = 100;
+    let mut ticks = interval(peers.pace());
+    for round in 0.. {
+        let now = ticks.tick().await;
+        for some in peers.watch(&own, &all, round, now).chunks(AT_A_TIME) {
+            for tunnel in some {
+                tunnel.ask_to_look();
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 

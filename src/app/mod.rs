@@ -6,6 +6,7 @@ mod core;
 mod logkeeper;
 mod reload;
 mod room;
+mod verdicts;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,18 +24,20 @@ use self::core::{Core, TellsWhenLost, seed};
 use self::logkeeper::LogKeeper;
 use self::reload::Reloader;
 use self::room::{Room, descriptors};
+use self::verdicts::Court;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
 use crate::deliver::CourierError;
 use crate::dial::Dialer;
+use crate::dial::health::HealthBook;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
 use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
-use crate::relay::Tunnels;
+use crate::relay::{Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LevelSwitch, Meters};
 
@@ -218,11 +221,14 @@ impl App {
         let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
+        let health = Arc::new(HealthBook::new(&config.connect));
+        health.configure(&destinations);
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
-            resolver,
+            resolver.clone(),
             Arc::clone(&meters),
+            Arc::clone(&health),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();
@@ -248,10 +254,19 @@ impl App {
         let Bound { listeners, admin } = bound;
         let (shares, terms) = share_out(listeners, workers)?;
         let mut cores = Vec::new();
-        let mut tunnels = Vec::new();
+        let patience = Patience {
+            acknowledge: config.tunnel.unacknowledged_timeout,
+            answer: config.tunnel.confirmation_timeout,
+        };
+        let court = Court {
+            meters: Arc::clone(&meters),
+            health: Arc::clone(&health),
+        };
+        let peers = Arc::new(Peers::new(patience, court));
+        let tunnels: Vec<_> = (0..workers)
+            .map(|_| Tunnels::new(Arc::clone(&peers)))
+            .collect();
         for (number, doors) in shares.into_iter().enumerate() {
-            let own_tunnels = Tunnels::default();
-            tunnels.push(own_tunnels.clone());
             let core = Core {
                 doors,
                 gate: Arc::clone(&gate),
@@ -265,7 +280,9 @@ impl App {
                 pseudonym: pseudonym.clone(),
                 idle_timeout: config.tunnel.idle_timeout,
                 hourly: config.log.tunnel_lines.hourly,
-                tunnels: own_tunnels,
+                tunnels: tunnels[number].clone(),
+                peers: Arc::clone(&peers),
+                all_tunnels: tunnels.clone(),
                 reports: Arc::clone(&reports),
                 permits: permits.clone(),
                 watch: drain.watch(),
@@ -288,8 +305,10 @@ impl App {
             window: Window {
                 meters: Arc::clone(&meters),
                 tunnels: tunnels.clone(),
+                resolver: resolver.clone(),
                 phase: drain.view(),
                 reports,
+                health: Arc::clone(&health),
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -309,6 +328,7 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
+                health,
                 phase: drain.view(),
             },
             meters,

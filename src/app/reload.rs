@@ -15,6 +15,7 @@ use super::bound::TermsSetter;
 use crate::admin::Loaded;
 use crate::config::diff::{self, Plan};
 use crate::config::{self, Config, Grace, check};
+use crate::dial::health::HealthBook;
 use crate::exchange::{DestinationName, ListenerName};
 use crate::gate::{self, Gate, Limits, Rules};
 use crate::lifecycle::orders::{Answer, Asked, By, Refused, Reloaded};
@@ -41,6 +42,7 @@ pub(super) struct Reloader {
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
+    pub(super) health: Arc<HealthBook>,
     pub(super) phase: PhaseView,
 }
 
@@ -154,6 +156,7 @@ impl Reloader {
         self.grace.send_replace(in_force.drain.tunnel_grace);
         let (listeners, destinations) = names(&in_force);
         self.meters.start_at_zero(&listeners, &destinations);
+        self.health.configure(&destinations);
         super::note_certificates(&in_force, &self.meters);
         self.loaded.send_modify(|loaded| {
             loaded.hash.clone_from(&in_force.source.hash);

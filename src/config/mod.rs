@@ -302,6 +302,8 @@ pub(crate) struct Connect {
     pub(crate) families: Families,
     pub(crate) quarantine: Duration,
     pub(crate) quarantine_max: Duration,
+    /// Addresses whose health is remembered.
+    pub(crate) peers: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -141,6 +141,7 @@ pub(super) fn connect(mut section: Section<'_, '_>) -> Written<Connect> {
         ),
         quarantine: section.duration("quarantine", "30s", "1s", "1h"),
         quarantine_max: section.duration("quarantine_max", "10m", "1s", "24h"),
+        peers: section.number("peers", 4096, 64..=1_000_000),
     };
     section.written(connect)
 }

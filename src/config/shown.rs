@@ -66,6 +66,7 @@ pub(super) fn config(config: &Config) -> Value {
             },
             "quarantine": duration(connect.quarantine),
             "quarantine_max": duration(connect.quarantine_max),
+            "peers": connect.peers,
         },
         "tunnel": {
             "idle_timeout": duration(tunnel.idle_timeout),

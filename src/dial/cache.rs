@@ -4,6 +4,7 @@
 //! said here and done elsewhere.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,6 +134,15 @@ impl Cache {
         match self.stale(name, family, max_ttl, now) {
             Some(stale) => Seen::Stale { stale, ask },
             None => Seen::Unknown,
+        }
+    }
+
+    /// The addresses of a name while their answer is good, for those who only want to compare.
+    pub(super) fn listed(&self, name: &str, family: Family, now: Instant) -> Option<Arc<[IpAddr]>> {
+        let slot = self.names.get(name)?.slots[family as usize].as_ref()?;
+        match self.terms.stale(slot, slot.cap, now) {
+            Age::Good => slot.answer.clone().ok(),
+            Age::Stale(_) | Age::Over => None,
         }
     }
 

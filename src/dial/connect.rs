@@ -38,6 +38,14 @@ impl ConnectError {
         }
     }
 
+    /// Whether it says something about the address; the rest is about us.
+    pub(crate) fn blames_the_address(self) -> bool {
+        match self {
+            Self::Refused | Self::TimedOut | Self::Reset | Self::Unreachable => true,
+            Self::Ourselves | Self::OutOfResources | Self::Other => false,
+        }
+    }
+
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Refused => Reason::ConnectRefused,

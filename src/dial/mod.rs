@@ -5,7 +5,9 @@
 
 pub(crate) mod answerer;
 mod cache;
+mod changes;
 pub(crate) mod connect;
+pub(crate) mod health;
 mod hosts;
 mod lifetime;
 pub(crate) mod operator;
@@ -17,6 +19,7 @@ pub(crate) mod resolve;
 mod servers;
 mod system;
 pub(crate) mod tls;
+mod trial;
 mod watched;
 
 use std::cell::RefCell;
@@ -28,17 +31,24 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::config::{self, Families, Keepalive};
 use crate::exchange::{Attempt, DestinationName, Host, PeerAddr, Reason};
 use crate::policy::{Cleared, ClearedAddr, Denial};
 use crate::telemetry::Meters;
 use connect::{ConnectError, connect};
+use health::HealthBook;
 use resolve::{Family, Lookup, ResolveError, Resolver};
 
 /// Addresses of one target that are tried at most; a name with more gives its first.
 const ADDRESSES_MAX: usize = 64;
+
+/// How long the first IPv4 address of a name that nobody knows yet waits for IPv6 (RFC 8305 §3).
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
+
+/// An attempt that had so much more time than the winner was overtaken, not only outrun.
+const LEAD: Duration = Duration::from_millis(10);
 
 /// Dials for the exchanges of a core.
 #[derive(Debug, Clone)]
@@ -48,6 +58,8 @@ pub(crate) struct Dialer {
     resolver: Resolver,
     meters: Arc<Meters>,
     told: Arc<Mutex<published::Told>>,
+    changes: Arc<Mutex<changes::Changes>>,
+    health: Arc<HealthBook>,
 }
 
 /// What is worth telling about the way to a connection. Filled as the dial goes on, so that one that is given up has
@@ -117,6 +129,7 @@ impl fmt::Display for DialError {
 #[derive(Debug, Default)]
 struct Resolution {
     resolved: Vec<IpAddr>,
+    offered: Vec<ClearedAddr>,
     denial: Option<Denial>,
     other_family: bool,
     error: Option<ResolveError>,
@@ -133,12 +146,14 @@ struct Telling<'a> {
     begun: Instant,
     destination: &'a DestinationName,
     meters: &'a Meters,
+    health: &'a HealthBook,
     story: &'a mut Story,
 }
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
         let resolution = std::mem::take(self.resolution.get_mut());
+        self.note();
         self.story.attempts = self.attempts.iter().map(told).collect();
         for attempt in &self.story.attempts {
             self.meters.connect(
@@ -160,12 +175,44 @@ impl Drop for Telling<'_> {
     }
 }
 
+impl Telling<'_> {
+    /// Tells the book what the attempts say about their addresses. What is our own lack, or our client's, says nothing.
+    fn note(&self) {
+        let now = Instant::now();
+        let winner = self
+            .attempts
+            .iter()
+            .find(|attempt| attempt.outcome == race::Outcome::Connected);
+        for attempt in &self.attempts {
+            let outcome = match attempt.outcome {
+                race::Outcome::Connected => health::Outcome::Connected,
+                race::Outcome::Failed(error) if error.blames_the_address() => {
+                    health::Outcome::Failed
+                }
+                race::Outcome::TimedOut => health::Outcome::Failed,
+                race::Outcome::Lost
+                    if winner.is_some_and(|won| attempt.took >= won.took + LEAD) =>
+                {
+                    health::Outcome::Overtaken
+                }
+                race::Outcome::Failed(_) | race::Outcome::Lost | race::Outcome::Abandoned => {
+                    continue;
+                }
+            };
+            let peer = attempt.addr.socket_addr();
+            self.health
+                .note(self.destination, peer, outcome, attempt.took, now);
+        }
+    }
+}
+
 impl Dialer {
     pub(crate) fn new(
         connect: config::Connect,
         keepalive: Keepalive,
         resolver: Resolver,
         meters: Arc<Meters>,
+        health: Arc<HealthBook>,
     ) -> Self {
         Self {
             connect,
@@ -173,6 +220,8 @@ impl Dialer {
             resolver,
             meters,
             told: Arc::default(),
+            changes: Arc::default(),
+            health,
         }
     }
 
@@ -195,13 +244,27 @@ impl Dialer {
             begun: Instant::now(),
             destination: &destination.name,
             meters: &self.meters,
+            health: &self.health,
             story,
         };
+        let mut due = false;
         // One batch for each family.
         let (found, incoming) = mpsc::channel(2);
         let won = {
             let order = |waiting: VecDeque<ClearedAddr>, last: Option<&ClearedAddr>| {
-                order::interleave(waiting, last, |addr| addr.socket_addr().is_ipv6())
+                // Of one there is no order.
+                if waiting.len() < 2 {
+                    return waiting.into();
+                }
+                let peers = waiting.iter().map(|addr| addr.socket_addr());
+                let now = Instant::now();
+                let standings =
+                    self.health
+                        .standings(&destination.name, peers, last.is_none(), now);
+                due |= standings.due;
+                order::by_health(waiting, &standings, last, |addr| {
+                    addr.socket_addr().is_ipv6()
+                })
             };
             let racing = race::race(
                 incoming,
@@ -226,6 +289,12 @@ impl Dialer {
                     .is_some_and(|first| first.addr != addr)
                 {
                     self.meters.failover(&destination.name);
+                }
+                let offered = std::mem::take(&mut telling.resolution.get_mut().offered);
+                due |= telling.attempts.len() > 1;
+                drop(telling);
+                if due {
+                    self.try_out(&destination.name, &offered, addr);
                 }
                 Ok(Dialed {
                     stream,
@@ -265,6 +334,7 @@ impl Dialer {
                     Err(denial) => resolution.denial = Some(denial),
                 }
             }
+            resolution.offered.extend_from_slice(&batch);
             // Two families, two places: never full. Closed: the race is over.
             let _ = found.try_send(batch);
         };
@@ -285,11 +355,12 @@ impl Dialer {
                 Err(ResolveError::NoAddress)
             }
         };
-        // Whichever family comes first is tried first, and nobody waits for the other.
+        // Whichever family comes first is tried first. Only an unknown name's IPv4 waits a moment for IPv6.
         let mut error = None;
         let take = |answer: Lookup, error: &mut Option<ResolveError>| match answer {
             Ok(found) => {
                 self.compare_with_published(cleared, &found.addrs);
+                self.note_changes(cleared, &found.addrs);
                 offer(&found.addrs);
                 let mut resolution = resolution.borrow_mut();
                 resolution.took.get_or_insert_with(|| begun.elapsed());
@@ -300,17 +371,28 @@ impl Dialer {
         let v6 = ask(Family::V6, self.connect.families != Families::Ipv4);
         let v4 = ask(Family::V4, self.connect.families != Families::Ipv6);
         tokio::pin!(v6, v4);
-        tokio::select! {
-            biased;
-            first = &mut v6 => {
-                take(first, &mut error);
-                take(v4.await, &mut error);
-            }
-            first = &mut v4 => {
-                take(first, &mut error);
-                // A name that does not exist has no other family either.
-                if error != Some(ResolveError::NotFound) {
-                    take(v6.await, &mut error);
+        'both: {
+            tokio::select! {
+                biased;
+                first = &mut v6 => {
+                    take(first, &mut error);
+                    take(v4.await, &mut error);
+                }
+                first = &mut v4 => {
+                    if let Ok(ips) = &first
+                        && self.connect.families == Families::Both
+                        && !self.knows_healthy(cleared, &ips.addrs)
+                        && let Ok(second) = timeout(RESOLUTION_DELAY, &mut v6).await
+                    {
+                        take(second, &mut error);
+                        take(first, &mut error);
+                        break 'both;
+                    }
+                    take(first, &mut error);
+                    // A name that does not exist has no other family either.
+                    if error != Some(ResolveError::NotFound) {
+                        take(v6.await, &mut error);
+                    }
                 }
             }
         }
@@ -334,6 +416,48 @@ impl Dialer {
                     "a name resolved to an address outside of its service's published ranges"
                 );
             }
+        }
+    }
+
+    /// Whether an address of the answer is known to be good.
+    fn knows_healthy(&self, cleared: &Cleared, ips: &[IpAddr]) -> bool {
+        let port = cleared.target().port;
+        let peers = ips
+            .iter()
+            .take(ADDRESSES_MAX)
+            .map(|ip| SocketAddr::new(ip.to_canonical(), port));
+        self.health
+            .knows_healthy(&cleared.destination().name, peers)
+    }
+
+    /// Tells the journal, once, of addresses that a name did not have before.
+    fn note_changes(&self, cleared: &Cleared, ips: &Arc<[IpAddr]>) {
+        let name = &cleared.target().host;
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(change) = changes.note(name, ips, Instant::now()) else {
+            return;
+        };
+        drop(changes);
+        let destination = &cleared.destination().name;
+        self.meters.address_change(destination);
+        tracing::info!(
+            event = "address_set_changed", %destination, %name,
+            added = ?change.added, removed = ?change.removed,
+            "a name's addresses have changed"
+        );
+    }
+
+    /// Tries addresses that are due for it, beside the exchanges: no exchange pays for what they turn out to be.
+    fn try_out(&self, destination: &DestinationName, offered: &[ClearedAddr], won: ClearedAddr) {
+        let now = Instant::now();
+        let others = offered.iter().filter(|addr| **addr != won);
+        let claims = others.filter_map(|addr| {
+            let claim = self.health.claim(destination, addr.socket_addr(), now)?;
+            Some((*addr, claim))
+        });
+        for (addr, claim) in claims.take(trial::AT_ONCE) {
+            let patience = self.connect.budget;
+            tokio::task::spawn_local(trial::run(addr, claim, self.keepalive, patience));
         }
     }
 

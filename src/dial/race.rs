@@ -12,6 +12,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::order::Order;
+
+/// Attempts that start side by side at most, where no address is better than another.
+const TOGETHER_MAX: usize = 16;
+
 /// When attempts start and when all of them end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -55,18 +60,19 @@ pub(crate) enum RaceError {
 
 /// Races `connect` over the addresses that come in, as they come, until one connects.
 ///
-/// Before each start `order` sees all that wait, and the address tried last. An attempt starts at once when none runs or
+/// Before each start `order` sees all that wait, and the address tried last; what is to be tried together starts at once. An attempt starts at once when none runs or
 /// one has just failed, else when the delay is over. The delay shrinks so that all known addresses start before the
 /// deadline and the last of them still has its share of the time. Dropped or lost, every attempt ends with the race.
-pub(crate) async fn race<A, S, E, F>(
+pub(crate) async fn race<A, S, E, F, O>(
     mut incoming: mpsc::Receiver<Vec<A>>,
-    mut order: impl FnMut(VecDeque<A>, Option<&A>) -> VecDeque<A>,
+    mut order: impl FnMut(VecDeque<A>, Option<&A>) -> O,
     mut connect: impl FnMut(&A) -> F,
     pace: Pace,
     attempts: &mut Vec<Attempt<A, E>>,
 ) -> Result<(A, S), RaceError>
 where
     A: Clone,
+    O: Into<Order<A>>,
     F: Future<Output = Result<S, E>>,
 {
     let mut field = Field::new(attempts);
@@ -84,10 +90,18 @@ where
         let now = Instant::now();
         // No timer stands between us and an attempt that is due: timers are a millisecond coarse.
         if (called || now >= next_start) && now < pace.deadline {
-            waiting = order(waiting, field.last());
-            if let Some(addr) = waiting.pop_front() {
-                let attempt = connect(&addr);
-                field.start(addr, now, attempt);
+            let together;
+            Order {
+                addrs: waiting,
+                together,
+            } = order(waiting, field.last()).into();
+            let at_once = if together { TOGETHER_MAX } else { 1 };
+            let at_once = at_once.min(waiting.len());
+            if at_once > 0 {
+                for addr in waiting.drain(..at_once) {
+                    let attempt = connect(&addr);
+                    field.start(addr, now, attempt);
+                }
                 last_start = now;
                 called = false;
                 continue;

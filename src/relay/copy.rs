@@ -10,12 +10,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
 use super::Scratch;
 use super::brake::Brake;
 use super::inspection::{Inspection, Ruling};
-use super::live::Traffic;
+use super::live::Listing;
 use crate::exchange::{Exchange, Side};
 
 /// How the copying ended when both sides were left to themselves.
@@ -25,6 +24,8 @@ pub(crate) enum CopyEnd {
     Finished { first: Side },
     /// One side broke.
     Broken { side: Side, error: io::Error },
+    /// One side no longer acknowledges what it is sent.
+    Unacknowledged { side: Side },
     /// The client's opening is not for this target, and not one byte of it went upstream.
     Refused { tls: bool },
 }
@@ -41,15 +42,16 @@ pub(crate) struct Opening<'a, Book> {
 }
 
 /// Copies until both directions have ended or one side breaks. The opening goes upstream before anything else, once
-/// it has passed its inspection; what comes from upstream does not wait for that.
+/// it has passed its inspection; what comes from upstream does not wait for that. `dead` says which side, if any, has
+/// to be given up although it neither closed nor broke.
 // Not an `async fn`: that would keep its arguments twice for as long as the tunnel lives.
 pub(crate) fn both_ways<C, U, Book>(
     client: &mut C,
     upstream: &mut U,
     opening: Opening<'_, Book>,
     scratch: &Scratch,
-    traffic: &Traffic,
-    opened: Instant,
+    live: &Listing,
+    dead: impl Fn(&C, &U, &Listing) -> Option<Side>,
 ) -> impl Future<Output = CopyEnd>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -72,7 +74,7 @@ where
     };
     let mut first = None;
     poll_fn(move |cx| {
-        let note_up = |bytes| traffic.note_up(bytes, opened.elapsed());
+        let note_up = |bytes| live.traffic.note_up(bytes, live.opened.elapsed());
         if let Some(held) = &mut inspection {
             let early = std::mem::take(&mut early);
             let exchange = &mut *exchange.borrow_mut();
@@ -110,7 +112,7 @@ where
         if up.has_ended() {
             first.get_or_insert(Side::Client);
         }
-        let note_down = |bytes| traffic.note_down(bytes, opened.elapsed());
+        let note_down = |bytes| live.traffic.note_down(bytes, live.opened.elapsed());
         let down_done = match down.advance(cx, upstream, client, scratch, &mut brake, note_down) {
             Poll::Ready(Ok(())) => true,
             // A client that has closed, and is then sent more, answers with a reset: it has ended all the same.
@@ -128,11 +130,14 @@ where
             first.get_or_insert(Side::Upstream);
         }
         let inspecting = inspection.as_ref().is_some_and(|held| held.is_holding());
-        traffic.set_holding(inspecting || up.holds() || down.holds());
+        live.traffic
+            .set_holding(inspecting || up.holds() || down.holds());
         if up_done && down_done {
             Poll::Ready(CopyEnd::Finished {
                 first: first.unwrap_or(Side::Client),
             })
+        } else if let Some(side) = dead(client, upstream, live) {
+            Poll::Ready(CopyEnd::Unacknowledged { side })
         } else {
             Poll::Pending
         }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -10,9 +10,14 @@ use std::time::{Duration, SystemTime};
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::acks::Acks;
+use super::peers::Peers;
+use super::turns::Turn;
 use crate::exchange::{
-    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Target, UserName,
+    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Side, Target,
+    UserName,
 };
+use crate::sys::TcpInfo;
 
 /// What a tunnel is, and how far it has come.
 #[derive(Debug)]
@@ -38,8 +43,16 @@ pub(crate) struct Traffic {
     down: AtomicU64,
     /// Milliseconds from the opening to the last byte in either direction.
     last_ms: AtomicU64,
-    /// The longest silence so far, in milliseconds.
-    idle_max_ms: AtomicU64,
+    /// The turn that is open, as one word.
+    turn: AtomicU64,
+    /// Milliseconds from the opening to the last byte down; they begin anew after 49 days.
+    heard: AtomicU32,
+    /// The longest silence so far, in milliseconds: 49 days of them.
+    idle_max_ms: AtomicU32,
+    /// Whether both sides acknowledge what they are sent, as one word.
+    acks: AtomicU32,
+    /// The round trip to the upstream when it was looked at last, in tenths of a millisecond.
+    rtt: AtomicU16,
     /// Whether bytes were read from one side that the other has not taken yet.
     holding: AtomicBool,
     /// What the metrics know already: a tunnel lives for days, and its bytes must show before it ends.
@@ -57,17 +70,52 @@ impl Traffic {
     }
 
     pub(crate) fn idle_max(&self) -> Duration {
-        Duration::from_millis(self.idle_max_ms.load(Ordering::Relaxed))
+        Duration::from_millis(self.idle_max_ms.load(Ordering::Relaxed).into())
     }
 
     pub(crate) fn note_up(&self, bytes: usize, since_opened: Duration) {
         self.up.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.note(since_opened);
+        let now = self.note(since_opened);
+        // Nothing moved but what was counted when it came.
+        if bytes > 0 {
+            self.set_turn(self.turn().up(bytes, now));
+        }
     }
 
     pub(crate) fn note_down(&self, bytes: usize, since_opened: Duration) {
         self.down.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.note(since_opened);
+        let now = self.note(since_opened);
+        if bytes > 0 {
+            self.heard.store(now as u32, Ordering::Relaxed);
+            self.set_turn(self.turn().down());
+        }
+    }
+
+    fn turn(&self) -> Turn {
+        Turn::from_bits(self.turn.load(Ordering::Relaxed))
+    }
+
+    fn set_turn(&self, turn: Turn) {
+        self.turn.store(turn.to_bits(), Ordering::Relaxed);
+    }
+
+    fn acks(&self) -> Acks {
+        Acks::from_bits(self.acks.load(Ordering::Relaxed))
+    }
+
+    fn set_acks(&self, acks: Acks) {
+        self.acks.store(acks.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The round trip to the upstream when it was looked at last.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        let tenths = u64::from(self.rtt.load(Ordering::Relaxed));
+        (tenths > 0).then(|| Duration::from_micros(tenths * 100))
+    }
+
+    /// The silence of this turn is known. Said by the tunnel's own core, like all that is noted here.
+    pub(super) fn note_silence(&self) {
+        self.set_turn(self.turn().note());
     }
 
     pub(crate) fn set_holding(&self, holding: bool) {
@@ -89,11 +137,14 @@ impl Traffic {
         (up.saturating_sub(counted.0), down.saturating_sub(counted.1))
     }
 
-    /// Notes that something moved now: the silence before it has ended.
-    pub(crate) fn note(&self, since_opened: Duration) {
+    /// Notes that something moved now: the silence before it has ended. In milliseconds.
+    pub(crate) fn note(&self, since_opened: Duration) -> u64 {
         let now = u64::try_from(since_opened.as_millis()).unwrap_or(u64::MAX);
         let silence = now.saturating_sub(self.last_ms.swap(now, Ordering::Relaxed));
+        let silence = u32::try_from(silence).unwrap_or(u32::MAX);
         self.idle_max_ms.fetch_max(silence, Ordering::Relaxed);
+        self.set_acks(self.acks().moved());
+        now
     }
 }
 
@@ -120,6 +171,8 @@ pub(crate) enum Cause {
 pub(crate) struct Orders {
     end: AtomicU8,
     tell: AtomicBool,
+    /// Looking at its sockets is for whoever moves the bytes: it has them.
+    look: AtomicBool,
     /// Whole hours that were told of.
     hours: AtomicU32,
     /// The tunnel's task, where it waits. A `Notify` would cost every silent tunnel 70 bytes more.
@@ -193,19 +246,102 @@ impl Orders {
 impl LiveTunnel {
     /// How long both directions have been silent.
     pub(crate) fn idle(&self, now: Instant) -> Duration {
-        let last =
-            self.opened + Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed));
-        now.saturating_duration_since(last)
+        now.saturating_duration_since(self.opened + self.last())
+    }
+
+    /// From the opening to the last byte in either direction.
+    pub(super) fn last(&self) -> Duration {
+        Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed))
+    }
+
+    /// When the upstream sent its last byte, if it has sent any in the last 24 days.
+    pub(super) fn heard(&self, now: Instant) -> Option<Instant> {
+        let age = now.saturating_duration_since(self.opened).as_millis() as u64;
+        let heard = self.traffic.heard.load(Ordering::Relaxed);
+        // Another core may write while this one reads: what seems to come from the future comes now.
+        let since = (age as u32).wrapping_sub(heard).cast_signed().max(0);
+        let heard = age.saturating_sub(since.cast_unsigned().into());
+        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard))
+    }
+
+    /// When something was asked that has had no answer for so long, unless that was noted.
+    pub(super) fn silent_since(&self, patience: Duration, now: Instant) -> Option<Instant> {
+        let turn = self.traffic.turn();
+        // Rounded up: what was heard just before is no answer to it.
+        let asked = self.opened + turn.asked()? + Duration::from_millis(1);
+        (!turn.is_noted() && now.saturating_duration_since(asked) >= patience).then_some(asked)
+    }
+
+    /// Whether its sockets have to be looked at. `turn`: whether it is its turn, if it has moved.
+    pub(super) fn is_due(&self, turn: bool, patience: Duration, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.opened);
+        self.traffic.acks().is_due(turn, patience, age)
+    }
+
+    /// Has its task look at its sockets.
+    pub(crate) fn ask_to_look(&self) {
+        self.orders.look.store(true, Ordering::Relaxed);
+        self.orders.ring();
+    }
+
+    /// Whether its task was asked to look, once.
+    pub(super) fn has_to_look(&self) -> bool {
+        self.orders.look.load(Ordering::Relaxed) && self.orders.look.swap(false, Ordering::Relaxed)
+    }
+
+    /// Takes what the kernel says of both legs, and says which is dead.
+    pub(super) fn look(
+        &self,
+        upstream: TcpInfo,
+        client: TcpInfo,
+        patience: Duration,
+        now: Instant,
+    ) -> Option<Side> {
+        let tenths = u16::try_from(upstream.rtt.as_micros().div_ceil(100)).unwrap_or(u16::MAX);
+        self.traffic.rtt.store(tenths, Ordering::Relaxed);
+        let age = now.saturating_duration_since(self.opened);
+        let seen = self
+            .traffic
+            .acks()
+            .look(upstream, client, self.last(), patience, age);
+        match seen {
+            Ok(acks) => {
+                self.traffic.set_acks(acks);
+                None
+            }
+            Err(side) => Some(side),
+        }
     }
 }
 
 /// The live tunnels of one core; the admin window looks at all cores'.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tunnels(Arc<Mutex<Slab<Arc<LiveTunnel>>>>);
+pub(crate) struct Tunnels(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    all: Mutex<Slab<Arc<LiveTunnel>>>,
+    /// `None`: nobody wants to know how peers behave.
+    peers: Option<Arc<Peers>>,
+}
 
 impl Tunnels {
+    pub(crate) fn new(peers: Arc<Peers>) -> Self {
+        Self(Arc::new(Shared {
+            all: Mutex::default(),
+            peers: Some(peers),
+        }))
+    }
+
     fn all(&self) -> MutexGuard<'_, Slab<Arc<LiveTunnel>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows each with its place. None can come or go meanwhile.
+    pub(super) fn each(&self, mut show: impl FnMut(usize, &Arc<LiveTunnel>)) {
+        for (place, tunnel) in self.all().iter() {
+            show(place, tunnel);
+        }
     }
 
     /// Lists a tunnel until the listing is dropped.
@@ -260,6 +396,19 @@ pub(crate) struct Listing {
     tunnels: Tunnels,
     tunnel: Arc<LiveTunnel>,
     place: usize,
+}
+
+impl Listing {
+    pub(super) fn peers(&self) -> Option<&Peers> {
+        self.tunnels.0.peers.as_deref()
+    }
+
+    /// Says how the tunnel ended to whoever watches its peer.
+    pub(super) fn ended(&self, closed_by: Side, now: Instant) {
+        if let Some(peers) = self.peers() {
+            peers.ended(self, closed_by, now);
+        }
+    }
 }
 
 impl Deref for Listing {

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of who asked, or, beyond the name in a TLS hello, of what is inside a tunnel. Holds no buffer while a tunnel is silent.
 
+mod acks;
 pub(crate) mod brake;
 pub(crate) mod client;
 pub(crate) mod copy;
@@ -12,8 +13,11 @@ pub(crate) mod idle;
 pub(crate) mod inspection;
 pub(crate) mod live;
 pub(crate) mod outgoing;
+pub(crate) mod peers;
 pub(crate) mod scratch;
+mod silence;
 pub(crate) mod tunnel;
+mod turns;
 pub(crate) mod upstream;
 
 pub(crate) use brake::{Brake, Toll};
@@ -22,6 +26,7 @@ pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;
 pub(crate) use inspection::Inspection;
 pub(crate) use live::{LiveTunnel, Tunnels};
+pub(crate) use peers::{Ground, Patience, Peers, Verdicts};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;
 pub(crate) use upstream::UpstreamStream;

@@ -10,6 +10,7 @@ use super::copy::{CopyEnd, Opening, both_ways};
 use super::live::{Cause, Listing, Order};
 use super::{Brake, ClientStream, Inspection, LiveTunnel, Scratch, UpstreamStream};
 use crate::exchange::{Reason, Side};
+use crate::sys::tcp_info;
 use crate::telemetry::{Entry, Event, Meters};
 
 /// A fatal `unrecognized_name` (RFC 6066 §3), as a server without this name would send it.
@@ -56,14 +57,7 @@ impl<Held> Tunnel<Held> {
                     exchange: &book,
                     brake,
                 };
-                let moving = both_ways(
-                    &mut client,
-                    &mut upstream,
-                    opening,
-                    &scratch,
-                    &live.traffic,
-                    live.opened,
-                );
+                let moving = both_ways(&mut client, &mut upstream, opening, &scratch, &live, dead);
                 tokio::pin!(moving);
                 loop {
                     let order = tokio::select! {
@@ -85,6 +79,14 @@ impl<Held> Tunnel<Held> {
                     client.reset_on_close();
                     upstream.reset_on_close();
                     (broken(side, &error), side)
+                }
+                Ok(CopyEnd::Unacknowledged { side }) => {
+                    client.reset_on_close();
+                    upstream.reset_on_close();
+                    if let (Side::Upstream, Some(peers)) = (side, live.peers()) {
+                        peers.unacknowledged(&live);
+                    }
+                    (broken(side, &io::ErrorKind::TimedOut.into()), side)
                 }
                 Ok(CopyEnd::Refused { tls }) => {
                     // In the middle of what a server said first, an alert would be no alert.
@@ -111,6 +113,7 @@ impl<Held> Tunnel<Held> {
             if let (None, Some(reason)) = (reported, entry.would_refuse) {
                 meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
             }
+            live.ended(closed_by, Instant::now());
             live.traffic.note(live.opened.elapsed());
             note_traffic(&mut entry, &live);
             entry.closed_by = Some(closed_by);
@@ -147,6 +150,18 @@ fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
 fn tell(entry: &mut Entry, live: &LiveTunnel) {
     note_traffic(entry, live);
     entry.tell(Event::Hourly);
+}
+
+/// Looks at both sockets when that was asked for: which side leaves data unacknowledged for too long.
+fn dead(client: &ClientStream, upstream: &UpstreamStream, live: &Listing) -> Option<Side> {
+    if !live.has_to_look() {
+        return None;
+    }
+    let patience = live.peers()?.patience.acknowledge;
+    // A socket that is gone leaves nothing unacknowledged: reading from it tells.
+    let (upstream, client) = (tcp_info(upstream), tcp_info(client));
+    let (upstream, client) = (upstream.unwrap_or_default(), client.unwrap_or_default());
+    live.look(upstream, client, patience, Instant::now())
 }
 
 /// A leg that keepalive found dead is not one that was reset.
@@ -213,6 +228,9 @@ mod tests {
         };
         let size = size_of_val(&tunnel.run(Scratch::new(), meters));
         assert!(size <= 416, "{size} bytes");
+        // With the two counters of its Arc.
+        let listed = size_of::<LiveTunnel>() + 16;
+        assert!(listed <= 320, "{listed} bytes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The upstream side of an exchange: plain for every CONNECT, TLS where we originate it ourselves.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -33,6 +34,12 @@ impl UpstreamStream {
     pub(crate) fn reset_on_close(&self) {
         // Fails only on a socket that is gone already, which is what was wanted.
         let _ = self.tcp().set_zero_linger();
+    }
+}
+
+impl AsFd for UpstreamStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp().as_fd()
     }
 }
 

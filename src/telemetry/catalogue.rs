@@ -124,6 +124,34 @@ pub(crate) const FAILOVERS: Row = Row {
     help: "Exchanges that were connected to another address because the first one failed or was silent.",
     why: "Nobody lost a push yet, but one of the addresses is sick.",
 };
+pub(crate) const PEERS_SUSPECTED: Row = Row {
+    name: "tidegate_peers_suspected_total",
+    kind: Kind::Counter,
+    labels: &["destination", "result"],
+    help: "Times that tunnels told against an address to which connecting still works: unacknowledged (a tunnel was reset because nothing that it sent was acknowledged), unanswered (several tunnels had no answer).",
+    why: "A destination is half dead, or the way to it drops packets; new tunnels go to its other addresses first.",
+};
+pub(crate) const TUNNELS_OFF_DNS: Row = Row {
+    name: "tidegate_tunnels_off_dns",
+    kind: Kind::Gauge,
+    labels: &["destination"],
+    help: "Open tunnels on addresses that the name they were opened for does not resolve to any more.",
+    why: "The service moved, and these tunnels end when the old address does. Names that answer with a part of their addresses each time show here, too.",
+};
+pub(crate) const PEER_UP: Row = Row {
+    name: "tidegate_peer_up",
+    kind: Kind::Gauge,
+    labels: &["destination", "peer"],
+    help: "1 for an address of a destination that can be connected to, 0 for one that is quarantined.",
+    why: "All addresses at 0 is a dead destination; one at 0 for hours is a machine of theirs or a firewall of yours.",
+};
+pub(crate) const ADDRESS_CHANGES: Row = Row {
+    name: "tidegate_address_changes_total",
+    kind: Kind::Counter,
+    labels: &["destination"],
+    help: "Times that a name of a destination got or lost addresses.",
+    why: "A firewall that lists addresses has to follow; the journal says which.",
+};
 pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
     name: "tidegate_published_range_misses_total",
     kind: Kind::Counter,
@@ -218,6 +246,10 @@ pub(crate) const ALL: &[Row] = &[
     CONNECTS,
     CONNECT_SECONDS,
     FAILOVERS,
+    PEER_UP,
+    ADDRESS_CHANGES,
+    PEERS_SUSPECTED,
+    TUNNELS_OFF_DNS,
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,

@@ -44,6 +44,10 @@ pub(crate) struct Meters {
     connects: Family<(DestinationName, &'static str)>,
     connect_seconds: Histogram,
     failovers: Family<DestinationName>,
+    peers_suspected: Family<(DestinationName, &'static str)>,
+    /// Destinations whose gauge is there; `bounded` keeps them few.
+    off_dns: Mutex<HashSet<DestinationName>>,
+    address_changes: Family<DestinationName>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -103,6 +107,9 @@ impl Meters {
             connects: Family::new(&catalogue::CONNECTS),
             connect_seconds: histogram(&recorder, &catalogue::CONNECT_SECONDS),
             failovers: Family::new(&catalogue::FAILOVERS),
+            peers_suspected: Family::new(&catalogue::PEERS_SUSPECTED),
+            off_dns: Mutex::default(),
+            address_changes: Family::new(&catalogue::ADDRESS_CHANGES),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -214,6 +221,40 @@ impl Meters {
         self.failover_series(destination).increment(1);
     }
 
+    /// `result` is a word of ours: `unacknowledged` or `unanswered`.
+    pub(crate) fn peer_suspected(&self, destination: &DestinationName, result: &'static str) {
+        self.suspected_series(destination, result).increment(1);
+    }
+
+    /// How many tunnels of each destination are on addresses that their names have no more. A destination that is not
+    /// among them has no tunnels.
+    pub(crate) fn tunnels_off_dns(
+        &self,
+        counts: impl IntoIterator<Item = (DestinationName, usize)>,
+    ) {
+        let mut now: HashMap<DestinationName, usize> = HashMap::new();
+        for (destination, tunnels) in counts {
+            *now.entry(self.bounded(&destination)).or_default() += tunnels;
+        }
+        let mut shown = self.off_dns.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.iter().filter(|shown| !now.contains_key(shown)) {
+            self.off_dns_gauge(gone).set(0.0);
+        }
+        for (destination, tunnels) in &now {
+            self.off_dns_gauge(destination).set(*tunnels as f64);
+        }
+        shown.extend(now.into_keys());
+    }
+
+    fn off_dns_gauge(&self, destination: &DestinationName) -> Gauge {
+        let labels = [destination.as_str()];
+        gauge(&self.recorder, &catalogue::TUNNELS_OFF_DNS, &labels)
+    }
+
+    pub(crate) fn address_change(&self, destination: &DestinationName) {
+        self.address_change_series(destination).increment(1);
+    }
+
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
         self.published_range_series(destination).increment(1);
     }
@@ -286,6 +327,11 @@ impl Meters {
         }
         for destination in destinations {
             self.failover_series(destination).increment(0);
+            self.off_dns_gauge(destination).increment(0.0);
+            for result in ["unacknowledged", "unanswered"] {
+                self.suspected_series(destination, result).increment(0);
+            }
+            self.address_change_series(destination).increment(0);
             self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
@@ -362,6 +408,20 @@ impl Meters {
         let destination = self.bounded(destination);
         let labels = [destination.as_str()];
         self.failovers
+            .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn suspected_series(&self, destination: &DestinationName, result: &'static str) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str(), result];
+        self.peers_suspected
+            .series(&self.recorder, (destination.clone(), result), &labels)
+    }
+
+    fn address_change_series(&self, destination: &DestinationName) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str()];
+        self.address_changes
             .series(&self.recorder, destination.clone(), &labels)
     }
 

@@ -35,6 +35,7 @@ mod replay;
 mod replies;
 mod report;
 mod reuse;
+mod signs;
 mod smuggling;
 mod sni;
 mod start;

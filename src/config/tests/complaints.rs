@@ -183,6 +183,7 @@ fn bounds_are_told_with_the_default() {
     check_key("connect", "attempt_delay", &[r#""9ms""#, r#""11s""#]);
     check_key("connect", "quarantine", &[r#""0s""#, r#""2h""#]);
     check_key("connect", "quarantine_max", &[r#""25h""#]);
+    check_key("connect", "peers", &["63", "1000001"]);
     check_key("tunnel", "idle_timeout", &[r#""31d""#]);
     check_key("tunnel", "unacknowledged_timeout", &[r#""0s""#, r#""11m""#]);
     check_key("tunnel", "confirmation_timeout", &[r#""61s""#]);
@@ -656,7 +657,6 @@ fn values_that_bound_each_other() {
         &[
             (2, "dns.min_ttl", "min_ttl 1m is more than max_ttl 30s"),
             (5, "connect.budget", "leaves no room in the budget of 200ms"),
-            (6, "connect.quarantine", "not available yet"),
             (6, "connect.quarantine", "at most quarantine_max"),
         ],
     );
@@ -723,10 +723,6 @@ fn what_is_not_built_yet_is_refused() {
             &[(2, &path, "not available yet (leave it out")],
         );
     };
-    check_key("connect", "quarantine", r#""31s""#);
-    check_key("connect", "quarantine_max", r#""11m""#);
-    check_key("tunnel", "unacknowledged_timeout", r#""16s""#);
-    check_key("tunnel", "confirmation_timeout", r#""6s""#);
     check_key("forward", "second_address_after", r#""3s""#);
     check_key("forward", "inspect_max", r#""0""#);
     check_key("drain", "upgrade_grace", r#""1h""#);

@@ -14,8 +14,10 @@ enum Peer {
     /// Refuses after so many milliseconds.
     Bad(u64),
     Silent,
+    /// Was dead when it was last seen, and connects after so many milliseconds; 0: never.
+    Dead(u64),
 }
-use Peer::{Bad, Good, Silent};
+use Peer::{Bad, Dead, Good, Silent};
 
 const BUDGET: u64 = 1_500;
 
@@ -46,10 +48,17 @@ async fn dial(peer: Peer, alive: Alive) -> Result<(), &'static str> {
             sleep(Duration::from_millis(ms)).await;
             return Err("refused");
         }
-        Silent => pending().await,
+        Silent | Dead(0) => pending().await,
+        Dead(ms) => sleep(Duration::from_millis(ms)).await,
     }
     drop(alive);
     Ok(())
+}
+
+/// As they came. The dead go together.
+fn plain(addrs: VecDeque<Peer>, _: Option<&Peer>) -> Order<Peer> {
+    let together = addrs.iter().all(|peer| matches!(peer, Dead(_)));
+    Order { addrs, together }
 }
 
 /// Runs a race to which each batch comes at its time; behind the last, no more can come.
@@ -82,7 +91,7 @@ async fn run_unbounded(batches: Vec<(u64, Vec<Peer>)>) -> Story {
             starts.push((ms(), *peer));
             dial(*peer, Alive(dropped.clone()))
         };
-        let result = race(incoming, |waiting, _| waiting, connect, pace, &mut attempts).await;
+        let result = race(incoming, plain, connect, pace, &mut attempts).await;
         (result, ms(), dropped.get())
     };
     let ((result, ended, dropped), ()) = tokio::join!(race, names);
@@ -128,6 +137,23 @@ async fn a_refusal_calls_the_next_at_once() {
 async fn a_silent_first_address_costs_one_delay() {
     check(&[Silent, Good(5)], Ok(Good(5)), 255, &[0, 250]).await;
     check(&[Silent, Silent, Good(5)], Ok(Good(5)), 505, &[0, 250, 500]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dead_are_tried_together_at_once() {
+    check(&[Dead(0), Dead(0), Dead(5)], Ok(Dead(5)), 5, &[0, 0, 0]).await;
+    // Behind one that is no better after all.
+    check(&[Bad(3), Dead(0), Dead(5)], Ok(Dead(5)), 8, &[0, 3, 3]).await;
+    check(
+        &[Silent, Dead(0), Dead(5)],
+        Ok(Dead(5)),
+        255,
+        &[0, 250, 250],
+    )
+    .await;
+    let many = run(vec![(0, vec![Dead(0); 40])]).await;
+    let at_once = many.starts.iter().filter(|start| start.0 == 0).count();
+    assert_eq!((at_once, many.starts.len()), (TOGETHER_MAX, 40));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::exchange::{ClientAddr, ExchangeId, ListenerName};
+use crate::relay::{Tunnels, live};
 
 fn exchange() -> Exchange {
     Exchange::new(
@@ -27,7 +28,7 @@ async fn relay<F>(
     let (upstream, mut upstream_side) = duplex(1024);
     let local = tokio::task::LocalSet::new();
     let copy = local.spawn_local(async move {
-        let traffic = Traffic::default();
+        let live = Tunnels::default().list_while(live::tests::tunnel());
         let opening = Opening {
             early: early.into(),
             inspection: None,
@@ -39,11 +40,11 @@ async fn relay<F>(
             &mut upstream_side,
             opening,
             &Scratch::new(),
-            &traffic,
-            Instant::now(),
+            &live,
+            |_, _, _| None,
         )
         .await;
-        (end, traffic.up(), traffic.down())
+        (end, live.traffic.up(), live.traffic.down())
     });
     let story = story(client, upstream, copy);
     tokio::time::timeout(Duration::from_secs(5), local.run_until(story))
@@ -155,7 +156,8 @@ async fn more_than_the_receiver_takes_arrives_whole_and_in_order() {
 #[test]
 fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
     let (mut client, mut upstream) = (duplex(1).0, duplex(1).0);
-    let (scratch, traffic) = (Scratch::new(), Traffic::default());
+    let scratch = Scratch::new();
+    let live = Tunnels::default().list_while(live::tests::tunnel());
     let opening = Opening {
         early: Box::default(),
         inspection: None,
@@ -167,8 +169,8 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
         &mut upstream,
         opening,
         &scratch,
-        &traffic,
-        Instant::now(),
+        &live,
+        |_, _, _| None,
     );
     // Two directions of 32 bytes, and what was handed in.
     assert!(size_of_val(&copy) <= 160, "{}", size_of_val(&copy));

@@ -30,12 +30,32 @@ fn every_metric_has_help_type_and_its_edges() {
 fn what_alerts_look_at_begins_at_zero() {
     let text = meters().render();
     holds(&text, r#"tidegate_failovers_total{destination="cisco"} 0"#);
+    holds(
+        &text,
+        r#"tidegate_peers_suspected_total{destination="cisco",result="unanswered"} 0"#,
+    );
     holds(&text, "tidegate_access_log_dropped_total 0");
     holds(&text, r#"tidegate_tunnels{generation="current"} 0"#);
     holds(
         &text,
         r#"tidegate_exchanges_total{listener="plain",destination="cisco",kind="tunnel",reason="connect_timeout"} 0"#,
     );
+}
+
+#[test]
+fn a_destination_without_tunnels_has_none_off_dns() {
+    let meters = meters();
+    let shows = |name: &str, tunnels| {
+        let series = format!(r#"tidegate_tunnels_off_dns{{destination="{name}"}} {tunnels}"#);
+        holds(&meters.render(), &series);
+    };
+    shows("cisco", 0);
+    meters.tunnels_off_dns([(destination("cisco"), 2), (destination("new"), 1)]);
+    shows("cisco", 2);
+    shows("new", 1);
+    meters.tunnels_off_dns([(destination("cisco"), 1)]);
+    shows("cisco", 1);
+    shows("new", 0);
 }
 
 #[test]

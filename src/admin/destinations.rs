@@ -1,0 +1,91 @@
+//! The addresses of each destination and how they are: the page `/destinations`, and the gauge that says it in short.
+//!
+//! At most as long as the book, which is bounded.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::dial::health::{DestinationHealth, Standing};
+use crate::telemetry::{catalogue, json};
+
+/// Addresses that the gauge tells; the page has all.
+const PEERS_MAX: usize = 2_048;
+
+#[derive(Debug, Serialize)]
+struct Destination<'a> {
+    destination: &'a str,
+    /// Every address that was in use lately is quarantined.
+    dead: bool,
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug, Serialize)]
+struct Address {
+    peer: SocketAddr,
+    state: &'static str,
+    connect_ms: Option<f64>,
+    failures: u32,
+    /// What is left of it; 0: the next try decides.
+    quarantine_s: Option<f64>,
+    suspected: bool,
+}
+
+pub(super) fn shown(all: &[DestinationHealth]) -> Vec<u8> {
+    let rows: Vec<_> = all
+        .iter()
+        .map(|one| Destination {
+            destination: one.destination.as_str(),
+            dead: one.dead,
+            addresses: one
+                .peers
+                .iter()
+                .map(|peer| Address {
+                    peer: peer.peer,
+                    state: match peer.standing {
+                        Standing::Healthy(_) => "healthy",
+                        Standing::Unknown => "unknown",
+                        Standing::Quarantined => "quarantined",
+                    },
+                    connect_ms: peer.connect.map(|took| took.as_secs_f64() * 1_000.0),
+                    failures: peer.failures,
+                    quarantine_s: peer.quarantine.map(|left| left.as_secs_f64()),
+                    suspected: peer.suspected,
+                })
+                .collect(),
+        })
+        .collect();
+    let mut text = Vec::new();
+    json::append(&mut text, &rows);
+    text.push(b'\n');
+    text
+}
+
+/// The lines of `tidegate_peer_up`, made at every scrape: an address that is forgotten leaves no series behind.
+pub(super) fn peers_up(all: &[DestinationHealth]) -> String {
+    let row = &catalogue::PEER_UP;
+    let mut text = format!(
+        "# HELP {name} {} {}\n# TYPE {name} gauge\n",
+        row.help,
+        row.why,
+        name = row.name
+    );
+    let peers = all
+        .iter()
+        .flat_map(|one| one.peers.iter().map(move |peer| (&one.destination, peer)));
+    for (destination, peer) in peers.take(PEERS_MAX) {
+        let up = u8::from(peer.standing != Standing::Quarantined);
+        let name = destination
+            .as_str()
+            .replace('\\', r"\\")
+            .replace('"', "\\\"");
+        // Writing to a string never fails.
+        let _ = writeln!(
+            text,
+            "{}{{destination=\"{name}\",peer=\"{}\"}} {up}",
+            row.name, peer.peer
+        );
+    }
+    text
+}

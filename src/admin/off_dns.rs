@@ -1,0 +1,55 @@
+//! Which tunnels are on addresses that their names have no more.
+//!
+//! Compares with answers that are held and fresh; it asks for none, so an idle name says nothing.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::dial::resolve::{Family, Resolver};
+use crate::exchange::{DestinationName, Host};
+use crate::relay::{LiveTunnel, Tunnels};
+use crate::telemetry::Meters;
+
+type Addrs = Option<Arc<[IpAddr]>>;
+
+/// One comparison; each name is looked up once for all its tunnels.
+#[derive(Debug)]
+pub(super) struct OffDns {
+    resolver: Resolver,
+    known: HashMap<(Arc<str>, Family), Addrs>,
+}
+
+impl OffDns {
+    pub(super) fn new(resolver: Resolver) -> Self {
+        Self {
+            resolver,
+            known: HashMap::new(),
+        }
+    }
+
+    /// `None`: nothing is known of its name now, or it has none.
+    pub(super) fn is_off(&mut self, tunnel: &LiveTunnel) -> Option<bool> {
+        let Host::Name(name) = &tunnel.target.host else {
+            return None;
+        };
+        let ip = tunnel.peer.0.ip();
+        let family = if ip.is_ipv4() { Family::V4 } else { Family::V6 };
+        let listed = self
+            .known
+            .entry((Arc::clone(name), family))
+            .or_insert_with(|| self.resolver.listed(name, family));
+        listed.as_ref().map(|listed| !listed.contains(&ip))
+    }
+}
+
+/// Counts them for each destination that has tunnels, or had when it was counted last.
+pub(super) fn count(cores: &[Tunnels], resolver: &Resolver, meters: &Meters) {
+    let mut off_dns = OffDns::new(resolver.clone());
+    let mut counts: HashMap<DestinationName, usize> = HashMap::new();
+    for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
+        let is_off = off_dns.is_off(&tunnel) == Some(true);
+        *counts.entry(tunnel.destination.clone()).or_default() += usize::from(is_off);
+    }
+    meters.tunnels_off_dns(counts);
+}

@@ -1,0 +1,33 @@
+//! What follows when tunnels show that a peer is dead while connecting to it still works.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::dial::health::HealthBook;
+use crate::exchange::DestinationName;
+use crate::relay::{Ground, Verdicts};
+use crate::telemetry::Meters;
+
+#[derive(Debug)]
+pub(super) struct Court {
+    pub(super) meters: Arc<Meters>,
+    pub(super) health: Arc<HealthBook>,
+}
+
+impl Verdicts for Court {
+    fn suspect(&self, peer: SocketAddr, destination: &DestinationName, ground: Ground) {
+        self.meters.peer_suspected(destination, ground.token());
+        self.health.suspect(peer, Instant::now());
+        match ground {
+            // Each such tunnel has its access line; a thousand of them may end at once.
+            Ground::Unacknowledged => {
+                tracing::debug!(%destination, %peer, "a tunnel was reset: its peer acknowledges nothing");
+            }
+            Ground::Unanswered { tunnels } => {
+                tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels: other addresses go first");
+            }
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! What each address of each destination was like lately: how fast it connects, how often it failed, whether it rests.
+//!
+//! One book for all cores, behind one short lock; it survives a reload. It opens no socket, knows no clock (`now` is an
+//! argument) and never takes an address away: it only says which to try first. Bounded: the peers that were idle for
+//! longest go first.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config;
+use crate::exchange::DestinationName;
+
+/// Trials under way at a time, of all cores.
+const TRIALS_MAX: usize = 64;
+/// How often a destination whose addresses come and go is called dead in the journal.
+const DEAD_AGAIN: Duration = Duration::from_secs(60);
+
+/// The memory.
+#[derive(Debug)]
+pub(crate) struct HealthBook {
+    book: Mutex<Book>,
+}
+
+/// How an attempt ended, as far as it says something about the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Connected,
+    /// It refused, reset, timed out or has no route.
+    Failed,
+    /// An attempt that started later won.
+    ///
+    /// A hanging address seldom gets to time out: the next one wins first. So being overtaken is enough to go last at
+    /// once. It may also have been a lost packet; that is why nothing is counted yet, and a trial in the background,
+    /// which has all the time there is, finds out what it was.
+    Overtaken,
+}
+
+/// What an address may hope for, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// With its usual time to connect.
+    Healthy(Duration),
+    Unknown,
+    Quarantined,
+}
+
+/// The standings of a target's addresses.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Standings {
+    /// As asked.
+    pub(crate) each: Vec<Standing>,
+    /// Goes up with every question of this destination: equals take turns.
+    pub(crate) turn: usize,
+    /// Whether one of them is due for a trial.
+    pub(crate) due: bool,
+}
+
+/// The right to the one trial of an address; dropped with it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    health: Arc<HealthBook>,
+    destination: DestinationName,
+    peer: SocketAddr,
+}
+
+/// One destination, to be shown.
+#[derive(Debug)]
+pub(crate) struct DestinationHealth {
+    pub(crate) destination: DestinationName,
+    /// Every address that was in use lately is quarantined.
+    pub(crate) dead: bool,
+    pub(crate) peers: Vec<PeerHealth>,
+}
+
+/// One address, to be shown.
+#[derive(Debug)]
+pub(crate) struct PeerHealth {
+    pub(crate) peer: SocketAddr,
+    pub(crate) standing: Standing,
+    pub(crate) connect: Option<Duration>,
+    pub(crate) failures: u32,
+    /// What is left of its quarantine; zero while it waits for the try that may end it.
+    pub(crate) quarantine: Option<Duration>,
+    pub(crate) suspected: bool,
+}
+
+impl HealthBook {
+    pub(crate) fn new(connect: &config::Connect) -> Self {
+        Self {
+            book: Mutex::new(Book {
+                quarantine: connect.quarantine,
+                quarantine_max: connect.quarantine_max,
+                peers_max: connect.peers as usize,
+                configured: HashSet::new(),
+                destinations: HashMap::new(),
+                peers: 0,
+                trials: 0,
+            }),
+        }
+    }
+
+    /// Which destinations there are: what is known of others is forgotten, and they are never shown.
+    pub(crate) fn configure(&self, destinations: &[DestinationName]) {
+        let mut book = self.book();
+        book.configured = destinations.iter().cloned().collect();
+        let Book {
+            configured,
+            destinations,
+            ..
+        } = &mut *book;
+        destinations.retain(|name, _| configured.contains(name));
+        book.recount();
+    }
+
+    /// An attempt has ended.
+    pub(crate) fn note(
+        &self,
+        destination: &DestinationName,
+        peer: SocketAddr,
+        outcome: Outcome,
+        took: Duration,
+        now: Instant,
+    ) {
+        let turn = self.book().note(destination, peer, outcome, took, now);
+        tell(destination, turn);
+    }
+
+    /// Live tunnels say that a peer is sick although it connects: it is quarantined wherever it is known, and a
+    /// connect that succeeds does not end that early.
+    pub(crate) fn suspect(&self, peer: SocketAddr, now: Instant) {
+        let turns = self.book().suspect(peer, now);
+        for (destination, turn) in turns {
+            tell(&destination, Some(turn));
+        }
+    }
+
+    /// The standings of addresses that are about to be tried. `first`: it is the exchange's first try.
+    pub(crate) fn standings(
+        &self,
+        destination: &DestinationName,
+        peers: impl Iterator<Item = SocketAddr>,
+        first: bool,
+        now: Instant,
+    ) -> Standings {
+        self.book().standings(destination, peers, first, now)
+    }
+
+    /// Whether one of them is known to be good.
+    pub(crate) fn knows_healthy(
+        &self,
+        destination: &DestinationName,
+        mut peers: impl Iterator<Item = SocketAddr>,
+    ) -> bool {
+        let book = self.book();
+        let Some(known) = book.destinations.get(destination) else {
+            return false;
+        };
+        peers.any(|peer| matches!(known.standing(peer), Standing::Healthy(_)))
+    }
+
+    /// The right to try an address beside the exchanges, if that is due, and nobody else does it.
+    pub(crate) fn claim(
+        self: &Arc<Self>,
+        destination: &DestinationName,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Option<Claim> {
+        self.book().claim(destination, peer, now).then(|| Claim {
+            health: Arc::clone(self),
+            destination: destination.clone(),
+            peer,
+        })
+    }
+
+    /// All that is known of configured destinations.
+    pub(crate) fn view(&self, now: Instant) -> Vec<DestinationHealth> {
+        self.book().view(now)
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    pub(crate) fn note(&self, outcome: Outcome, took: Duration, now: Instant) {
+        self.health
+            .note(&self.destination, self.peer, outcome, took, now);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.health.book().release(&self.destination, self.peer);
+    }
+}
+
+/// A destination's last address died, or the first of them lives again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    AllDead,
+    AliveAgain,
+}
+
+fn tell(destination: &DestinationName, turn: Option<Turn>) {
+    match turn {
+        None => {}
+        Some(Turn::AllDead) => tracing::warn!(
+            event = "all_addresses_dead", %destination,
+            "every address of a destination is dead: all of them are tried together until one answers"
+        ),
+        Some(Turn::AliveAgain) => tracing::info!(
+            event = "address_alive", %destination,
+            "an address of a destination answers again"
+        ),
+    }
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+struct Book {
+    quarantine: Duration,
+    quarantine_max: Duration,
+    peers_max: usize,
+    configured: HashSet<DestinationName>,
+    destinations: HashMap<DestinationName, Peers>,
+    /// Of all destinations.
+    peers: usize,
+    trials: usize,
+}
+
+#[derive(Debug, Default)]
+struct Peers {
+    peers: HashMap<SocketAddr, Peer>,
+    turn: usize,
+    /// What the journal was told last, and when it was called dead.
+    told_dead: bool,
+    told_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    /// Smoothed time to connect.
+    connect: Option<Duration>,
+    measured: Option<Instant>,
+    /// Quarantines in a row that failures were the cause of.
+    failures: u32,
+    /// `Some`: bad. Until then nobody tries it beside the exchanges; after that one trial at a time does.
+    until: Option<Instant>,
+    /// Live tunnels were the cause, so many times, the last time until then.
+    suspicions: u32,
+    suspected_until: Option<Instant>,
+    trial: bool,
+    seen: Instant,
+}
+
+impl Book {
+    fn note(
+        &mut self,
+        destination: &DestinationName,
+        peer: SocketAddr,
+        outcome: Outcome,
+        took: Duration,
+        now: Instant,
+    ) -> Option<Turn> {
+        let (first, most) = (self.quarantine, self.quarantine_max);
+        let one = self.peer(destination, peer, now);
+        let was_bad = one.until.is_some();
+        match outcome {
+            Outcome::Connected => one.connected(took, now),
+            // What began while it was quarantined, or before, tells nothing new: a hundred exchanges that meet the
+            // same death count once.
+            Outcome::Failed if one.until.is_some_and(|until| now < until) => {}
+            Outcome::Failed => {
+                one.failures = one.failures.saturating_add(1);
+                one.until = Some(now + doubled(first, most, one.failures));
+            }
+            Outcome::Overtaken => {
+                one.until.get_or_insert(now);
+            }
+        }
+        let turned = one.until.is_some() != was_bad;
+        // The first failure of one that was only overtaken is the moment to look, too.
+        if turned || outcome == Outcome::Failed {
+            self.turn(destination, now)
+        } else {
+            None
+        }
+    }
+
+    fn suspect(&mut self, peer: SocketAddr, now: Instant) -> Vec<(DestinationName, Turn)> {
+        let (first, most) = (self.quarantine, self.quarantine_max);
+        let mut struck = Vec::new();
+        for (destination, peers) in &mut self.destinations {
+            let Some(one) = peers.peers.get_mut(&peer) else {
+                continue;
+            };
+            one.suspect(first, most, now);
+            struck.push(destination.clone());
+        }
+        struck
+            .into_iter()
+            .filter_map(|destination| {
+                let turn = self.turn(&destination, now)?;
+                Some((destination, turn))
+            })
+            .collect()
+    }
+
+    /// Whether the journal has to hear of a destination.
+    fn turn(&mut self, destination: &DestinationName, now: Instant) -> Option<Turn> {
+        let window = self.quarantine_max;
+        let peers = self.destinations.get_mut(destination)?;
+        match (peers.is_dead(window, now), peers.told_dead) {
+            (true, false)
+                if peers
+                    .told_at
+                    .is_none_or(|told| now.saturating_duration_since(told) >= DEAD_AGAIN) =>
+            {
+                peers.told_dead = true;
+                peers.told_at = Some(now);
+                Some(Turn::AllDead)
+            }
+            (false, true) => {
+                peers.told_dead = false;
+                Some(Turn::AliveAgain)
+            }
+            _ => None,
+        }
+    }
+
+    fn standings(
+        &mut self,
+        destination: &DestinationName,
+        peers: impl Iterator<Item = SocketAddr>,
+        first: bool,
+        now: Instant,
+    ) -> Standings {
+        let most = self.quarantine_max;
+        let Some(known) = self.destinations.get_mut(destination) else {
+            return Standings {
+                each: peers.map(|_| Standing::Unknown).collect(),
+                turn: 0,
+                due: true,
+            };
+        };
+        let turn = known.turn;
+        if first {
+            known.turn = known.turn.wrapping_add(1);
+        }
+        let mut due = false;
+        let each = peers.map(|peer| match known.peers.get_mut(&peer) {
+            None => {
+                due = true;
+                Standing::Unknown
+            }
+            Some(one) => {
+                one.seen = now;
+                due |= one.is_due(most, now);
+                one.standing()
+            }
+        });
+        Standings {
+            each: each.collect(),
+            turn,
+            due,
+        }
+    }
+
+    fn claim(&mut self, destination: &DestinationName, peer: SocketAddr, now: Instant) -> bool {
+        if self.trials == TRIALS_MAX {
+            return false;
+        }
+        let most = self.quarantine_max;
+        let one = self.peer(destination, peer, now);
+        if !one.is_due(most, now) {
+            return false;
+        }
+        one.trial = true;
+        self.trials += 1;
+        true
+    }
+
+    fn release(&mut self, destination: &DestinationName, peer: SocketAddr) {
+        self.trials = self.trials.saturating_sub(1);
+        let peers = self.destinations.get_mut(destination);
+        if let Some(one) = peers.and_then(|peers| peers.peers.get_mut(&peer)) {
+            one.trial = false;
+        }
+    }
+
+    /// The peer's entry, with room made for it.
+    fn peer(&mut self, destination: &DestinationName, peer: SocketAddr, now: Instant) -> &mut Peer {
+        let is_known = self
+            .destinations
+            .get(destination)
+            .is_some_and(|peers| peers.peers.contains_key(&peer));
+        if !is_known {
+            if self.peers >= self.peers_max {
+                self.forget_some();
+            }
+            self.peers += 1;
+        }
+        let peers = self.destinations.entry(destination.clone()).or_default();
+        let one = peers.peers.entry(peer).or_insert_with(|| Peer::new(now));
+        one.seen = now;
+        one
+    }
+
+    /// Forgets the eighth that was idle for longest, so that the search for it is rare.
+    fn forget_some(&mut self) {
+        let all = self.destinations.values();
+        let mut seen: Vec<Instant> = all
+            .flat_map(|peers| peers.peers.values().map(|one| one.seen))
+            .collect();
+        let place = seen.len() / 8;
+        if seen.is_empty() {
+            return;
+        }
+        let (_, limit, _) = seen.select_nth_unstable(place);
+        let limit = *limit;
+        // Many may be of the same instant: never more than the eighth, or one.
+        let mut left = place.max(1);
+        for peers in self.destinations.values_mut() {
+            peers.peers.retain(|_, one| {
+                let goes = left > 0 && one.seen <= limit;
+                left -= usize::from(goes);
+                !goes
+            });
+        }
+        self.destinations.retain(|_, peers| !peers.peers.is_empty());
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.peers = self
+            .destinations
+            .values()
+            .map(|peers| peers.peers.len())
+            .sum();
+    }
+
+    fn view(&self, now: Instant) -> Vec<DestinationHealth> {
+        let mut all: Vec<_> = self
+            .destinations
+            .iter()
+            .filter(|(name, _)| self.configured.contains(*name))
+            .map(|(name, peers)| DestinationHealth {
+                destination: name.clone(),
+                dead: peers.is_dead(self.quarantine_max, now),
+                peers: peers.view(now),
+            })
+            .collect();
+        all.sort_by(|a, b| a.destination.cmp(&b.destination));
+        all
+    }
+}
+
+impl Peers {
+    fn standing(&self, peer: SocketAddr) -> Standing {
+        self.peers
+            .get(&peer)
+            .map_or(Standing::Unknown, Peer::standing)
+    }
+
+    /// Whether all that were in use lately are bad; addresses that DNS no longer lists hide no death.
+    fn is_dead(&self, window: Duration, now: Instant) -> bool {
+        let mut lately = self
+            .peers
+            .values()
+            .filter(|one| now.saturating_duration_since(one.seen) < window)
+            .peekable();
+        lately.peek().is_some() && lately.all(|one| one.until.is_some())
+    }
+
+    fn view(&self, now: Instant) -> Vec<PeerHealth> {
+        let mut all: Vec<_> = self
+            .peers
+            .iter()
+            .map(|(peer, one)| PeerHealth {
+                peer: *peer,
+                standing: one.standing(),
+                connect: one.connect,
+                failures: one.failures,
+                quarantine: one.until.map(|until| until.saturating_duration_since(now)),
+                suspected: one.suspected_until.is_some_and(|until| now < until),
+            })
+            .collect();
+        all.sort_by_key(|one| one.peer);
+        all
+    }
+}
+
+impl Peer {
+    fn new(now: Instant) -> Self {
+        Self {
+            connect: None,
+            measured: None,
+            failures: 0,
+            until: None,
+            suspicions: 0,
+            suspected_until: None,
+            trial: false,
+            seen: now,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        match (self.until, self.connect) {
+            (Some(_), _) => Standing::Quarantined,
+            (None, Some(connect)) => Standing::Healthy(connect),
+            (None, None) => Standing::Unknown,
+        }
+    }
+
+    /// Whether a trial would teach something: an address that nobody knows, one whose quarantine is over, one that was
+    /// slow so long ago that it deserves another measurement.
+    fn is_due(&self, most: Duration, now: Instant) -> bool {
+        if self.trial {
+            return false;
+        }
+        match (self.until, self.measured) {
+            (Some(until), _) => now >= until,
+            (None, None) => true,
+            (None, Some(measured)) => now.saturating_duration_since(measured) >= most,
+        }
+    }
+
+    fn connected(&mut self, took: Duration, now: Instant) {
+        let fresh = self.until.is_none() && self.connect.is_some();
+        self.connect = Some(match self.connect {
+            // An average over what was before a death would say little.
+            Some(before) if fresh => (before * 3 + took) / 4,
+            _ => took,
+        });
+        self.measured = Some(now);
+        self.failures = 0;
+        if self.suspected_until.is_none_or(|until| now >= until) {
+            self.until = None;
+        }
+    }
+
+    fn suspect(&mut self, first: Duration, most: Duration, now: Instant) {
+        match self.suspected_until {
+            // The same silence, seen again.
+            Some(until) if now < until => return,
+            // A long time without: a new story.
+            Some(until) if now.saturating_duration_since(until) >= most => self.suspicions = 1,
+            _ => self.suspicions = self.suspicions.saturating_add(1),
+        }
+        let until = now + doubled(first, most, self.suspicions);
+        self.suspected_until = Some(until);
+        self.until = Some(self.until.map_or(until, |before| before.max(until)));
+    }
+}
+
+/// The quarantine that follows so many failures.
+fn doubled(first: Duration, most: Duration, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(31);
+    first.saturating_mul(1 << doublings).min(most)
+}
+
+#[cfg(test)]
+mod tests;
