@@ -19,6 +19,7 @@ mod connect;
 mod drain;
 mod failover;
 mod forward;
+mod health;
 mod hostile;
 mod house;
 mod identity;
