@@ -51,6 +51,7 @@ mod deliver;
 mod exchange;
 mod lifecycle;
 mod policy;
+mod sys;
 mod telemetry;
 
 pub use app::{App, StartError, run};

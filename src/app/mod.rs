@@ -218,11 +218,15 @@ impl App {
         let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
+        for (destination, source) in crate::dial::missing_sources(&config.destinations) {
+            tracing::warn!(%destination, %source, "this machine does not have a source address: nothing is connected from it until it has");
+        }
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
             resolver,
             Arc::clone(&meters),
+            native_roots.clone(),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();

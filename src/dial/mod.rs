@@ -7,10 +7,13 @@ mod cache;
 pub(crate) mod connect;
 pub(crate) mod operator;
 pub(crate) mod order;
+mod parent;
+mod parents;
 mod published;
 pub(crate) mod race;
 pub(crate) mod resolve;
 mod servers;
+mod source;
 pub(crate) mod tls;
 
 use std::cell::RefCell;
@@ -20,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -28,7 +31,8 @@ use crate::config::{self, Families, Keepalive};
 use crate::exchange::{Attempt, DestinationName, Host, PeerAddr, Reason};
 use crate::policy::{Cleared, ClearedAddr, Denial};
 use crate::telemetry::Meters;
-use connect::{ConnectError, connect};
+use connect::ConnectError;
+pub(crate) use parent::Way;
 use resolve::{Answer, Family, ResolveError, Resolver};
 
 /// Addresses of one target that are tried at most; a name with more gives its first.
@@ -42,6 +46,8 @@ pub(crate) struct Dialer {
     resolver: Resolver,
     meters: Arc<Meters>,
     told: Arc<Mutex<published::Told>>,
+    turns: Arc<source::Turns>,
+    parents: Arc<parents::Parents>,
 }
 
 /// What is worth telling about the way to a connection. Filled as the dial goes on, so that one that is given up has
@@ -56,7 +62,9 @@ pub(crate) struct Story {
 
 #[derive(Debug)]
 pub(crate) struct Dialed {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Way,
+    /// What came behind a parent's reply: the target's first bytes.
+    pub(crate) early: Bytes,
     pub(crate) peer: PeerAddr,
 }
 
@@ -69,6 +77,8 @@ pub(crate) enum DialError {
     Connect(ConnectError),
     /// Every address of the target is of a family that `connect.families` leaves out.
     OtherFamily,
+    /// Every address is one that is to be avoided.
+    NoOther,
 }
 
 impl DialError {
@@ -77,7 +87,7 @@ impl DialError {
             Self::Resolve(error) => error.reason(),
             Self::Denied(denial) => denial.reason(),
             Self::Connect(error) => error.reason(),
-            Self::OtherFamily => Reason::Unreachable,
+            Self::OtherFamily | Self::NoOther => Reason::Unreachable,
         }
     }
 }
@@ -88,6 +98,7 @@ impl fmt::Display for DialError {
         match self {
             Self::Resolve(error) => error.fmt(f),
             Self::OtherFamily => f.write_str("the proxy does not connect over this IP family"),
+            Self::NoOther => f.write_str("the destination has no other address"),
             // Which range an address lies in would tell what it is.
             Self::Denied(Denial::OwnAddress) => f.write_str("the target is this proxy"),
             Self::Denied(_) => f.write_str("no address of the target may be reached"),
@@ -99,6 +110,10 @@ impl fmt::Display for DialError {
                     "the destination cannot be reached from here"
                 }
                 ConnectError::Ourselves => "the target is this proxy",
+                ConnectError::Parent(error) => error.details(),
+                ConnectError::NoSource => {
+                    "the proxy has none of the source addresses that it is to connect from"
+                }
                 ConnectError::OutOfResources => "the proxy is out of sockets or ports",
             }),
         }
@@ -111,6 +126,7 @@ struct Resolution {
     resolved: Vec<IpAddr>,
     denial: Option<Denial>,
     other_family: bool,
+    avoided: bool,
     error: Option<ResolveError>,
     took: Option<Duration>,
 }
@@ -156,6 +172,7 @@ impl Dialer {
         keepalive: Keepalive,
         resolver: Resolver,
         meters: Arc<Meters>,
+        roots: tls::NativeRoots,
     ) -> Self {
         Self {
             connect,
@@ -163,15 +180,18 @@ impl Dialer {
             resolver,
             meters,
             told: Arc::default(),
+            turns: Arc::default(),
+            parents: Arc::new(parents::Parents::new(roots)),
         }
     }
 
     /// Connects to the target. `begun` is when its head was complete: the budget counts from there. Dropping the
-    /// future gives every attempt up.
+    /// future gives every attempt up. Addresses to `avoid` are not tried.
     pub(crate) async fn dial(
         &self,
         cleared: &Cleared,
         begun: Instant,
+        avoid: &[SocketAddr],
         story: &mut Story,
     ) -> Result<Dialed, DialError> {
         let destination = cleared.destination();
@@ -187,8 +207,9 @@ impl Dialer {
             meters: &self.meters,
             story,
         };
-        // One batch for each family.
-        let (found, incoming) = mpsc::channel(2);
+        // One batch for each family of each name.
+        let (found, incoming) = mpsc::channel(2 * destination.via.len().max(1));
+        let owners = parents::Owners::default();
         let won = {
             let order = |waiting: VecDeque<ClearedAddr>, last: Option<&ClearedAddr>| {
                 order::interleave(waiting, last, |addr| addr.socket_addr().is_ipv6())
@@ -196,11 +217,19 @@ impl Dialer {
             let racing = race::race(
                 incoming,
                 order,
-                |addr| connect(*addr, self.keepalive),
+                |addr| self.attempt(cleared, *addr, &owners),
                 pace,
                 &mut telling.attempts,
             );
-            let resolving = self.resolve(cleared, found, &telling.resolution);
+            let resolving = async {
+                let resolution = &telling.resolution;
+                if destination.via.is_empty() {
+                    self.resolve(cleared, avoid, found, resolution).await;
+                } else {
+                    self.resolve_parents(cleared, avoid, found, resolution, &owners)
+                        .await;
+                }
+            };
             tokio::pin!(racing, resolving);
             tokio::select! {
                 biased;
@@ -209,7 +238,7 @@ impl Dialer {
             }
         };
         match won {
-            Ok((addr, stream)) => {
+            Ok((addr, (stream, early))) => {
                 if telling
                     .attempts
                     .first()
@@ -219,6 +248,7 @@ impl Dialer {
                 }
                 Ok(Dialed {
                     stream,
+                    early,
                     peer: PeerAddr(addr.socket_addr()),
                 })
             }
@@ -236,6 +266,7 @@ impl Dialer {
     async fn resolve(
         &self,
         cleared: &Cleared,
+        avoid: &[SocketAddr],
         found: mpsc::Sender<Vec<ClearedAddr>>,
         resolution: &RefCell<Resolution>,
     ) {
@@ -246,11 +277,12 @@ impl Dialer {
             let mut batch = Vec::new();
             for ip in ips.iter().take(ADDRESSES_MAX) {
                 resolution.resolved.push(*ip);
-                if !self.wants(*ip) {
+                if !self.wants(*ip) || !source::has_family(&destination.source, *ip) {
                     resolution.other_family = true;
                     continue;
                 }
                 match cleared.addr(SocketAddr::new(*ip, target.port)) {
+                    Ok(addr) if avoid.contains(&addr.socket_addr()) => resolution.avoided = true,
                     Ok(addr) => batch.push(addr),
                     Err(denial) => resolution.denial = Some(denial),
                 }
@@ -337,6 +369,19 @@ impl Dialer {
     }
 }
 
+/// Source addresses that this machine does not have now. They may come: of a virtual address only one of two has it.
+pub(crate) fn missing_sources(
+    destinations: &[config::Destination],
+) -> impl Iterator<Item = (&DestinationName, IpAddr)> {
+    destinations.iter().flat_map(|destination| {
+        let missing = destination
+            .source
+            .iter()
+            .filter(|ip| !connect::is_here(**ip));
+        missing.map(|ip| (&destination.name, *ip))
+    })
+}
+
 /// Of two families' failures, the one that tells an administrator more.
 fn worst(one: Option<ResolveError>, other: Option<ResolveError>) -> Option<ResolveError> {
     [
@@ -367,8 +412,10 @@ fn told(attempt: &race::Attempt<ClearedAddr, ConnectError>) -> Attempt {
 /// The one cause of a dial that failed. Our own lack comes first, silence before refusals, names only where nothing
 /// was tried.
 fn why(attempts: &Attempts, resolution: &mut Resolution) -> DialError {
-    const BY_WEIGHT: [ConnectError; 7] = [
+    let parents = parent::ParentError::ALL.map(ConnectError::Parent);
+    const BY_WEIGHT: [ConnectError; 8] = [
         ConnectError::OutOfResources,
+        ConnectError::NoSource,
         ConnectError::TimedOut,
         ConnectError::Refused,
         ConnectError::Reset,
@@ -383,11 +430,14 @@ fn why(attempts: &Attempts, resolution: &mut Resolution) -> DialError {
             race::Outcome::Connected | race::Outcome::Lost | race::Outcome::Abandoned => false,
         })
     };
-    if let Some(error) = BY_WEIGHT.into_iter().find(|error| failed(*error)) {
+    // What a parent said says more than what another one did not.
+    let by_weight = parents.into_iter().chain(BY_WEIGHT);
+    if let Some(error) = by_weight.into_iter().find(|error| failed(*error)) {
         return DialError::Connect(error);
     }
     match (resolution.denial.take(), resolution.error) {
         (Some(denial), _) => DialError::Denied(denial),
+        _ if resolution.avoided => DialError::NoOther,
         _ if resolution.other_family => DialError::OtherFamily,
         (None, Some(error)) => DialError::Resolve(error),
         // The budget ended before the servers answered.

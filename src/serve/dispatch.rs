@@ -13,6 +13,7 @@ use super::forward::{self, Ending};
 use super::head::{Head, HeadLimits};
 use super::http1::send;
 use super::order::Order;
+use super::origin::{self, open};
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
@@ -21,10 +22,8 @@ use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
 use crate::policy::Cleared;
-use crate::relay::{
-    Brake, ClientStream, Inspection, LiveTunnel, Origin, Toll, Tunnel, UpstreamStream,
-};
-use crate::telemetry::{Chain, Entry, Event};
+use crate::relay::{Brake, ClientStream, Inspection, LiveTunnel, Toll, Tunnel, UpstreamStream};
+use crate::telemetry::{Entry, Event};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
 /// closes its idle connections after some seconds might be doing so while the request is on its way.
@@ -100,7 +99,11 @@ async fn connect<Permit: 'static>(
         let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
         return turn.refuse(service, &refused, after).await;
     };
-    let Dialed { stream, peer } = match dial(&mut turn, service, &admission.cleared).await {
+    let Dialed {
+        stream,
+        early,
+        peer,
+    } = match dial(&mut turn, service, &admission.cleared).await {
         Some(Ok(dialed)) => dialed,
         // The place is free before the line that tells of it is written.
         Some(Err(refused)) => {
@@ -122,12 +125,19 @@ async fn connect<Permit: 'static>(
         return turn.left(Reason::ClientGone);
     }
     turn.entry.tell(Event::Open);
+    // A parent may hand on at once what the target said first.
+    if !early.is_empty() {
+        if send(&mut turn.stream, &early).await.is_err() {
+            return turn.left(Reason::ClientGone);
+        }
+        turn.entry.bytes_down = early.len() as u64;
+    }
     let inspection = Inspection::of(&admission.cleared, &service.reports);
     tunnel(
         turn,
         service,
         admission,
-        UpstreamStream::Plain(stream),
+        origin::upstream(stream),
         inspection,
         peer,
         (permit, pass),
@@ -143,7 +153,7 @@ async fn dial<Permit>(
     let mut story = Story::default();
     let begun = Instant::from_std(turn.entry.opened);
     let dialed = tokio::select! {
-        dialed = service.dialer.dial(cleared, begun, &mut story) => Some(dialed),
+        dialed = service.dialer.dial(cleared, begun, &[], &mut story) => Some(dialed),
         () = turn.stream.gone() => None,
     };
     note_story(&mut turn.entry, story);
@@ -367,7 +377,7 @@ async fn forward<Permit: 'static>(
         let mut story = Story::default();
         let dialed = service
             .dialer
-            .dial(cleared, Instant::now(), &mut story)
+            .dial(cleared, Instant::now(), &[], &mut story)
             .await;
         note_story(entry, story);
         let dialed = dialed.map_err(|error| Refused::new(error.reason(), error.to_string()))?;
@@ -444,42 +454,6 @@ async fn switch<Permit: 'static>(
     turn.entry.bytes_down = sent.len() as u64;
     // What it opens with has been looked at: a request, of which the target was read.
     tunnel(turn, service, admission, upstream, None, peer, permit)
-}
-
-/// Makes a connected socket an origin's: TLS first, where it is asked for.
-async fn open(
-    service: &Service,
-    dialed: Dialed,
-    cleared: &Cleared,
-    absolute: &Absolute,
-) -> Result<Origin, Refused> {
-    let Dialed { stream, peer } = dialed;
-    let stream = if absolute.tls {
-        let destination = cleared.destination();
-        let trust = destination
-            .ca
-            .as_ref()
-            .map(|ca| Arc::clone(&ca.certificates));
-        let patience = service.forward.handshake_timeout;
-        let host = &cleared.target().host;
-        let shaken =
-            service
-                .origin_tls
-                .handshake(stream, host, &destination.name, &trust, patience);
-        match shaken.await {
-            Ok(tls) => UpstreamStream::Tls(Box::new(tls)),
-            Err(error) => {
-                tracing::debug!(%peer, error = %Chain(&error), "no TLS with an origin");
-                return Err(Refused::new(error.reason(), error.details()));
-            }
-        }
-    } else {
-        UpstreamStream::Plain(stream)
-    };
-    let head_bytes = HeadLimits::new(&service.intake).head_bytes;
-    Origin::open(stream, peer, cleared.clone(), head_bytes, Instant::now())
-        .await
-        .map_err(|error| Refused::new(error.reason(), error.details()))
 }
 
 /// Credentials and policy; what is learnt on the way goes into the entry.
