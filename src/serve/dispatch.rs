@@ -17,7 +17,7 @@ use super::origin::{self, open};
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
-use crate::config::Sni;
+use crate::config::{Repeat, Sni};
 use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
@@ -357,6 +357,7 @@ async fn forward<Permit: 'static>(
     let peer = origin.peer;
     turn.entry.peer = Some(peer);
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
+    let rule = admission.cleared.destination().repeat;
     let exchange = forward::Exchange {
         head,
         framing,
@@ -370,16 +371,18 @@ async fn forward<Permit: 'static>(
         authentication_info: admission.authentication_info.as_deref(),
         scratch: &service.scratch,
         idle: &service.idle,
+        repeatable: !order.websocket && may_be_repeated(&order.parts.method, rule),
+        retryable: rule != Repeat::Never && order.parts.method.is_idempotent(),
         toll: shares.as_ref(),
     };
     let cleared = &admission.cleared;
-    let reopen = async |entry: &mut Entry| {
+    let reopen = async |entry: &mut Entry, avoid: &[SocketAddr]| {
         let mut story = Story::default();
         let dialed = service
             .dialer
-            .dial(cleared, Instant::now(), &[], &mut story)
+            .dial(cleared, Instant::now(), avoid, &mut story)
             .await;
-        note_story(entry, story);
+        note_further(entry, story);
         let dialed = dialed.map_err(|error| Refused::new(error.reason(), error.to_string()))?;
         open(service, dialed, cleared, &absolute).await
     };
@@ -393,6 +396,10 @@ async fn forward<Permit: 'static>(
             reopen,
         )
         .await;
+    if turn.entry.repeated {
+        let destination = &admission.cleared.destination().name;
+        service.meters.forward_repeated(destination);
+    }
     match ending {
         Ending::Replied { keep } => turn.replied(keep),
         Ending::Refused(refused) => {
@@ -538,6 +545,26 @@ fn note_story(entry: &mut Entry, story: Story) {
     entry.attempts = story.attempts.into();
     entry.dns = story.dns;
     entry.connect = story.connect;
+}
+
+/// A second dial of the same exchange.
+fn note_further(entry: &mut Entry, story: Story) {
+    let before = std::mem::take(&mut entry.attempts).into_vec();
+    let attempts = before.into_iter().chain(story.attempts);
+    entry.attempts = attempts.collect();
+    if entry.resolved.is_empty() {
+        entry.resolved = story.resolved.into();
+    }
+}
+
+/// Whether a request may reach two addresses. Safe methods (RFC 9110 §9.2.1) change nothing; PUT and DELETE do, and one
+/// that comes late could undo what others did in between.
+fn may_be_repeated(method: &http::Method, rule: Repeat) -> bool {
+    match rule {
+        Repeat::Never => false,
+        Repeat::Safe => method.is_safe(),
+        Repeat::Always => true,
+    }
 }
 
 impl Toll for Shares {

@@ -117,6 +117,13 @@ pub(crate) const FAILOVERS: Row = Row {
     help: "Exchanges that were connected to another address because the first one failed or was silent.",
     why: "Nobody lost a push yet, but one of the addresses is sick.",
 };
+pub(crate) const FORWARD_REPEATS: Row = Row {
+    name: "tidegate_forward_repeats_total",
+    kind: Kind::Counter,
+    labels: &["destination"],
+    help: "Forwarded requests that were sent a second time, since the first had no answer.",
+    why: "Each may have been done twice; an address that causes them accepts connections and does not answer.",
+};
 pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
     name: "tidegate_published_range_misses_total",
     kind: Kind::Counter,
@@ -211,6 +218,7 @@ pub(crate) const ALL: &[Row] = &[
     CONNECTS,
     CONNECT_SECONDS,
     FAILOVERS,
+    FORWARD_REPEATS,
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,

@@ -43,6 +43,7 @@ pub(crate) struct Meters {
     connects: Family<(DestinationName, &'static str)>,
     connect_seconds: Histogram,
     failovers: Family<DestinationName>,
+    forward_repeats: Family<DestinationName>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -101,6 +102,7 @@ impl Meters {
             connects: Family::new(&catalogue::CONNECTS),
             connect_seconds: histogram(&recorder, &catalogue::CONNECT_SECONDS),
             failovers: Family::new(&catalogue::FAILOVERS),
+            forward_repeats: Family::new(&catalogue::FORWARD_REPEATS),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -202,6 +204,10 @@ impl Meters {
         self.failover_series(destination).increment(1);
     }
 
+    pub(crate) fn forward_repeated(&self, destination: &DestinationName) {
+        self.forward_repeats_series(destination).increment(1);
+    }
+
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
         self.published_range_series(destination).increment(1);
     }
@@ -274,6 +280,7 @@ impl Meters {
         }
         for destination in destinations {
             self.failover_series(destination).increment(0);
+            self.forward_repeats_series(destination).increment(0);
             self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
@@ -343,6 +350,13 @@ impl Meters {
         let destination = self.bounded(destination);
         let labels = [destination.as_str()];
         self.failovers
+            .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn forward_repeats_series(&self, destination: &DestinationName) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str()];
+        self.forward_repeats
             .series(&self.recorder, destination.clone(), &labels)
     }
 
