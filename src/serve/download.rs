@@ -52,7 +52,16 @@ impl Exchange<'_> {
         let spare = self.repeatable.then(|| parts.clone());
         let request = Request::from_parts(parts, body);
         let first = self
-            .answered(&mut origin, request, spare, &mut interims, &mut write, entry, &reopen, shared)
+            .answered(
+                &mut origin,
+                request,
+                spare,
+                &mut interims,
+                &mut write,
+                entry,
+                &reopen,
+                shared,
+            )
             .await;
         let unanswered = match (first, again) {
             (Err(NoReply::Failed(ForwardError::Unsent(request))), _) => Err(*request),
@@ -73,8 +82,17 @@ impl Exchange<'_> {
                 };
                 entry.peer = Some(origin.peer);
                 // A body that is under way is not whole yet, and what was sent twice is not sent a third time.
-                self.answered(&mut origin, request, None, &mut interims, &mut write, entry, &reopen, shared)
-                    .await
+                self.answered(
+                    &mut origin,
+                    request,
+                    None,
+                    &mut interims,
+                    &mut write,
+                    entry,
+                    &reopen,
+                    shared,
+                )
+                .await
             }
         };
         let response = match answered {
@@ -145,7 +163,8 @@ impl Exchange<'_> {
                 }
             }
         };
-        let mut answer = Box::pin(self.first_answer(origin, request, spare, told, entry, reopen, shared));
+        let mut answer =
+            Box::pin(self.first_answer(origin, request, spare, told, entry, reopen, shared));
         loop {
             let interim = tokio::select! {
                 biased;

@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::{HeaderMap, Response};
 use http::request::Parts;
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
