@@ -241,6 +241,11 @@ fn tunnel<Permit: 'static>(
         traffic: Default::default(),
         orders: Default::default(),
     });
+    // What came with the way itself has gone down already.
+    let sent = usize::try_from(entry.bytes_down).unwrap_or(usize::MAX);
+    if sent > 0 {
+        live.traffic.note_down(sent, Duration::ZERO);
+    }
     let brake = pass.shares().map(|shares| Box::new(Brake::new(shares)));
     let held = (
         permit,
