@@ -766,7 +766,7 @@ fn parents_have_users_with_passwords() {
     folder.write("two", "sesame\nopen\n");
     let set_mode = |name: &str, mode| {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(folder.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
     };
     set_mode("two", 0o600);
     let said = |lines: &str| {
