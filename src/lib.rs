@@ -56,3 +56,9 @@ mod telemetry;
 
 pub use app::{App, StartError, run};
 pub use config::{Complaint, Complaints, Config, load};
+
+/// The parsers that `tests/fuzz` throws bytes at.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::gate::fuzz_credentials as credentials;
+}

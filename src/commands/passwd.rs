@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::prompt::{self, PromptError};
-use crate::config::userfile::{HashKind, UserFile, UserFileError};
+use crate::config::userfile::{HashKind, PasswordLines, UserFile, UserFileError};
 use crate::config::{self, Secret, UserLine};
 use crate::exchange::UserName;
 use crate::gate::LONGEST_USER;
@@ -89,10 +89,9 @@ impl Passwd {
                 "set"
             }
         );
-        if lines.len() > 2 {
+        if !lines.latin1.is_empty() {
             said.push_str(
-                "\nIts ISO-8859-1 spelling has lines of its own, for clients that do not know UTF-8; \
-                 --retire would drop them, setting the password again keeps them",
+                "\nIts ISO-8859-1 spelling has lines of its own, for clients that do not know UTF-8",
             );
         }
         said.push_str(RELOAD);
@@ -128,29 +127,29 @@ impl Passwd {
     }
 
     /// A line for each algorithm; and again for the ISO-8859-1 spelling, where there is one that differs.
-    fn lines(&self, user: &UserName, password: &str) -> Vec<UserLine> {
-        let utf8 = [&*self.user, &*self.realm, password];
-        let utf8 = utf8.map(|part| part.as_bytes().to_vec());
-        let latin1 = [&*self.user, &*self.realm, password].map(latin1);
-        let mut spellings = vec![utf8];
-        if let [Some(user), Some(realm), Some(password)] = latin1 {
-            let other = [user, realm, password];
-            if other != spellings[0] {
-                spellings.push(other);
+    fn lines(&self, user: &UserName, password: &str) -> PasswordLines {
+        let parts = [&*self.user, &*self.realm, password];
+        let utf8 = parts.map(|part| part.as_bytes().to_vec());
+        let latin1 = match parts.map(latin1) {
+            [Some(user), Some(realm), Some(password)] => {
+                Some([user, realm, password]).filter(|other| *other != utf8)
             }
+            _ => None,
+        };
+        let lines = |parts: &[Vec<u8>; 3]| -> Vec<UserLine> {
+            let [user_bytes, realm, password] = parts;
+            let line = |kind| UserLine {
+                user: user.clone(),
+                realm: self.realm.clone(),
+                kind,
+                ha1: Secret::new(hash(kind, &[user_bytes, realm, password]).as_bytes()),
+            };
+            [HashKind::Md5, HashKind::Sha256].map(line).into()
+        };
+        PasswordLines {
+            utf8: lines(&utf8),
+            latin1: latin1.as_ref().map(lines).unwrap_or_default(),
         }
-        let line = |[name, realm, password]: &[Vec<u8>; 3], kind| UserLine {
-            user: user.clone(),
-            realm: self.realm.clone(),
-            kind,
-            ha1: Secret::new(hash(kind, &[name, realm, password]).as_bytes()),
-        };
-        let both = |spelling| {
-            [HashKind::Md5, HashKind::Sha256]
-                .into_iter()
-                .map(move |kind| line(spelling, kind))
-        };
-        spellings.iter().flat_map(both).collect()
     }
 }
 

@@ -32,6 +32,15 @@ pub(crate) struct UserLine {
     pub(crate) ha1: Secret,
 }
 
+/// The lines of one password.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct PasswordLines {
+    pub(crate) utf8: Vec<UserLine>,
+    /// Of its ISO-8859-1 spelling, where that is another one. They stand below a remark that says so, since nothing
+    /// else tells them from those of an older password.
+    pub(crate) latin1: Vec<UserLine>,
+}
+
 /// The whole file, line by line. The newest line of a user stands first.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UserFile {
@@ -115,36 +124,62 @@ impl UserFile {
         })
     }
 
-    /// `lines` instead of all that `user` has in `realm`, where those stood.
-    pub(crate) fn set(&mut self, user: &UserName, realm: &str, lines: &[UserLine]) {
+    /// `password` instead of all that `user` has in `realm`, where those stood.
+    pub(crate) fn set(&mut self, user: &UserName, realm: &str, password: &PasswordLines) {
         let place = self.place(user, realm);
-        self.rows.retain(|row| !row.is_of(user, realm));
-        self.put(place, lines);
+        let heading = latin1_heading(user, realm);
+        self.rows
+            .retain(|row| !row.is_of(user, realm) && !row.is_remark(&heading));
+        self.put(place, &heading, password);
     }
 
-    /// `lines` before those that `user` has in `realm`, which stay valid.
-    pub(crate) fn add(&mut self, user: &UserName, realm: &str, lines: &[UserLine]) {
+    /// `password` before those that `user` has in `realm`, which stay valid.
+    pub(crate) fn add(&mut self, user: &UserName, realm: &str, password: &PasswordLines) {
         let place = self.place(user, realm);
-        self.put(place, lines);
+        self.put(place, &latin1_heading(user, realm), password);
     }
 
-    /// Keeps the newest line of each kind that `user` has in `realm`.
+    /// Keeps the newest line of each kind that `user` has in `realm`, and those of the same password's ISO-8859-1
+    /// spelling.
     pub(crate) fn retire(&mut self, user: &UserName, realm: &str) -> Retired {
-        let before = self.rows.len();
+        let heading = latin1_heading(user, realm);
         let mut kept: Vec<HashKind> = Vec::new();
-        self.rows.retain(|row| match row {
-            Row::User(line) if row.is_of(user, realm) => {
-                let newest = !kept.contains(&line.kind);
-                if newest {
-                    kept.push(line.kind);
+        // Of the newest password's other spelling; `None` where it has none, or none was seen yet.
+        let mut kept_latin1: Option<Vec<HashKind>> = None;
+        // Whether the row before was one of the newest password's.
+        let mut newest = false;
+        let mut removed = 0;
+        self.rows.retain(|row| {
+            let keeps = match row {
+                Row::User(line) if row.is_of(user, realm) => {
+                    let kinds = match &mut kept_latin1 {
+                        Some(kinds) if newest => kinds,
+                        _ => &mut kept,
+                    };
+                    let first = !kinds.contains(&line.kind);
+                    if first {
+                        kinds.push(line.kind);
+                    } else {
+                        removed += 1;
+                    }
+                    first
                 }
-                newest
-            }
-            Row::User(_) | Row::Remark(_) | Row::Bad(..) => true,
+                Row::Remark(remark) if *remark == heading => {
+                    let belongs = newest && kept_latin1.is_none();
+                    if belongs {
+                        kept_latin1 = Some(Vec::new());
+                    }
+                    belongs
+                }
+                Row::User(_) | Row::Remark(_) | Row::Bad(..) => {
+                    newest = false;
+                    return true;
+                }
+            };
+            newest = keeps;
+            keeps
         });
-        Retired {
-            removed: before - self.rows.len(),
-        }
+        Retired { removed }
     }
 
     /// The file's text, hashes and all: for the file alone.
@@ -180,9 +215,15 @@ impl UserFile {
             .unwrap_or(self.rows.len())
     }
 
-    fn put(&mut self, place: usize, lines: &[UserLine]) {
-        self.rows
-            .splice(place..place, lines.iter().cloned().map(Row::User));
+    fn put(&mut self, place: usize, heading: &str, password: &PasswordLines) {
+        let rows =
+            |lines: &[UserLine]| -> Vec<Row> { lines.iter().cloned().map(Row::User).collect() };
+        let mut new = rows(&password.utf8);
+        if !password.latin1.is_empty() {
+            new.push(Row::Remark(heading.to_owned()));
+            new.extend(rows(&password.latin1));
+        }
+        self.rows.splice(place..place, new);
     }
 }
 
@@ -193,6 +234,15 @@ impl Row {
             Self::Remark(_) | Self::Bad(..) => false,
         }
     }
+
+    fn is_remark(&self, text: &str) -> bool {
+        matches!(self, Self::Remark(remark) if remark == text)
+    }
+}
+
+/// The remark above the lines of a password's ISO-8859-1 spelling. Everything that reads such files skips it.
+fn latin1_heading(user: &UserName, realm: &str) -> String {
+    format!("# {user}:{realm}, the same password in ISO-8859-1:")
 }
 
 impl UserLine {

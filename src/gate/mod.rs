@@ -256,6 +256,22 @@ impl Gate {
     }
 }
 
+/// Reads a value as the gate does, and looks at it with everything that needs no user.
+#[cfg(fuzzing)]
+pub fn fuzz_credentials(value: &[u8]) {
+    if let Ok(credentials::Credentials::Digest(sent)) = credentials::parse(value) {
+        let accepted = [Algorithm::Md5, Algorithm::Sha256];
+        let _ = digest::algorithm_of(&sent, &accepted);
+        let _ = digest::uri_matches(&sent.uri, "GET", value);
+        let _ = digest::count(&sent);
+        for algorithm in accepted {
+            let _ = digest::authentication_info(value, &sent, algorithm);
+        }
+        let lifetime = std::time::Duration::from_secs(60);
+        let _ = NonceBook::alone().check(&sent.nonce, lifetime, SystemTime::UNIX_EPOCH);
+    }
+}
+
 /// Whether a listener is for this address at all; asked at the door, and again for every request.
 pub(crate) fn is_served(listener: &Listener, client: IpAddr) -> bool {
     let networks = &listener.allow_from;

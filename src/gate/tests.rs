@@ -4,6 +4,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::{PasswordClient, PasswordParams};
+use proptest::prelude::*;
 
 use super::*;
 use crate::config::tests::Folder;
@@ -186,6 +187,10 @@ impl Door {
 
     fn ask(&self, authorization: &[&str]) -> Result<Admission, Refusal> {
         let values: Vec<_> = authorization.iter().map(|value| value.as_bytes()).collect();
+        self.ask_bytes(&values)
+    }
+
+    fn ask_bytes(&self, authorization: &[&[u8]]) -> Result<Admission, Refusal> {
         let request_target = self.target.to_string();
         let asked = Asked {
             listener: &self.listener,
@@ -193,7 +198,7 @@ impl Door {
             method: "CONNECT",
             request_target: request_target.as_bytes(),
             target: &self.target,
-            authorization: &values,
+            authorization,
             certificate_user: self.certificate.as_ref(),
         };
         self.gate.admit(&self.rules, &asked, self.now)
@@ -806,5 +811,87 @@ fn a_certificate_logs_in_and_credentials_beside_it_win() {
         Door::new(&authentication, &clients)
             .certified("somebody")
             .check(&[], "ok somebody certificate");
+    }
+}
+
+/// Which single change to a field value.
+#[derive(Debug, Clone, Copy)]
+enum Edit {
+    Replace,
+    Insert,
+    Remove,
+}
+
+proptest! {
+    /// Whatever one byte of a right answer is changed, as the field came over the wire: it is not right any more, unless
+    /// the change said nothing (a blank, the case of a name, `opaque`).
+    #[test]
+    fn an_answer_with_one_byte_changed_never_passes(
+        place in 0..2_usize,
+        at: proptest::sample::Index,
+        edit in proptest::sample::select(vec![Edit::Replace, Edit::Insert, Edit::Remove]),
+        byte in any::<u8>(),
+    ) {
+        let door = Door::new(&authentication(), &[]);
+        let right = door.answer(&door.challenges()[place], "ann", PASSWORD).into_bytes();
+        let mut changed = right.clone();
+        let at = at.index(right.len());
+        match edit {
+            Edit::Replace => changed[at] = byte,
+            Edit::Insert => changed.insert(at, byte),
+            Edit::Remove => { changed.remove(at); }
+        }
+        let same = credentials::parse(&changed) == credentials::parse(&right);
+        prop_assert_eq!(door.ask_bytes(&[&changed]).is_ok(), same, "{}", String::from_utf8_lossy(&changed));
+        // The attempt has used nothing up.
+        prop_assert_eq!(door.ask_bytes(&[&right]).is_ok(), !same);
+    }
+
+    /// The same with one parameter taken from another answer of the same user, or left out.
+    #[test]
+    fn an_answer_with_one_parameter_changed_never_passes(place in 0..2_usize, from in 0..3_usize, which: proptest::sample::Index) {
+        let door = Door::new(&authentication(), &[]);
+        let challenge = &door.challenges()[place];
+        let mut answers = door.answers(challenge, "ann");
+        let right = answers();
+        // Another count, another nonce, another password.
+        let other = match from {
+            0 => answers(),
+            1 => door.answer(&door.challenges()[place], "ann", PASSWORD),
+            _ => door.answer(challenge, "ann", "other"),
+        };
+        let parts = |answer: &str| -> Vec<String> {
+            answer.trim_start_matches("Digest ").split(", ").map(str::to_owned).collect()
+        };
+        let (mut params, others) = (parts(&right), parts(&other));
+        let which = which.index(params.len());
+        let name = |param: &str| param.split('=').next().map(str::to_owned);
+        let swapped = others.iter().find(|other| name(other) == name(&params[which])).expect("it has the same ones");
+        prop_assume!(params[which] != *swapped);
+        params[which].clone_from(swapped);
+        let changed = format!("Digest {}", params.join(", "));
+        prop_assert!(door.ask(&[&changed]).is_err(), "{changed}");
+        params.remove(which);
+        let cut = format!("Digest {}", params.join(", "));
+        prop_assert!(door.ask(&[&cut]).is_err(), "{cut}");
+    }
+
+    /// Two replicas with one key, answers in any order, inside the window and far outside, to either of them: each lets
+    /// an answer pass once at most.
+    #[test]
+    fn an_answer_passes_once_on_each_replica(asked in proptest::collection::vec((any::<bool>(), 0..200_usize), 1..120)) {
+        let folder = Folder::new();
+        let mut authentication = authentication();
+        authentication.nonce_keys = noncekey::create(&folder.path("nonce.key")).unwrap();
+        let doors = [Door::new(&authentication, &[]), Door::new(&authentication, &[])];
+        let mut answers = doors[0].answers(&doors[0].challenges()[0], "ann");
+        let answers: Vec<_> = (0..200).map(|_| answers()).collect();
+        let mut passed = std::collections::HashSet::new();
+        for (replica, count) in asked {
+            if doors[usize::from(replica)].ask(&[&answers[count]]).is_ok() {
+                prop_assert!(passed.insert((replica, count)), "{count} again at {replica}");
+            }
+        }
+        prop_assert!(!passed.is_empty());
     }
 }

@@ -85,13 +85,13 @@ impl Throttle {
         let now = since_epoch(now);
         let network = network_of(address);
         let mut shard = self.shard(network);
-        if let Some(user) = user {
-            let key = Key {
-                network,
-                user: Some(user.clone()),
-            };
-            bucket(&mut shard, key, patience, now).charge(patience, now);
-        }
+        // Nobody is counted too, under a name that nobody can have: a wrong name costs the work of a wrong password.
+        let user = user.cloned().unwrap_or_else(|| UserName::new(""));
+        let key = Key {
+            network,
+            user: Some(user),
+        };
+        bucket(&mut shard, key, patience, now).charge(patience, now);
         let key = Key {
             network,
             user: None,

@@ -16,6 +16,7 @@ mod client;
 mod clients;
 mod collector;
 mod connect;
+mod credentials;
 mod drain;
 mod failover;
 mod forward;

@@ -291,6 +291,9 @@ async fn a_guesser_is_told_to_wait_and_locks_nobody_out() {
             3.0,
         )
         .await;
+    let warnings = house.everything_said();
+    let warnings = warnings.matches("too many wrong credentials from one address");
+    assert_eq!(warnings.count(), 1, "one warning a minute");
     house.close().await;
 }
 

@@ -93,6 +93,7 @@ fn a_password_beyond_ascii_has_lines_for_both_spellings() {
     let text = place.text();
     let hashes: Vec<_> = text
         .lines()
+        .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split(':').nth(2))
         .collect();
     let parts = |password: &'static [u8]| [&b"ann"[..], b"tidegate", password];
@@ -107,6 +108,55 @@ fn a_password_beyond_ascii_has_lines_for_both_spellings() {
     assert_eq!(got, want);
     place.passwd(&["ann"], "€uro").unwrap();
     assert_eq!(place.text().lines().count(), 2, "no such spelling");
+}
+
+#[test]
+fn retiring_keeps_both_spellings_of_the_newest_password() {
+    let place = Place::new("spellings");
+    let of = |password: &str| {
+        place.passwd(&["ann"], password).unwrap();
+        place.text()
+    };
+    let (plain, oe, ue) = (of("plain"), of("öl"), of("über"));
+    assert_eq!(
+        [&plain, &oe, &ue].map(|text| text.lines().count()),
+        [2, 5, 5]
+    );
+    for (older, newest, removed) in [
+        (&["plain"][..], ("über", &ue), 2),
+        (&["öl"], ("über", &ue), 4),
+        (&["öl", "plain"], ("über", &ue), 6),
+        (&["plain", "öl"], ("über", &ue), 6),
+        (&["öl", "über"], ("plain", &plain), 8),
+    ] {
+        place.passwd(&["ann"], older[0]).unwrap();
+        place.passwd(&["bob"], "böb").unwrap();
+        let bob: String = place
+            .text()
+            .lines()
+            .skip_while(|line| !line.contains("bob"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        for password in &older[1..] {
+            place.passwd(&["ann", "--add"], password).unwrap();
+        }
+        place.passwd(&["ann", "--add"], newest.0).unwrap();
+        let said = place.passwd(&["ann", "--retire"], "").unwrap();
+        assert!(said.contains(&format!("{removed} lines")), "{said}");
+        assert_eq!(place.text(), format!("{}{bob}", newest.1));
+        let again = place.passwd(&["ann", "--retire"], "").unwrap();
+        assert!(again.contains("nothing to retire"), "{again}");
+        place.passwd(&["bob"], "plain").unwrap();
+        assert_eq!(
+            place
+                .text()
+                .lines()
+                .filter(|line| line.contains("bob"))
+                .count(),
+            2
+        );
+        fs::remove_file(place.file()).unwrap();
+    }
 }
 
 #[track_caller]

@@ -8,6 +8,13 @@ fn line(user: &str, hash: &str) -> UserLine {
     UserLine::parse(&format!("{user}:push:{hash}")).unwrap()
 }
 
+fn password(lines: &[UserLine]) -> PasswordLines {
+    PasswordLines {
+        utf8: lines.to_vec(),
+        ..PasswordLines::default()
+    }
+}
+
 fn text(file: &UserFile) -> String {
     String::from_utf8(file.render().reveal().to_vec()).unwrap()
 }
@@ -56,7 +63,7 @@ fn remarks_and_bad_lines_stay_where_they_are() {
     file.set(
         &UserName::new("ann"),
         "push",
-        &[line("ann", MD5), line("ann", &new)],
+        &password(&[line("ann", MD5), line("ann", &new)]),
     );
     assert_eq!(
         text(&file),
@@ -74,7 +81,7 @@ fn an_added_password_stands_first_and_retiring_drops_the_older() {
     file.add(
         &ann,
         "push",
-        &[line("ann", &new_md5), line("ann", &new_sha)],
+        &password(&[line("ann", &new_md5), line("ann", &new_sha)]),
     );
     assert_eq!(
         text(&file),
@@ -93,7 +100,11 @@ fn an_added_password_stands_first_and_retiring_drops_the_older() {
 #[test]
 fn a_new_user_goes_last() {
     let mut file = UserFile::parse(&format!("bob:push:{MD5}"));
-    file.add(&UserName::new("ann"), "push", &[line("ann", MD5)]);
+    file.add(
+        &UserName::new("ann"),
+        "push",
+        &password(&[line("ann", MD5)]),
+    );
     assert_eq!(text(&file), format!("bob:push:{MD5}\nann:push:{MD5}\n"));
 }
 
@@ -110,7 +121,11 @@ fn a_written_file_is_its_owners_alone_and_keeps_the_mode_it_had() {
     let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
     assert!(UserFile::read(&path).is_err());
     let mut file = UserFile::read_or_empty(&path).unwrap();
-    file.set(&UserName::new("ann"), "push", &[line("ann", MD5)]);
+    file.set(
+        &UserName::new("ann"),
+        "push",
+        &password(&[line("ann", MD5)]),
+    );
     file.write(&path).unwrap();
     assert_eq!(mode(&path), 0o600);
     assert_eq!(

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::origin::{self, Pattern};
-use super::{World, run};
+use super::{Pick, Terms, World, run};
 use crate::house::House;
 use crate::upstream;
 
@@ -246,6 +246,40 @@ async fn curl_is_forwarded_with_every_scheme_on_both_listeners() {
             world.ends(&ends).await;
         }
         world.origin_saw(&["POST /upload", "GET /hello"]);
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_takes_the_first_algorithm_of_those_that_the_file_has_lines_for() {
+    let world = World::open().await;
+    let mut before = Terms::DEFAULT;
+    for terms in Terms::OTHERS {
+        world.reload(&before, &terms).await;
+        for (listener, scheme) in [("plain", "digest"), ("tls", "digest"), ("tls", "basic")] {
+            println!("{listener} {scheme} {terms:?}");
+            let mut curl = world.curl(listener, scheme);
+            curl.args(["-w", "\\n"])
+                .arg(world.url("http", "/hello"))
+                .arg(world.url("https", "/hello"));
+            let said = run(curl, None).await;
+            assert_eq!(said.lines(), ["hello from /hello"; 2], "{}", said.errors);
+            let taken = terms.taken(Pick::First);
+            let mut all = Vec::new();
+            for method in ["GET", "CONNECT"] {
+                let ends = match scheme {
+                    "basic" => vec![format!("{method} 200 basic finished")],
+                    _ => vec![
+                        format!("{method} 200 digest {taken} finished"),
+                        format!("{method} 407 - no_credentials"),
+                    ],
+                };
+                all.extend(ends);
+            }
+            world.ends(&all).await;
+            world.origin_saw(&["GET /hello"; 2]);
+        }
+        before = terms;
     }
     world.close().await;
 }

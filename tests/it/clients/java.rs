@@ -2,7 +2,7 @@
 
 use tokio::process::Command;
 
-use super::{Story, World, client_file, installed, run};
+use super::{Pick, Story, Terms, World, client_file, installed, run};
 
 const JARS: &[&str] = &[
     "httpclient.jar",
@@ -14,6 +14,15 @@ const JARS: &[&str] = &[
     "commons-logging.jar",
     "slf4j-api.jar",
     "slf4j-nop.jar",
+];
+
+/// Each with the listeners that it can come by, and the challenge that it takes.
+const WAYS: [(&str, &str, Pick); 5] = [
+    ("UrlConnection", "plain", Pick::Last),
+    ("Apache4", "plain", Pick::Last),
+    ("Apache4", "tls", Pick::Last),
+    ("Apache5", "plain", Pick::First),
+    ("Apache5", "tls", Pick::First),
 ];
 
 fn class_path(world: &World) -> String {
@@ -65,13 +74,8 @@ fn java(world: &World, class: &str) -> Command {
 async fn java_clients_get_through_with_digest() {
     let world = World::open().await;
     compile(&world).await;
-    for (class, listener, algorithm) in [
-        ("UrlConnection", "plain", "SHA-256"),
-        ("Apache4", "plain", "SHA-256"),
-        ("Apache4", "tls", "SHA-256"),
-        ("Apache5", "plain", "MD5"),
-        ("Apache5", "tls", "MD5"),
-    ] {
+    for (class, listener, pick) in WAYS {
+        let algorithm = Terms::DEFAULT.taken(pick);
         println!("{class} {listener}");
         let client = || java(&world, class);
         let digest = |line: &str| line.replace("digest", &format!("digest {algorithm}"));
@@ -98,5 +102,56 @@ async fn java_clients_get_through_with_digest() {
         };
         world.whole_story("http", &client, &forward).await;
     }
+    jdk_asks_once(&world).await;
+    let mut before = Terms::DEFAULT;
+    for terms in Terms::OTHERS {
+        world.reload(&before, &terms).await;
+        for (class, listener, pick) in WAYS {
+            println!("{class} {listener} {terms:?}");
+            let taken = terms.taken(pick);
+            let mut ends = vec![
+                "GET 407 - no_credentials".to_owned(),
+                format!("GET 200 digest {taken} finished"),
+                format!("CONNECT 200 digest {taken} finished"),
+            ];
+            if class != "UrlConnection" {
+                ends.push("CONNECT 407 - no_credentials".to_owned());
+            }
+            let ends: Vec<_> = ends.iter().map(String::as_str).collect();
+            let story = Story {
+                listener,
+                ends: &ends,
+                ends_wrong: &[],
+            };
+            world.short_story(&|| java(&world, class), &story).await;
+        }
+        before = terms;
+    }
     world.close().await;
+}
+
+/// The one of them that keeps a nonce is challenged once, whatever it asks for and on however many connections.
+async fn jdk_asks_once(world: &World) {
+    let challenged = r#"reason="no_credentials""#;
+    let before = world.exchanges_with(challenged).await;
+    let mut command = java(world, "UrlConnection");
+    command.args([&world.proxy("plain"), "ann", "secret"]);
+    for scheme in ["http", "https", "http", "https", "http"] {
+        command.arg(format!("GET {}", world.url(scheme, "/hello")));
+    }
+    let said = run(command, None).await;
+    assert_eq!(
+        said.lines(),
+        ["200 hello from /hello"; 5],
+        "{}",
+        said.errors
+    );
+    let ends = [
+        "GET 407 - no_credentials",
+        "GET 200 digest SHA-256 finished",
+        "CONNECT 200 digest SHA-256 finished",
+    ];
+    world.ends(&ends).await;
+    world.origin_saw(&["GET /hello"; 5]);
+    assert_eq!(world.exchanges_with(challenged).await - before, 1);
 }

@@ -2,7 +2,7 @@
 
 use tokio::process::Command;
 
-use super::{Story, World, client_file, installed, run};
+use super::{Story, Terms, World, client_file, installed, run};
 
 fn python(world: &World, library: &str) -> Command {
     installed(&format!("/usr/lib/python3/dist-packages/{library}"));
@@ -37,6 +37,26 @@ const FORWARD: Story<'_> = Story {
     ends_wrong: &["GET 407 basic bad_credentials"],
 };
 
+/// A password is checked against the lines that there are, of whichever kind.
+async fn with_lines_of_one_kind(world: &World, forwards: bool, clients: &[&dyn Fn() -> Command]) {
+    let mut ends = TUNNEL.ends.to_vec();
+    if forwards {
+        ends.push("GET 200 basic finished");
+    }
+    let story = Story {
+        ends: &ends,
+        ..TUNNEL
+    };
+    let mut before = Terms::DEFAULT;
+    for terms in [Terms::ONLY_MD5, Terms::ONLY_SHA_256] {
+        world.reload(&before, &terms).await;
+        for client in clients {
+            world.short_story(client, &story).await;
+        }
+        before = terms;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_clients_get_through() {
     let world = World::open().await;
@@ -46,6 +66,9 @@ async fn python_clients_get_through() {
         world.whole_story("https", &client, &TUNNEL).await;
         world.whole_story("http", &client, &FORWARD).await;
     }
+    let clients = ["requests", "httpx", "aiohttp"].map(|library| || python(&world, library));
+    let [requests, httpx, aiohttp] = &clients;
+    with_lines_of_one_kind(&world, true, &[requests, httpx, aiohttp]).await;
     world.close().await;
 }
 
@@ -59,6 +82,9 @@ async fn node_clients_get_through_and_tunnel_plain_http_too() {
             world.whole_story(scheme, &client, &TUNNEL).await;
         }
     }
+    let clients = ["undici", "https-proxy-agent"].map(|library| || node(&world, library));
+    let [undici, agent] = &clients;
+    with_lines_of_one_kind(&world, false, &[undici, agent]).await;
     world.close().await;
 }
 
@@ -81,6 +107,7 @@ async fn go_gets_through() {
     let client = || world.command(&program);
     world.whole_story("https", &client, &TUNNEL).await;
     world.whole_story("http", &client, &FORWARD).await;
+    with_lines_of_one_kind(&world, true, &[&client]).await;
     world.close().await;
 }
 

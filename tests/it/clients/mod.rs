@@ -21,6 +21,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use self::origin::{Asked, Origin, Pattern};
+use crate::client;
 use crate::house::{Folder, House, Plan};
 
 /// Virtual machines and compilers start slowly on a busy machine; nothing waits so long unless it hangs.
@@ -60,6 +61,8 @@ impl World {
             .name("origin.test", ["127.0.0.1".parse().unwrap()])
             // The JDK repeats a wrong password by itself, many times over, and here everybody has one address.
             .set("authentication", "failure_burst = 10000")
+            .set("authentication", Terms::DEFAULT.order)
+            .controlled()
             .open()
             .await;
         let both = format!("{}{}", house.ca(), origin.ca);
@@ -152,6 +155,40 @@ impl World {
         self.origin_saw(&[]);
     }
 
+    /// Other algorithms, or other lines in the users file.
+    async fn reload(&self, from: &Terms, to: &Terms) {
+        let mut lines = String::new();
+        for (offered, hashed) in [
+            ("MD5", client::md5("ann:tidegate:secret")),
+            ("SHA-256", client::sha256("ann:tidegate:secret")),
+        ] {
+            if to.offered.contains(&offered) {
+                lines.push_str(&format!("ann:tidegate:{hashed}\n"));
+            }
+        }
+        self.house.folder.file("users.htdigest", &lines);
+        self.house.edit(from.order, to.order);
+        assert_eq!(self.house.control("reload\n").await["answer"], "reloaded");
+    }
+
+    /// Fetches a little, forwarded and through a tunnel.
+    async fn short_story(&self, client: &dyn Fn() -> Command, story: &Story<'_>) {
+        let mut command = client();
+        command.args([&self.proxy(story.listener), "ann", "secret"]);
+        for scheme in ["http", "https"] {
+            command.arg(format!("GET {}", self.url(scheme, "/hello")));
+        }
+        let said = run(command, None).await;
+        assert_eq!(
+            said.lines(),
+            ["200 hello from /hello"; 2],
+            "{}",
+            said.errors
+        );
+        self.ends(story.ends).await;
+        self.origin_saw(&["GET /hello"; 2]);
+    }
+
     /// Takes all access lines once every connection is closed: these kinds must be among them, and no other.
     async fn ends(&self, expected: &[impl AsRef<str>]) {
         self.house.metric_becomes("tidegate_connections", 0.0).await;
@@ -170,10 +207,15 @@ impl World {
     }
 
     async fn exchanges_counted(&self) -> u64 {
+        self.exchanges_with("").await
+    }
+
+    /// How many there were with this label.
+    async fn exchanges_with(&self, label: &str) -> u64 {
         let (_, metrics) = self.house.admin("/metrics").await;
         let series = metrics
             .lines()
-            .filter(|line| line.starts_with("tidegate_exchanges_total{"));
+            .filter(|line| line.starts_with("tidegate_exchanges_total{") && line.contains(label));
         let values = series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         values.sum()
     }
@@ -239,6 +281,50 @@ struct Story<'a> {
     listener: &'a str,
     ends: &'a [&'a str],
     ends_wrong: &'a [&'a str],
+}
+
+/// What may be picked: the configured order, and of it what the users file has lines for.
+#[derive(Debug)]
+struct Terms {
+    order: &'static str,
+    offered: &'static [&'static str],
+}
+
+impl Terms {
+    const DEFAULT: Self = Self {
+        order: r#"digest_algorithms = ["MD5", "SHA-256"]"#,
+        offered: &["MD5", "SHA-256"],
+    };
+    const REVERSED: Self = Self {
+        order: r#"digest_algorithms = ["SHA-256", "MD5"]"#,
+        offered: &["SHA-256", "MD5"],
+    };
+    /// As the htdigest program writes it.
+    const ONLY_MD5: Self = Self {
+        offered: &["MD5"],
+        ..Self::REVERSED
+    };
+    const ONLY_SHA_256: Self = Self {
+        offered: &["SHA-256"],
+        ..Self::DEFAULT
+    };
+    /// All but the one that a world begins with, in an order in which each can follow the one before.
+    const OTHERS: [Self; 3] = [Self::REVERSED, Self::ONLY_MD5, Self::ONLY_SHA_256];
+
+    /// Some clients take the first challenge, others the last.
+    fn taken(&self, pick: Pick) -> &'static str {
+        let taken = match pick {
+            Pick::First => self.offered.first(),
+            Pick::Last => self.offered.last(),
+        };
+        taken.expect("something is offered")
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pick {
+    First,
+    Last,
 }
 
 impl Said {

@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::process::Command;
 
 use super::origin::Pattern;
-use super::{World, run};
+use super::{Pick, Terms, World, run};
 use crate::house::House;
 
 /// Runs a program that must succeed.
@@ -88,6 +88,40 @@ async fn git_clones() {
         assert_eq!(door, "open\n");
         world.ends(ends).await;
         assert!(!world.asked().is_empty());
+    }
+    let mut before = Terms::DEFAULT;
+    for terms in Terms::OTHERS {
+        world.reload(&before, &terms).await;
+        let taken = terms.taken(Pick::First);
+        for (scheme, listener, method) in [("https", "plain", "CONNECT"), ("http", "tls", "GET")] {
+            println!("{scheme} {listener} {terms:?}");
+            let proxy = world.proxy(listener).replace("://", "://ann:secret@");
+            let proxy = format!("http.proxy={proxy}");
+            let house = world.url(scheme, "/files/house.git");
+            let refs = succeeds(git(
+                &world,
+                &[
+                    "-c",
+                    &proxy,
+                    "-c",
+                    "http.proxyAuthMethod=digest",
+                    "ls-remote",
+                    &house,
+                ],
+            ))
+            .await;
+            assert!(
+                refs.iter().any(|line| line.ends_with("refs/heads/main")),
+                "{refs:?}"
+            );
+            let ends = [
+                format!("{method} 200 digest {taken} finished"),
+                format!("{method} 407 - no_credentials"),
+            ];
+            world.ends(&ends).await;
+            assert!(!world.asked().is_empty());
+        }
+        before = terms;
     }
     world.close().await;
 }
