@@ -223,12 +223,16 @@ impl App {
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
         let health = Arc::new(HealthBook::new(&config.connect));
         health.configure(&destinations);
+        for (destination, source) in crate::dial::missing_sources(&config.destinations) {
+            tracing::warn!(%destination, %source, "this machine does not have a source address: nothing is connected from it until it has");
+        }
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
             resolver.clone(),
             Arc::clone(&meters),
             Arc::clone(&health),
+            native_roots.clone(),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();

@@ -141,6 +141,11 @@ fn report(file: &Path, config: &Config, now: SystemTime) -> String {
             destination.name
         ));
     }
+    for (name, source) in crate::dial::missing_sources(&config.destinations) {
+        report.push_str(&format!(
+            "{file}: note: destination {name}: this machine does not have the source address {source} now: nothing is connected from it until it has\n"
+        ));
+    }
     report
 }
 

@@ -74,10 +74,37 @@ struct Place {
     /// What it is for; `-` where that is not known of one address.
     role: &'static str,
     value: String,
+    /// Its own, where the destination's ports are not meant.
+    port: Option<u16>,
+}
+
+impl Place {
+    fn ports(&self, destination: &Destination) -> Vec<String> {
+        match self.port {
+            Some(port) => vec![port.to_string()],
+            None => ports(destination),
+        }
+    }
 }
 
 /// Names and addresses that are dialled, then the ranges in which the service's addresses lie.
 fn places(destination: &Destination) -> Vec<Place> {
+    // Behind parents nothing else is dialled.
+    if !destination.via.is_empty() {
+        let parent = |parent: &config::Parent| Place {
+            kind: match &parent.host {
+                Host::Name(_) => "name",
+                Host::Addr(_) => "address",
+            },
+            role: "parent",
+            value: match &parent.host {
+                Host::Name(name) => name.to_string(),
+                Host::Addr(addr) => addr.to_string(),
+            },
+            port: Some(parent.port),
+        };
+        return destination.via.iter().map(parent).collect();
+    }
     let host = |rule: &config::HostRule| Place {
         kind: match &rule.pattern {
             HostPattern::Name(_) => "name",
@@ -86,11 +113,13 @@ fn places(destination: &Destination) -> Vec<Place> {
         },
         role: rule.role.word(),
         value: rule.pattern.to_string(),
+        port: None,
     };
     let other = |kind, value: String| Place {
         kind,
         role: "-",
         value,
+        port: None,
     };
     let hosts = destination.hosts.iter().map(host);
     // With these, no name server is asked: whatever the name, one of them is dialled.
@@ -103,6 +132,10 @@ fn places(destination: &Destination) -> Vec<Place> {
 
 /// Whether its names are looked up, and its service does not say in which ranges the answers lie.
 fn is_by_name_only(destination: &Destination) -> bool {
+    if !destination.via.is_empty() {
+        let named = |parent: &config::Parent| matches!(parent.host, Host::Name(_));
+        return destination.via.iter().any(named);
+    }
     let named = |rule: &config::HostRule| !matches!(rule.pattern, HostPattern::Addr(_));
     destination.addresses.is_empty()
         && destination.published.is_empty()
@@ -183,18 +216,21 @@ fn text(config: &Config) -> String {
     let (mut by_name, mut wildcards) = (Vec::new(), Vec::new());
     for destination in &config.destinations {
         let name = destination.name.to_string();
-        let ports = ports(destination).join(", ");
         if is_by_name_only(destination) {
             by_name.push(name.clone());
         }
-        for Place { kind, role, value } in places(destination) {
+        for place in places(destination) {
+            let ports = place.ports(destination).join(", ");
+            let Place {
+                kind, role, value, ..
+            } = place;
             if kind == "wildcard" && !wildcards.contains(&value) {
                 wildcards.push(value.clone());
             }
             if kind == "range" {
-                ranges.push([name.clone(), value, ports.clone()]);
+                ranges.push([name.clone(), value, ports]);
             } else {
-                names.push([name.clone(), role.into(), kind.into(), value, ports.clone()]);
+                names.push([name.clone(), role.into(), kind.into(), value, ports]);
             }
         }
     }
@@ -268,9 +304,13 @@ fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
 fn csv(config: &Config) -> String {
     let mut text = String::from("destination,role,kind,value,protocol,ports\n");
     for destination in &config.destinations {
-        for Place { kind, role, value } in places(destination) {
+        for place in places(destination) {
+            let all = place.ports(destination);
+            let Place {
+                kind, role, value, ..
+            } = place;
             let role = if role == "-" { "" } else { role };
-            for ports in ports(destination) {
+            for ports in all {
                 let name = &destination.name;
                 let _ = writeln!(text, "{name},{role},{kind},{value},tcp,{ports}");
             }
@@ -306,7 +346,9 @@ fn json(config: &Config) -> String {
     let destination = |destination: &Destination| {
         let of = |kinds: &[&str]| -> Vec<Value> {
             let places = places(destination).into_iter();
-            let places = places.filter(|place| kinds.contains(&place.kind) && place.role != "-");
+            let places = places.filter(|place| {
+                kinds.contains(&place.kind) && !["-", "parent"].contains(&place.role)
+            });
             places
                 .map(
                     |place| json!({ "value": place.value, "kind": place.kind, "role": place.role }),
@@ -319,6 +361,7 @@ fn json(config: &Config) -> String {
             "protocol": "tcp",
             "ports": destination.ports.iter().map(ports).collect::<Vec<_>>(),
             "hosts": of(&["name", "wildcard", "address"]),
+            "parents": destination.via.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "addresses": destination.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "ranges": destination.published.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "by_name_only": is_by_name_only(destination),

@@ -38,6 +38,7 @@ pub(super) fn check(sheet: &Sheet, all: &Sections) {
     idle_push(sheet, all);
     one_client_each(sheet, all);
     addresses_of_the_family(sheet, all);
+    ways_out(sheet, all);
     unlisted_name(sheet, all);
     waits_within_a_budget(sheet, all);
     exposure::proxy_protocol(sheet, all);
@@ -191,6 +192,38 @@ fn addresses_of_the_family(sheet: &Sheet, all: &Sections) {
                     format!("has no address that connect.families = \"{family}\" would use"),
                     "add one of that family, or set families = \"both\"",
                 ),
+            );
+        }
+    }
+}
+
+/// A user of a parent has a password, a password has a user, and parents look names up by themselves.
+fn ways_out(sheet: &Sheet, all: &Sections) {
+    for one in &all.destinations {
+        let destination = &one.value;
+        let has_user = destination.via.iter().any(|parent| parent.user.is_some());
+        let complain = |key: &'static str, problem: &str, hint: &str| {
+            sheet.complain(&one.marks.spot(key), Wrong::new(problem, hint));
+        };
+        if has_user && !one.marks.has("password_file") {
+            complain(
+                "via",
+                "names a user, and there is no password for it",
+                r#"password_file = "parent.password", a file with the password alone"#,
+            );
+        }
+        if destination.password.is_some() && !has_user {
+            complain(
+                "password_file",
+                "is for nobody: no parent in via has a user",
+                r#"via = ["http://user@parent:3128"]"#,
+            );
+        }
+        if !destination.via.is_empty() && !destination.addresses.is_empty() {
+            complain(
+                "addresses",
+                "is never used: with via it is the parent that looks the names up",
+                "leave one of the two out",
             );
         }
     }

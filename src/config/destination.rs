@@ -10,7 +10,7 @@ use super::item::Item;
 use super::listener::{authorities, networks, path};
 use super::sheet::Sheet;
 use super::{
-    Destination, HostRule, Network, PortRange, Repeat, Role, Sni, UNLISTED, endpoint, host, units,
+    Destination, HostRule, Network, PortRange, Repeat, Role, Sni, UNLISTED, host, parent, units,
 };
 use crate::exchange::DestinationName;
 
@@ -101,6 +101,7 @@ impl Preset {
             connect_budget: None,
             repeat: Repeat::Safe,
             via: Vec::new(),
+            password: None,
             source: Vec::new(),
             report_only: false,
         }
@@ -134,6 +135,7 @@ impl Destination {
             connect_budget: None,
             repeat: Repeat::Safe,
             via: Vec::new(),
+            password: None,
             source: Vec::new(),
             report_only: true,
         }
@@ -181,10 +183,16 @@ pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<
         ],
     );
     let via = section.list("via", Vec::new(), |item| {
-        endpoint::url(item.text("http://parent:3128")?, &["http", "https"])
+        parent::parse(item.text("http://parent:3128")?)
     });
-    // Where the password goes is decided when parents are built; until then no value of it passes.
-    let _ = path(&mut section, "password_file", "parent.password");
+    let password = path(&mut section, "password_file", "parent.password");
+    let password = password.and_then(|path| match parent::password(&path) {
+        Ok(password) => Some(password),
+        Err(wrong) => {
+            section.complain("password_file", wrong);
+            None
+        }
+    });
     let source = section.list("source", Vec::new(), address);
     let report_only = section.flag("report_only", false);
     let name = named
@@ -206,6 +214,7 @@ pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<
         connect_budget,
         repeat,
         via,
+        password,
         source,
         report_only,
     })

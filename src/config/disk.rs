@@ -1,8 +1,8 @@
 //! Files are read whole, as text, and never beyond a bound.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::complaint::Wrong;
@@ -49,6 +49,11 @@ pub(super) fn read(path: &Path, longest: u64) -> Result<String, Unreadable> {
             line: 1 + good.iter().filter(|byte| **byte == b'\n').count(),
         }
     })
+}
+
+/// Whether everybody on the machine may read or change it.
+pub(super) fn is_open_to_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.mode() & 0o006 != 0)
 }
 
 impl Unreadable {

@@ -201,7 +201,7 @@ impl std::fmt::Display for Collector {
 }
 
 /// `[::1]` without a port has its colons inside.
-fn name_and_port(place: &str) -> (&str, Option<&str>) {
+pub(super) fn name_and_port(place: &str) -> (&str, Option<&str>) {
     match place.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         _ => (place, None),

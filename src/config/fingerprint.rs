@@ -34,7 +34,9 @@ pub(super) fn of(config: &Config) -> Contents {
         if let Some(ca) = &destination.ca {
             contents.insert(key("ca"), certificates(&ca.certificates));
         }
-        contents.insert(key("via"), hash(destination.via.join("\n").as_bytes()));
+        if let Some(password) = &destination.password {
+            contents.insert(key("password_file"), hash(password.secret.reveal()));
+        }
     }
     let servers = config.dns.servers.iter().map(ToString::to_string);
     let servers: Vec<String> = servers.collect();

@@ -21,6 +21,7 @@ pub(crate) mod identity;
 mod item;
 mod listener;
 pub(crate) mod noncekey;
+mod parent;
 mod places;
 pub(crate) mod secret;
 mod sections;
@@ -203,9 +204,29 @@ pub(crate) struct Destination {
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) connect_budget: Option<Duration>,
     pub(crate) repeat: Repeat,
-    pub(crate) via: Vec<String>,
+    /// Parent proxies; the destination's hosts are then looked up by them.
+    pub(crate) via: Vec<Parent>,
+    /// For the parents that a user is named for.
+    pub(crate) password: Option<Password>,
+    /// Local addresses to connect from.
     pub(crate) source: Vec<IpAddr>,
     pub(crate) report_only: bool,
+}
+
+/// A parent proxy: `http://user@parent:3128`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Parent {
+    pub(crate) tls: bool,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+}
+
+/// A password, and the file that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Password {
+    pub(crate) path: PathBuf,
+    pub(crate) secret: Secret,
 }
 
 /// Certificates that are trusted, and the file that they came from.

@@ -220,7 +220,8 @@ fn destination(destination: &Destination) -> Value {
             Repeat::Always => "always",
             Repeat::Never => "never",
         },
-        "via": destination.via.iter().map(|url| hide(url)).collect::<Vec<_>>(),
+        "via": strings(&destination.via),
+        "password_file": maybe_path(destination.password.as_ref().map(|one| one.path.as_path())),
         "source": strings(&destination.source),
         "report_only": destination.report_only,
     }))

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::parent::ParentError;
 use crate::config::Keepalive;
 use crate::exchange::Reason;
 use crate::policy::ClearedAddr;
@@ -19,6 +20,10 @@ pub(crate) enum ConnectError {
     Unreachable,
     /// The address is one of this machine's, and the port one of ours.
     Ourselves,
+    /// None of the destination's `source` addresses is on this machine.
+    NoSource,
+    /// The parent proxy was reached, and gave no tunnel.
+    Parent(ParentError),
     /// We are out of descriptors, ports or memory.
     OutOfResources,
     Other,
@@ -33,6 +38,8 @@ impl ConnectError {
             Self::Reset => "reset",
             Self::Unreachable => "unreachable",
             Self::Ourselves => "ourselves",
+            Self::Parent(error) => error.token(),
+            Self::NoSource => "no_source",
             Self::OutOfResources => "out_of_resources",
             Self::Other => "failed",
         }
@@ -42,7 +49,8 @@ impl ConnectError {
     pub(crate) fn blames_the_address(self) -> bool {
         match self {
             Self::Refused | Self::TimedOut | Self::Reset | Self::Unreachable => true,
-            Self::Ourselves | Self::OutOfResources | Self::Other => false,
+            Self::Parent(error) => error.blames_the_parent(),
+            Self::Ourselves | Self::NoSource | Self::OutOfResources | Self::Other => false,
         }
     }
 
@@ -53,7 +61,8 @@ impl ConnectError {
             Self::Reset => Reason::UpstreamReset,
             Self::Unreachable | Self::Other => Reason::Unreachable,
             Self::Ourselves => Reason::SelfTarget,
-            Self::OutOfResources => Reason::Internal,
+            Self::Parent(error) => error.reason(),
+            Self::NoSource | Self::OutOfResources => Reason::Internal,
         }
     }
 }
@@ -80,18 +89,52 @@ impl From<&io::Error> for ConnectError {
     }
 }
 
-/// Connects. The caller's deadline ends it by dropping the future.
+/// Connects, from one of the `sources` where there are any: from the first that this machine has and that has a port
+/// left. The caller's deadline ends it by dropping the future.
 pub(crate) async fn connect(
     addr: ClearedAddr,
     keepalive: Keepalive,
+    sources: &[IpAddr],
 ) -> Result<TcpStream, ConnectError> {
     let peer = addr.socket_addr();
     if addr.refuse_if_local() && is_local(peer.ip()) {
         return Err(ConnectError::Ourselves);
     }
-    open(peer, keepalive)
-        .await
-        .map_err(|error| ConnectError::from(&error))
+    if sources.is_empty() {
+        let connected = socket(peer, keepalive)
+            .map_err(|error| ConnectError::from(&error))?
+            .connect(peer)
+            .await;
+        return connected.map_err(|error| ConnectError::from(&error));
+    }
+    let mut failure = ConnectError::NoSource;
+    for source in sources {
+        let socket = socket(peer, keepalive).map_err(|error| ConnectError::from(&error))?;
+        // Without it all works, with fewer ports.
+        let _ = crate::sys::bind_address_no_port(&socket);
+        match socket.bind((*source, 0).into()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                tracing::debug!(%source, "this machine does not have a source address");
+                continue;
+            }
+            Err(error) => return Err(ConnectError::from(&error)),
+        }
+        match socket.connect(peer).await {
+            Ok(stream) => return Ok(stream),
+            // No port is left from here to there.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                failure = ConnectError::OutOfResources;
+            }
+            Err(error) => return Err(ConnectError::from(&error)),
+        }
+    }
+    Err(failure)
+}
+
+/// Whether this machine has the address now: only then a socket can be bound to it.
+pub(crate) fn is_here(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// A socket whose datagrams go to one address, and that hears when nobody listens there.
@@ -102,7 +145,7 @@ pub(crate) async fn datagrams(addr: ClearedAddr) -> io::Result<tokio::net::UdpSo
     Ok(socket)
 }
 
-async fn open(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpStream> {
+fn socket(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -111,7 +154,7 @@ async fn open(peer: SocketAddr, keepalive: Keepalive) -> io::Result<TcpStream> {
     socket.set_nodelay(true)?;
     // Never TCP_USER_TIMEOUT: together with keepalive it ends an idle tunnel after one lost probe.
     SockRef::from(&socket).set_tcp_keepalive(&tcp_keepalive(keepalive))?;
-    socket.connect(peer).await
+    Ok(socket)
 }
 
 /// The keepalive of the configuration as the kernel takes it.

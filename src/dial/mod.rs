@@ -12,11 +12,14 @@ mod hosts;
 mod lifetime;
 pub(crate) mod operator;
 pub(crate) mod order;
+mod parent;
+mod parents;
 mod published;
 pub(crate) mod race;
 mod refresh;
 pub(crate) mod resolve;
 mod servers;
+mod source;
 mod system;
 pub(crate) mod tls;
 mod trial;
@@ -29,7 +32,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -37,8 +40,9 @@ use crate::config::{self, Families, Keepalive};
 use crate::exchange::{Attempt, DestinationName, Host, PeerAddr, Reason};
 use crate::policy::{Cleared, ClearedAddr, Denial};
 use crate::telemetry::Meters;
-use connect::{ConnectError, connect};
+use connect::ConnectError;
 use health::HealthBook;
+pub(crate) use parent::Way;
 use resolve::{Family, Lookup, ResolveError, Resolver};
 
 /// Addresses of one target that are tried at most; a name with more gives its first.
@@ -60,6 +64,8 @@ pub(crate) struct Dialer {
     told: Arc<Mutex<published::Told>>,
     changes: Arc<Mutex<changes::Changes>>,
     health: Arc<HealthBook>,
+    turns: Arc<source::Turns>,
+    parents: Arc<parents::Parents>,
 }
 
 /// What is worth telling about the way to a connection. Filled as the dial goes on, so that one that is given up has
@@ -76,7 +82,9 @@ pub(crate) struct Story {
 
 #[derive(Debug)]
 pub(crate) struct Dialed {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Way,
+    /// What came behind a parent's reply: the target's first bytes.
+    pub(crate) early: Bytes,
     pub(crate) peer: PeerAddr,
 }
 
@@ -89,6 +97,8 @@ pub(crate) enum DialError {
     Connect(ConnectError),
     /// Every address of the target is of a family that `connect.families` leaves out.
     OtherFamily,
+    /// Every address is one that is to be avoided.
+    NoOther,
 }
 
 impl DialError {
@@ -97,7 +107,7 @@ impl DialError {
             Self::Resolve(error) => error.reason(),
             Self::Denied(denial) => denial.reason(),
             Self::Connect(error) => error.reason(),
-            Self::OtherFamily => Reason::Unreachable,
+            Self::OtherFamily | Self::NoOther => Reason::Unreachable,
         }
     }
 }
@@ -108,6 +118,7 @@ impl fmt::Display for DialError {
         match self {
             Self::Resolve(error) => error.fmt(f),
             Self::OtherFamily => f.write_str("the proxy does not connect over this IP family"),
+            Self::NoOther => f.write_str("the destination has no other address"),
             // Which range an address lies in would tell what it is.
             Self::Denied(Denial::OwnAddress) => f.write_str("the target is this proxy"),
             Self::Denied(_) => f.write_str("no address of the target may be reached"),
@@ -119,6 +130,10 @@ impl fmt::Display for DialError {
                     "the destination cannot be reached from here"
                 }
                 ConnectError::Ourselves => "the target is this proxy",
+                ConnectError::Parent(error) => error.details(),
+                ConnectError::NoSource => {
+                    "the proxy has none of the source addresses that it is to connect from"
+                }
                 ConnectError::OutOfResources => "the proxy is out of sockets or ports",
             }),
         }
@@ -132,6 +147,7 @@ struct Resolution {
     offered: Vec<ClearedAddr>,
     denial: Option<Denial>,
     other_family: bool,
+    avoided: bool,
     error: Option<ResolveError>,
     took: Option<Duration>,
     stale: Option<Duration>,
@@ -213,6 +229,7 @@ impl Dialer {
         resolver: Resolver,
         meters: Arc<Meters>,
         health: Arc<HealthBook>,
+        roots: tls::NativeRoots,
     ) -> Self {
         Self {
             connect,
@@ -222,15 +239,18 @@ impl Dialer {
             told: Arc::default(),
             changes: Arc::default(),
             health,
+            turns: Arc::default(),
+            parents: Arc::new(parents::Parents::new(roots)),
         }
     }
 
     /// Connects to the target. `begun` is when its head was complete: the budget counts from there. Dropping the
-    /// future gives every attempt up.
+    /// future gives every attempt up. Addresses to `avoid` are not tried.
     pub(crate) async fn dial(
         &self,
         cleared: &Cleared,
         begun: Instant,
+        avoid: &[SocketAddr],
         story: &mut Story,
     ) -> Result<Dialed, DialError> {
         let destination = cleared.destination();
@@ -248,8 +268,9 @@ impl Dialer {
             story,
         };
         let mut due = false;
-        // One batch for each family.
-        let (found, incoming) = mpsc::channel(2);
+        // One batch for each family of each name.
+        let (found, incoming) = mpsc::channel(2 * destination.via.len().max(1));
+        let owners = parents::Owners::default();
         let won = {
             let order = |waiting: VecDeque<ClearedAddr>, last: Option<&ClearedAddr>| {
                 // Of one there is no order.
@@ -269,11 +290,19 @@ impl Dialer {
             let racing = race::race(
                 incoming,
                 order,
-                |addr| connect(*addr, self.keepalive),
+                |addr| self.attempt(cleared, *addr, &owners),
                 pace,
                 &mut telling.attempts,
             );
-            let resolving = self.resolve(cleared, found, &telling.resolution);
+            let resolving = async {
+                let resolution = &telling.resolution;
+                if destination.via.is_empty() {
+                    self.resolve(cleared, avoid, found, resolution).await;
+                } else {
+                    self.resolve_parents(cleared, avoid, found, resolution, &owners)
+                        .await;
+                }
+            };
             tokio::pin!(racing, resolving);
             tokio::select! {
                 biased;
@@ -282,7 +311,7 @@ impl Dialer {
             }
         };
         match won {
-            Ok((addr, stream)) => {
+            Ok((addr, (stream, early))) => {
                 if telling
                     .attempts
                     .first()
@@ -294,10 +323,11 @@ impl Dialer {
                 due |= telling.attempts.len() > 1;
                 drop(telling);
                 if due {
-                    self.try_out(&destination.name, &offered, addr);
+                    self.try_out(destination, &offered, addr);
                 }
                 Ok(Dialed {
                     stream,
+                    early,
                     peer: PeerAddr(addr.socket_addr()),
                 })
             }
@@ -315,6 +345,7 @@ impl Dialer {
     async fn resolve(
         &self,
         cleared: &Cleared,
+        avoid: &[SocketAddr],
         found: mpsc::Sender<Vec<ClearedAddr>>,
         resolution: &RefCell<Resolution>,
     ) {
@@ -325,11 +356,12 @@ impl Dialer {
             let mut batch = Vec::new();
             for ip in ips.iter().take(ADDRESSES_MAX) {
                 resolution.resolved.push(*ip);
-                if !self.wants(*ip) {
+                if !self.wants(*ip) || !source::has_family(&destination.source, *ip) {
                     resolution.other_family = true;
                     continue;
                 }
                 match cleared.addr(SocketAddr::new(*ip, target.port)) {
+                    Ok(addr) if avoid.contains(&addr.socket_addr()) => resolution.avoided = true,
                     Ok(addr) => batch.push(addr),
                     Err(denial) => resolution.denial = Some(denial),
                 }
@@ -448,16 +480,25 @@ impl Dialer {
     }
 
     /// Tries addresses that are due for it, beside the exchanges: no exchange pays for what they turn out to be.
-    fn try_out(&self, destination: &DestinationName, offered: &[ClearedAddr], won: ClearedAddr) {
+    fn try_out(
+        &self,
+        destination: &config::Destination,
+        offered: &[ClearedAddr],
+        won: ClearedAddr,
+    ) {
         let now = Instant::now();
         let others = offered.iter().filter(|addr| **addr != won);
         let claims = others.filter_map(|addr| {
-            let claim = self.health.claim(destination, addr.socket_addr(), now)?;
+            let claim = self
+                .health
+                .claim(&destination.name, addr.socket_addr(), now)?;
             Some((*addr, claim))
         });
         for (addr, claim) in claims.take(trial::AT_ONCE) {
             let patience = self.connect.budget;
-            tokio::task::spawn_local(trial::run(addr, claim, self.keepalive, patience));
+            let sources = self.turns.next(&destination.source, addr.socket_addr());
+            let trial = trial::run(addr, claim, self.keepalive, sources, patience);
+            tokio::task::spawn_local(trial);
         }
     }
 
@@ -468,6 +509,19 @@ impl Dialer {
             Families::Ipv6 => ip.is_ipv6(),
         }
     }
+}
+
+/// Source addresses that this machine does not have now. They may come: of a virtual address only one of two has it.
+pub(crate) fn missing_sources(
+    destinations: &[config::Destination],
+) -> impl Iterator<Item = (&DestinationName, IpAddr)> {
+    destinations.iter().flat_map(|destination| {
+        let missing = destination
+            .source
+            .iter()
+            .filter(|ip| !connect::is_here(**ip));
+        missing.map(|ip| (&destination.name, *ip))
+    })
 }
 
 /// Of two families' failures, the one that tells an administrator more.
@@ -501,8 +555,10 @@ fn told(attempt: &race::Attempt<ClearedAddr, ConnectError>) -> Attempt {
 /// The one cause of a dial that failed. Our own lack comes first, silence before refusals, names only where nothing
 /// was tried.
 fn why(attempts: &Attempts, resolution: &mut Resolution) -> DialError {
-    const BY_WEIGHT: [ConnectError; 7] = [
+    let parents = parent::ParentError::ALL.map(ConnectError::Parent);
+    const BY_WEIGHT: [ConnectError; 8] = [
         ConnectError::OutOfResources,
+        ConnectError::NoSource,
         ConnectError::TimedOut,
         ConnectError::Refused,
         ConnectError::Reset,
@@ -517,11 +573,14 @@ fn why(attempts: &Attempts, resolution: &mut Resolution) -> DialError {
             race::Outcome::Connected | race::Outcome::Lost | race::Outcome::Abandoned => false,
         })
     };
-    if let Some(error) = BY_WEIGHT.into_iter().find(|error| failed(*error)) {
+    // What a parent said says more than what another one did not.
+    let by_weight = parents.into_iter().chain(BY_WEIGHT);
+    if let Some(error) = by_weight.into_iter().find(|error| failed(*error)) {
         return DialError::Connect(error);
     }
     match (resolution.denial.take(), resolution.error) {
         (Some(denial), _) => DialError::Denied(denial),
+        _ if resolution.avoided => DialError::NoOther,
         _ if resolution.other_family => DialError::OtherFamily,
         (None, Some(error)) => DialError::Resolve(error),
         // The budget ended before the servers answered.

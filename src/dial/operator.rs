@@ -58,7 +58,7 @@ impl OperatorDialer {
     ) -> Result<TcpStream, OperatorError> {
         let mut failure = OperatorError::OtherFamily;
         for addr in self.addresses(host, port).await? {
-            let error = match timeout(patience, connect(addr, self.keepalive)).await {
+            let error = match timeout(patience, connect(addr, self.keepalive, &[])).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => error,
                 Err(_) => ConnectError::TimedOut,

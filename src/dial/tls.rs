@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -188,23 +188,23 @@ impl OriginTls {
     }
 
     /// Shakes hands as the client of `host`, whose certificate must be valid and name it.
-    pub(crate) async fn handshake(
+    pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        tcp: TcpStream,
+        stream: S,
         host: &Host,
         destination: &DestinationName,
         extra: &Trust,
         patience: Duration,
-    ) -> Result<TlsStream<TcpStream>, TlsError> {
+    ) -> Result<TlsStream<S>, TlsError> {
         let connector = self.connector(destination, extra)?;
-        match timeout(patience, connector.connect(server_name(host)?, tcp)).await {
+        match timeout(patience, connector.connect(server_name(host)?, stream)).await {
             Ok(Ok(tls)) => Ok(tls),
             Ok(Err(error)) => Err(TlsError::Failed(error)),
             Err(_) => Err(TlsError::TimedOut),
         }
     }
 
-    fn connector(
+    pub(super) fn connector(
         &self,
         destination: &DestinationName,
         extra: &Trust,
@@ -244,7 +244,7 @@ impl OriginTls {
     }
 }
 
-fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
+pub(super) fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
     match host {
         Host::Addr(addr) => Ok(ServerName::from(*addr)),
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| TlsError::Name),

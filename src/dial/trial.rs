@@ -2,6 +2,7 @@
 //!
 //! Only addresses that were cleared for an exchange a moment ago are tried: no list is walked, no timer asks.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -15,9 +16,15 @@ use crate::policy::ClearedAddr;
 pub(super) const AT_ONCE: usize = 4;
 
 /// Tries and notes. An end that is our own fault leaves everything as it was.
-pub(super) async fn run(addr: ClearedAddr, claim: Claim, keepalive: Keepalive, patience: Duration) {
+pub(super) async fn run(
+    addr: ClearedAddr,
+    claim: Claim,
+    keepalive: Keepalive,
+    sources: Vec<IpAddr>,
+    patience: Duration,
+) {
     let begun = Instant::now();
-    let outcome = match timeout(patience, connect(addr, keepalive)).await {
+    let outcome = match timeout(patience, connect(addr, keepalive, &sources)).await {
         Ok(Ok(_)) => Outcome::Connected,
         Ok(Err(error)) if !error.blames_the_address() => return,
         Ok(Err(_)) | Err(_) => Outcome::Failed,

@@ -146,6 +146,8 @@ pub(crate) struct Exchange {
     pub(crate) limit: Option<Arc<str>>,
     /// What it would have been refused for, had the rules not only been tried out.
     pub(crate) would_refuse: Option<Reason>,
+    /// A forwarded request that was sent to a second connection although the first may have carried it.
+    pub(crate) repeated: bool,
     pub(crate) reason: Reason,
     pub(crate) closed_by: Option<Side>,
 }
@@ -187,6 +189,7 @@ impl Exchange {
             limit_wait_us: None,
             limit: None,
             would_refuse: None,
+            repeated: false,
             reason: Reason::Dropped,
             closed_by: None,
         }

@@ -96,6 +96,7 @@ fn destination(name: &str, host: &str) -> Destination {
         connect_budget: None,
         repeat: Repeat::Safe,
         via: Vec::new(),
+        password: None,
         source: Vec::new(),
         report_only: false,
     }

@@ -209,6 +209,16 @@ impl Cleared {
         {
             return Err(Denial::Address { range });
         }
+        self.not_our_own(addr)
+    }
+
+    /// Whether the address of a parent proxy of the destination may be dialled: it is the operator's own, and only must
+    /// not be ourselves.
+    pub(crate) fn parent(&self, addr: SocketAddr) -> Result<ClearedAddr, Denial> {
+        self.not_our_own(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
+    }
+
+    fn not_our_own(&self, addr: SocketAddr) -> Result<ClearedAddr, Denial> {
         let refuse_if_local = match self.policy.own.look_up(addr) {
             own::Own::Yes => return Err(Denial::OwnAddress),
             own::Own::IfLocal => true,

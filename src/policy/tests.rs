@@ -35,6 +35,7 @@ fn destination(name: &str, hosts: &[&str], ports: &[(u16, u16)]) -> Destination 
         connect_budget: None,
         repeat: Repeat::Safe,
         via: Vec::new(),
+        password: None,
         source: Vec::new(),
         report_only: false,
     }

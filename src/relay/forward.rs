@@ -83,15 +83,15 @@ impl ForwardError {
 }
 
 impl Origin {
-    /// Takes a connected stream over. `head_bytes` is the largest head of a reply.
+    /// Takes a connected stream over; `tls` says that it carries TLS with the origin itself. `head_bytes` is the largest head of a reply.
     pub(crate) async fn open(
         stream: UpstreamStream,
+        tls: bool,
         peer: PeerAddr,
         cleared: Cleared,
         head_bytes: usize,
         now: Instant,
     ) -> Result<Self, ForwardError> {
-        let tls = matches!(stream, UpstreamStream::Tls(_));
         let interims = Arc::new(AtomicUsize::new(0));
         let stream = Watched {
             stream,

@@ -58,6 +58,21 @@ impl Outgoing {
         }
     }
 
+    /// A body that is there already: of its own length, or in chunks.
+    pub(crate) fn whole(bytes: Bytes, counted: bool, trailers: Option<HeaderMap>) -> Self {
+        let left = counted.then_some(bytes.len() as u64);
+        // Room for all there will be.
+        let (feed, pieces) = mpsc::channel(2);
+        if !bytes.is_empty() {
+            let _ = feed.try_send(Piece::Data(bytes));
+        }
+        let _ = feed.try_send(Piece::End(trailers));
+        Self {
+            pieces: Some(pieces),
+            left,
+        }
+    }
+
     /// A body of `length` bytes, or in chunks.
     pub(crate) fn fed(length: Option<u64>) -> (Feed, Self) {
         let (feed, pieces) = mpsc::channel(PIECES);

@@ -14,6 +14,8 @@ use tokio_rustls::client::TlsStream;
 pub(crate) enum UpstreamStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// With an origin, inside of that with a parent proxy.
+    Twice(Box<TlsStream<TlsStream<TcpStream>>>),
 }
 
 impl UpstreamStream {
@@ -27,6 +29,7 @@ impl UpstreamStream {
         match self {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+            Self::Twice(tls) => tls.get_ref().0.get_ref().0,
         }
     }
 
@@ -53,6 +56,7 @@ impl AsyncRead for UpstreamStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Twice(tls) => Pin::new(tls).poll_read(cx, buf),
         }
     }
 }
@@ -66,6 +70,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+            Self::Twice(tls) => Pin::new(tls).poll_write(cx, buf),
         }
     }
 
@@ -73,6 +78,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Twice(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
@@ -80,6 +86,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Twice(tls) => Pin::new(tls).poll_shutdown(cx),
         }
     }
 }

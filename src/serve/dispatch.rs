@@ -14,18 +14,17 @@ use super::forward::{self, Ending};
 use super::head::{Head, HeadLimits};
 use super::http1::send;
 use super::order::Order;
+use super::origin::{self, open};
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
-use crate::config::Sni;
+use crate::config::{Repeat, Sni};
 use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
 use crate::policy::Cleared;
-use crate::relay::{
-    Brake, ClientStream, Inspection, LiveTunnel, Origin, Toll, Tunnel, UpstreamStream,
-};
-use crate::telemetry::{Chain, Entry, Event};
+use crate::relay::{Brake, ClientStream, Inspection, LiveTunnel, Toll, Tunnel, UpstreamStream};
+use crate::telemetry::{Entry, Event};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
 /// closes its idle connections after some seconds might be doing so while the request is on its way.
@@ -106,7 +105,11 @@ async fn connect<Permit: 'static>(
         let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
         return turn.refuse(service, &refused, after).await;
     };
-    let Dialed { stream, peer } = match dial(&mut turn, service, &admission.cleared).await {
+    let Dialed {
+        stream,
+        early,
+        peer,
+    } = match dial(&mut turn, service, &admission.cleared).await {
         Some(Ok(dialed)) => dialed,
         // The place is free before the line that tells of it is written.
         Some(Err(refused)) => {
@@ -128,12 +131,19 @@ async fn connect<Permit: 'static>(
         return turn.left(Reason::ClientGone);
     }
     turn.entry.tell(Event::Open);
+    // A parent may hand on at once what the target said first.
+    if !early.is_empty() {
+        if send(&mut turn.stream, &early).await.is_err() {
+            return turn.left(Reason::ClientGone);
+        }
+        turn.entry.bytes_down = early.len() as u64;
+    }
     let inspection = Inspection::of(&admission.cleared, &service.reports);
     tunnel(
         turn,
         service,
         admission,
-        UpstreamStream::Plain(stream),
+        origin::upstream(stream),
         inspection,
         peer,
         (permit, pass),
@@ -149,7 +159,7 @@ async fn dial<Permit>(
     let mut story = Story::default();
     let begun = Instant::from_std(turn.entry.opened);
     let dialed = tokio::select! {
-        dialed = service.dialer.dial(cleared, begun, &mut story) => Some(dialed),
+        dialed = service.dialer.dial(cleared, begun, &[], &mut story) => Some(dialed),
         () = turn.stream.gone() => None,
     };
     note_story(&mut turn.entry, story);
@@ -240,6 +250,11 @@ fn tunnel<Permit: 'static>(
         traffic: Default::default(),
         orders: Default::default(),
     });
+    // What came with the way itself has gone down already.
+    let sent = usize::try_from(entry.bytes_down).unwrap_or(usize::MAX);
+    if sent > 0 {
+        live.traffic.note_down(sent, Duration::ZERO);
+    }
     let brake = pass.shares().map(|shares| Box::new(Brake::new(shares)));
     let held = (
         permit,
@@ -356,6 +371,7 @@ async fn forward<Permit: 'static>(
     let peer = origin.peer;
     turn.entry.peer = Some(peer);
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
+    let rule = admission.cleared.destination().repeat;
     let exchange = forward::Exchange {
         head,
         framing,
@@ -369,16 +385,18 @@ async fn forward<Permit: 'static>(
         authentication_info: admission.authentication_info.as_deref(),
         scratch: &service.scratch,
         idle: &service.idle,
+        repeatable: !order.websocket && may_be_repeated(&order.parts.method, rule),
+        retryable: rule != Repeat::Never && order.parts.method.is_idempotent(),
         toll: shares.as_ref(),
     };
     let cleared = &admission.cleared;
-    let reopen = async |entry: &mut Entry| {
+    let reopen = async |entry: &mut Entry, avoid: &[SocketAddr]| {
         let mut story = Story::default();
         let dialed = service
             .dialer
-            .dial(cleared, Instant::now(), &mut story)
+            .dial(cleared, Instant::now(), avoid, &mut story)
             .await;
-        note_story(entry, story);
+        note_further(entry, story);
         let dialed = dialed.map_err(|error| Refused::new(error.reason(), error.to_string()))?;
         open(service, dialed, cleared, &absolute).await
     };
@@ -392,6 +410,10 @@ async fn forward<Permit: 'static>(
             reopen,
         )
         .await;
+    if turn.entry.repeated {
+        let destination = &admission.cleared.destination().name;
+        service.meters.forward_repeated(destination);
+    }
     match ending {
         Ending::Replied { keep } => turn.replied(keep),
         Ending::Refused(refused) => {
@@ -453,42 +475,6 @@ async fn switch<Permit: 'static>(
     turn.entry.bytes_down = sent.len() as u64;
     // What it opens with has been looked at: a request, of which the target was read.
     tunnel(turn, service, admission, upstream, None, peer, permit)
-}
-
-/// Makes a connected socket an origin's: TLS first, where it is asked for.
-async fn open(
-    service: &Service,
-    dialed: Dialed,
-    cleared: &Cleared,
-    absolute: &Absolute,
-) -> Result<Origin, Refused> {
-    let Dialed { stream, peer } = dialed;
-    let stream = if absolute.tls {
-        let destination = cleared.destination();
-        let trust = destination
-            .ca
-            .as_ref()
-            .map(|ca| Arc::clone(&ca.certificates));
-        let patience = service.forward.handshake_timeout;
-        let host = &cleared.target().host;
-        let shaken =
-            service
-                .origin_tls
-                .handshake(stream, host, &destination.name, &trust, patience);
-        match shaken.await {
-            Ok(tls) => UpstreamStream::Tls(Box::new(tls)),
-            Err(error) => {
-                tracing::debug!(%peer, error = %Chain(&error), "no TLS with an origin");
-                return Err(Refused::new(error.reason(), error.details()));
-            }
-        }
-    } else {
-        UpstreamStream::Plain(stream)
-    };
-    let head_bytes = HeadLimits::new(&service.intake).head_bytes;
-    Origin::open(stream, peer, cleared.clone(), head_bytes, Instant::now())
-        .await
-        .map_err(|error| Refused::new(error.reason(), error.details()))
 }
 
 /// Credentials and policy; what is learnt on the way goes into the entry.
@@ -578,6 +564,26 @@ fn note_story(entry: &mut Entry, story: Story) {
     entry.dns_us = story.dns.map(|took| small(took.as_micros()));
     entry.dns_stale_ms = story.dns_stale.map(|age| small(age.as_millis()));
     entry.connect = story.connect;
+}
+
+/// A second dial of the same exchange.
+fn note_further(entry: &mut Entry, story: Story) {
+    let before = std::mem::take(&mut entry.attempts).into_vec();
+    let attempts = before.into_iter().chain(story.attempts);
+    entry.attempts = attempts.collect();
+    if entry.resolved.is_empty() {
+        entry.resolved = story.resolved.into();
+    }
+}
+
+/// Whether a request may reach two addresses. Safe methods (RFC 9110 §9.2.1) change nothing; PUT and DELETE do, and one
+/// that comes late could undo what others did in between.
+fn may_be_repeated(method: &http::Method, rule: Repeat) -> bool {
+    match rule {
+        Repeat::Never => false,
+        Repeat::Safe => method.is_safe(),
+        Repeat::Always => true,
+    }
 }
 
 impl Toll for Shares {

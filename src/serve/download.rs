@@ -1,6 +1,7 @@
 //! An origin's reply, from its connection to the client's, interim replies and trailers included.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::SystemTime;
@@ -39,22 +40,35 @@ impl Exchange<'_> {
         body: Outgoing,
         mut origin: Origin,
         entry: &mut Entry,
-        reopen: impl AsyncFnOnce(&mut Entry) -> Result<Origin, Refused>,
+        reopen: impl AsyncFn(&mut Entry, &[SocketAddr]) -> Result<Origin, Refused>,
         shared: &Shared,
     ) -> Ending {
         let (interim, informed) = mpsc::channel(INTERIM_MAX);
         let mut interims = (interim, informed);
-        // What cannot have been acted on twice, and has no body that is gone, may be sent again.
-        let again =
-            (origin.reused && self.framing == Framing::None && parts.method.is_idempotent())
-                .then(|| parts.clone());
+        // A kept connection may have been closed while the request was on its way: what may be done twice and has no
+        // body that is gone is sent again, wherever that leads.
+        let again = (origin.reused && self.framing == Framing::None && self.retryable)
+            .then(|| parts.clone());
+        let spare = self.repeatable.then(|| parts.clone());
         let request = Request::from_parts(parts, body);
         let first = self
-            .answered(&mut origin, request, &mut interims, &mut write, shared)
+            .answered(
+                &mut origin,
+                request,
+                spare,
+                &mut interims,
+                &mut write,
+                entry,
+                &reopen,
+                shared,
+            )
             .await;
         let unanswered = match (first, again) {
             (Err(NoReply::Failed(ForwardError::Unsent(request))), _) => Err(*request),
-            (Err(NoReply::Failed(ForwardError::Closed | ForwardError::Reset)), Some(parts)) => {
+            (Err(NoReply::Failed(ForwardError::Closed | ForwardError::Reset)), Some(parts))
+                if !entry.repeated =>
+            {
+                entry.repeated = true;
                 Err(Request::from_parts(parts, Outgoing::empty()))
             }
             (answered, _) => Ok(answered),
@@ -62,13 +76,23 @@ impl Exchange<'_> {
         let answered = match unanswered {
             Ok(answered) => answered,
             Err(request) => {
-                origin = match reopen(entry).await {
+                origin = match reopen(entry, &[]).await {
                     Ok(origin) => origin,
                     Err(refused) => return Ending::Refused(refused),
                 };
                 entry.peer = Some(origin.peer);
-                self.answered(&mut origin, request, &mut interims, &mut write, shared)
-                    .await
+                // A body that is under way is not whole yet, and what was sent twice is not sent a third time.
+                self.answered(
+                    &mut origin,
+                    request,
+                    None,
+                    &mut interims,
+                    &mut write,
+                    entry,
+                    &reopen,
+                    shared,
+                )
+                .await
             }
         };
         let response = match answered {
@@ -94,13 +118,19 @@ impl Exchange<'_> {
         ending
     }
 
-    /// Sends the request and waits for the head of its reply; interim replies go to the client as they come.
+    /// Sends the request and waits for the head of its reply; interim replies go to the client as they come. With a
+    /// `spare` of its head, the request goes to a second address too where the first one is silent or breaks: then
+    /// `origin` is that of the two which answered.
+    #[allow(clippy::too_many_arguments)]
     async fn answered(
         &self,
         origin: &mut Origin,
         request: Request<Outgoing>,
+        spare: Option<Parts>,
         (interim, informed): &mut (mpsc::Sender<Vec<u8>>, mpsc::Receiver<Vec<u8>>),
         write: &mut WriteHalf<'_, '_>,
+        entry: &mut Entry,
+        reopen: &impl AsyncFn(&mut Entry, &[SocketAddr]) -> Result<Origin, Refused>,
         shared: &Shared,
     ) -> Result<Response<Incoming>, NoReply> {
         let late = async {
@@ -133,7 +163,8 @@ impl Exchange<'_> {
                 }
             }
         };
-        let mut answer = pin!(origin.send(request, told));
+        let mut answer =
+            Box::pin(self.first_answer(origin, request, spare, told, entry, reopen, shared));
         loop {
             let interim = tokio::select! {
                 biased;
@@ -144,10 +175,93 @@ impl Exchange<'_> {
             self.write(write, &interim)
                 .await
                 .map_err(|_| NoReply::ClientGone)?;
+            shared.informed.set(true);
             if interim.starts_with(forwarded::CONTINUE) {
                 shared.continued.ring();
             }
         }
+    }
+
+    /// The first reply of one origin, or of two.
+    #[allow(clippy::too_many_arguments)]
+    async fn first_answer(
+        &self,
+        origin: &mut Origin,
+        request: Request<Outgoing>,
+        spare: Option<Parts>,
+        told: impl Fn(u16, &HeaderMap) + Clone + Send + Sync + 'static,
+        entry: &mut Entry,
+        reopen: &impl AsyncFn(&mut Entry, &[SocketAddr]) -> Result<Origin, Refused>,
+        shared: &Shared,
+    ) -> Result<Response<Incoming>, ForwardError> {
+        let peer = origin.peer;
+        let (other, response) = {
+            let mut first = pin!(origin.send(request, told.clone()));
+            let Some(parts) = spare else {
+                return first.await;
+            };
+            let silent = async {
+                shared.uploaded.heard().await;
+                sleep(self.limits.second_address_after).await;
+            };
+            // What a broken connection leaves is the failure to be told where there is nothing else.
+            let mut failure = tokio::select! {
+                biased;
+                answer = &mut first => match answer {
+                    Err(error @ (ForwardError::Closed | ForwardError::Reset)) => Some(error),
+                    answer => return answer,
+                },
+                () = silent => None,
+            };
+            // An origin that has said something is at work, and a body of which a part is gone cannot be sent again.
+            let body = if shared.informed.get() || !shared.uploaded.has_rung() {
+                None
+            } else {
+                self.kept(shared)
+            };
+            let Some(body) = body else {
+                return match failure {
+                    Some(error) => Err(error),
+                    None => first.await,
+                };
+            };
+            let second = async {
+                let mut other = reopen(entry, &[peer.0]).await.ok()?;
+                // From here on it may be done twice, and is said so.
+                entry.repeated = true;
+                let answer = other.send(Request::from_parts(parts, body), told).await;
+                answer.ok().map(|response| (other, response))
+            };
+            let mut second = pin!(second);
+            loop {
+                let waits = failure.is_none();
+                tokio::select! {
+                    biased;
+                    answer = &mut first, if waits => match answer {
+                        Ok(response) => return Ok(response),
+                        Err(error) => failure = Some(error),
+                    },
+                    won = &mut second => match (won, failure) {
+                        (Some(won), _) => break won,
+                        (None, Some(error)) => return Err(error),
+                        (None, None) => return first.await,
+                    },
+                }
+            }
+        };
+        entry.peer = Some(other.peer);
+        *origin = other;
+        Ok(response)
+    }
+
+    /// The whole body again, if it was kept.
+    fn kept(&self, shared: &Shared) -> Option<Outgoing> {
+        let kept = shared.kept.borrow_mut().take()?;
+        Some(match self.framing {
+            Framing::None => Outgoing::empty(),
+            Framing::Length(_) => Outgoing::whole(kept.bytes.freeze(), true, None),
+            Framing::Chunked => Outgoing::whole(kept.bytes.freeze(), false, kept.trailers),
+        })
     }
 
     async fn write(&self, write: &mut WriteHalf<'_, '_>, bytes: &[u8]) -> Result<(), NotTaken> {

@@ -3,13 +3,14 @@
 //! Nothing of either body is kept. Decides nothing about who may ask for what; it is given an open origin, and says
 //! at the end what became of the reply.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::Response;
 use http::request::Parts;
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -43,6 +44,10 @@ pub(super) struct Exchange<'a> {
     pub(super) authentication_info: Option<&'a str>,
     pub(super) scratch: &'a Scratch,
     pub(super) idle: &'a Idle,
+    /// Whether it may be sent again, should no answer come: what it asks for can be done twice.
+    pub(super) repeatable: bool,
+    /// Whether it may at least be sent again where a kept connection was closed under it.
+    pub(super) retryable: bool,
     /// Where its bytes are limited.
     pub(super) toll: Option<&'a Shares>,
 }
@@ -92,6 +97,43 @@ impl Bell {
     }
 }
 
+/// As much of a body as is kept to be sent again; a push has no more than some kilobytes.
+pub(super) const KEPT_MAX: usize = 64 * 1024;
+
+/// A body that may have to be sent again.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) bytes: BytesMut,
+    pub(super) trailers: Option<HeaderMap>,
+}
+
+impl Shared {
+    fn new(keep: bool) -> Self {
+        Self {
+            kept: RefCell::new(keep.then(Kept::default)),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps a piece of the body; all or nothing.
+    pub(super) fn keep(&self, bytes: &[u8]) {
+        let mut kept = self.kept.borrow_mut();
+        match &mut *kept {
+            Some(body) if body.bytes.len() + bytes.len() <= KEPT_MAX => {
+                body.bytes.extend_from_slice(bytes);
+            }
+            _ => *kept = None,
+        }
+    }
+
+    /// Keeps what stands behind a body.
+    pub(super) fn keep_trailers(&self, trailers: Option<&HeaderMap>) {
+        if let Some(body) = &mut *self.kept.borrow_mut() {
+            body.trailers = trailers.cloned();
+        }
+    }
+}
+
 /// What the two directions tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -101,6 +143,10 @@ pub(super) struct Shared {
     pub(super) unwanted: Bell,
     /// The origin wants the body that the client holds back.
     pub(super) continued: Bell,
+    /// The body as far as it was read, where it may have to be sent again.
+    pub(super) kept: RefCell<Option<Kept>>,
+    /// The origin has said something, if no reply yet.
+    pub(super) informed: Cell<bool>,
     /// A byte of the reply has gone out.
     pub(super) begun: Cell<bool>,
     pub(super) up: Cell<u64>,
@@ -118,8 +164,9 @@ impl Exchange<'_> {
     }
 
     /// Sends the request to the origin and its reply to the client. `pending` has what the client sent behind its
-    /// head, and in the end what it sent behind its request. `reopen` makes a new connection where a kept one turned
-    /// out to be closed before it had carried the request.
+    /// head, and in the end what it sent behind its request. `reopen` makes a new connection, to none of the addresses it
+    /// is given: where a kept one turned out to be closed before it had carried the request, and where the request may be
+    /// sent to a second address.
     pub(super) async fn run(
         &self,
         stream: &mut ClientStream,
@@ -127,9 +174,9 @@ impl Exchange<'_> {
         parts: Parts,
         origin: Origin,
         entry: &mut Entry,
-        reopen: impl AsyncFnOnce(&mut Entry) -> Result<Origin, Refused>,
+        reopen: impl AsyncFn(&mut Entry, &[SocketAddr]) -> Result<Origin, Refused>,
     ) -> Ending {
-        let shared = Shared::default();
+        let shared = Shared::new(self.repeatable);
         let (feed, body) = match self.framing {
             Framing::None => (None, Outgoing::empty()),
             Framing::Length(length) => fed(Some(length)),

@@ -11,6 +11,7 @@ pub(crate) mod head;
 pub(crate) mod headers;
 pub(crate) mod http1;
 mod order;
+mod origin;
 pub(crate) mod reply;
 pub(crate) mod scan;
 mod turn;
@@ -134,7 +135,9 @@ impl Service {
 
     /// Once a cleared target was dialled, whatever came of it: notes what a rule that is only tried out would have said.
     pub(crate) fn note_would_refuse(&self, entry: &mut Entry, cleared: &Cleared) {
-        let peer = entry.peer.map(|peer| peer.0);
+        // A parent's address is the operator's own, and says nothing of the target's.
+        let straight = cleared.destination().via.is_empty();
+        let peer = entry.peer.filter(|_| straight).map(|peer| peer.0);
         let Some(denial) = cleared.would_refuse(peer) else {
             return;
         };

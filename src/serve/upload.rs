@@ -79,6 +79,7 @@ impl Exchange<'_> {
                     }
                     shared.up.set(up);
                     let length = bytes.len();
+                    shared.keep(&bytes);
                     match timeout(patience, feed.data(bytes.freeze())).await {
                         Ok(sent) => sent?,
                         Err(_) => {
@@ -118,6 +119,7 @@ impl Exchange<'_> {
                 Piece::End(trailers) => {
                     pending.advance(done);
                     let trailers = trailers.map(|fields| headers::trailers(&fields));
+                    shared.keep_trailers(trailers.as_ref());
                     return match timeout(patience, feed.end(trailers)).await {
                         // An origin's connection that counted the bytes needs no end: it has all of them.
                         Ok(Ok(()) | Err(Unwanted)) => Ok(()),

@@ -232,6 +232,14 @@ struct Line<'a> {
     closed_by: Option<&'static str>,
     would_refuse: Option<&'static str>,
     limit: Option<&'a str>,
+    /// Only there where it is so.
+    #[serde(skip_serializing_if = "is_no")]
+    repeated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Debug, Serialize)]
@@ -295,6 +303,7 @@ impl<'a> Line<'a> {
             closed_by: exchange.closed_by.map(Side::token),
             would_refuse: exchange.would_refuse.map(Reason::token),
             limit: exchange.limit.as_deref(),
+            repeated: exchange.repeated,
         }
     }
 }

@@ -153,6 +153,13 @@ pub(crate) const ADDRESS_CHANGES: Row = Row {
     help: "Times that a name of a destination got or lost addresses.",
     why: "A firewall that lists addresses has to follow; the journal says which.",
 };
+pub(crate) const FORWARD_REPEATS: Row = Row {
+    name: "tidegate_forward_repeats_total",
+    kind: Kind::Counter,
+    labels: &["destination"],
+    help: "Forwarded requests that were sent a second time, since the first had no answer.",
+    why: "Each may have been done twice; an address that causes them accepts connections and does not answer.",
+};
 pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
     name: "tidegate_published_range_misses_total",
     kind: Kind::Counter,
@@ -250,6 +257,7 @@ pub(crate) const ALL: &[Row] = &[
     ADDRESS_CHANGES,
     PEERS_SUSPECTED,
     TUNNELS_OFF_DNS,
+    FORWARD_REPEATS,
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,

@@ -48,6 +48,7 @@ pub(crate) struct Meters {
     /// Destinations whose gauge is there; `bounded` keeps them few.
     off_dns: Mutex<HashSet<DestinationName>>,
     address_changes: Family<DestinationName>,
+    forward_repeats: Family<DestinationName>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -110,6 +111,7 @@ impl Meters {
             peers_suspected: Family::new(&catalogue::PEERS_SUSPECTED),
             off_dns: Mutex::default(),
             address_changes: Family::new(&catalogue::ADDRESS_CHANGES),
+            forward_repeats: Family::new(&catalogue::FORWARD_REPEATS),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -255,6 +257,10 @@ impl Meters {
         self.address_change_series(destination).increment(1);
     }
 
+    pub(crate) fn forward_repeated(&self, destination: &DestinationName) {
+        self.forward_repeats_series(destination).increment(1);
+    }
+
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
         self.published_range_series(destination).increment(1);
     }
@@ -332,6 +338,7 @@ impl Meters {
                 self.suspected_series(destination, result).increment(0);
             }
             self.address_change_series(destination).increment(0);
+            self.forward_repeats_series(destination).increment(0);
             self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
@@ -422,6 +429,13 @@ impl Meters {
         let destination = self.bounded(destination);
         let labels = [destination.as_str()];
         self.address_changes
+            .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn forward_repeats_series(&self, destination: &DestinationName) -> Counter {
+        let destination = self.bounded(destination);
+        let labels = [destination.as_str()];
+        self.forward_repeats
             .series(&self.recorder, destination.clone(), &labels)
     }
 

@@ -460,7 +460,10 @@ impl Plan {
             .or_default()
             .push_str(&format!("servers = [{servers}]\n"));
         for (name, text) in &self.files {
-            folder.file(name, text);
+            let path = folder.file(name, text);
+            // Passwords are among them.
+            let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            fs::set_permissions(path, private).unwrap();
         }
         if !self.users.is_empty() {
             let mut file = String::new();

@@ -42,4 +42,5 @@ mod sni;
 mod start;
 mod syslog;
 mod upstream;
+mod ways;
 mod websocket;

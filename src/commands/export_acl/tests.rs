@@ -139,3 +139,22 @@ fn what_the_proxy_itself_needs_is_listed() {
         "syslog,,address,10.0.0.9,tcp,6514\ndns,,system,/etc/resolv.conf,udp,53\ndns,,system,/etc/resolv.conf,tcp,53\n"
     ), "{csv}");
 }
+
+#[test]
+fn behind_parents_these_are_all_that_is_dialled() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "t.toml",
+        "[[destination]]\nname = \"a\"\nhosts = [\"a.test\"]\nports = [443]\nvia = [\"http://p.test:3128\", \"https://[::1]:3129\"]\n",
+    );
+    let (_, csv, _) = export(Some(file.clone()), Format::Csv);
+    assert!(
+        csv.contains("\na,parent,name,p.test,tcp,3128\na,parent,address,::1,tcp,3129\n"),
+        "{csv}"
+    );
+    let (_, text, _) = export(Some(file), Format::Text);
+    assert!(
+        text.contains("p.test") && !text.contains("a.test"),
+        "{text}"
+    );
+}

@@ -723,7 +723,6 @@ fn what_is_not_built_yet_is_refused() {
             &[(2, &path, "not available yet (leave it out")],
         );
     };
-    check_key("forward", "second_address_after", r#""3s""#);
     check_key("forward", "inspect_max", r#""0""#);
     check_key("drain", "upgrade_grace", r#""1h""#);
     check_key("drain", "release_idle_first", "true");
@@ -739,19 +738,55 @@ fn what_is_not_built_yet_is_refused() {
         ],
     );
     check(
-        "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nrepeat = \"never\"\nvia = [\"http://p:1\"]\npassword_file = \"p\"\nsource = [\"10.0.0.1\"]\nca = \"no.pem\"\n",
-        &[
-            (4, "destination[fcm].repeat", "not available yet"),
-            (5, "destination[fcm].via", "not available yet"),
-            (6, "destination[fcm].password_file", "not available yet"),
-            (7, "destination[fcm].source", "not available yet"),
-            (8, "destination[fcm].ca", "there is no such file"),
-        ],
+        "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nca = \"no.pem\"\n",
+        &[(4, "destination[fcm].ca", "there is no such file")],
     );
     check(
         "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\n",
         &[(7, "client[c].component", "not available yet")],
     );
+}
+
+#[test]
+fn parents_have_users_with_passwords() {
+    let folder = Folder::new();
+    folder.write("secret", "sesame\n");
+    folder.write("two", "sesame\nopen\n");
+    let set_mode = |name: &str, mode| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode("two", 0o600);
+    let said = |lines: &str| {
+        let text = format!("[[destination]]\npreset = \"fcm\"\n{lines}\n");
+        let parsed = parse(&text, &folder.path("t.toml"));
+        parsed.map_or_else(|all| all.to_string(), |_| String::new())
+    };
+    let complains = |lines: &str, of: &str| {
+        let said = said(lines);
+        assert!(
+            said.contains(of) && !said.contains("sesame"),
+            "{lines}: {said}"
+        );
+    };
+    let via = "via = [\"http://ann@p:1\"]\n";
+    complains(via, "there is no password for it");
+    complains(
+        "password_file = \"secret\"",
+        "may be read or written by everybody",
+    );
+    set_mode("secret", 0o640);
+    complains("password_file = \"secret\"", "is for nobody");
+    complains(
+        &format!("{via}password_file = \"none\""),
+        "there is no such file",
+    );
+    complains(&format!("{via}password_file = \"two\""), "is not one line");
+    complains(
+        "via = [\"http://p:1\"]\naddresses = [\"10.0.0.1\"]",
+        "is never used",
+    );
+    assert_eq!(said(&format!("{via}password_file = \"secret\"")), "");
 }
 
 #[test]

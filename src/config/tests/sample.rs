@@ -57,6 +57,7 @@ fn furnished() -> Folder {
         "users.htdigest",
         format!("cucm1:tidegate:{}\n", "0".repeat(32)),
     );
+    folder.write_private("parent.password", "sesame\n");
     folder
 }
 

@@ -209,6 +209,7 @@ const BESIDE_A_PRESET: &[(&str, &str)] = &[
     ("connect_budget", r#""5s""#),
     ("repeat", r#""never""#),
     ("via", r#"["http://parent:3128"]"#),
+    // Alone it is for nobody.
     ("password_file", r#""parent.password""#),
     ("source", r#"["127.0.0.1"]"#),
     ("report_only", "true"),
@@ -218,6 +219,7 @@ const BESIDE_A_PRESET: &[(&str, &str)] = &[
 fn every_key_may_stand_beside_a_preset_and_replaces_only_its_own() {
     let folder = Folder::new();
     folder.write("ca.pem", certificate().0);
+    folder.write_private("parent.password", "sesame\n");
     let alone = "[[destination]]\npreset = \"apns\"\n";
     let shown = |text: &str| {
         let shown = parse(text, &folder.path("t.toml")).map(|config| config.source.shown);
@@ -246,7 +248,7 @@ fn every_key_may_stand_beside_a_preset_and_replaces_only_its_own() {
             Err(complaints) => {
                 let said = complaints.to_string();
                 assert!(
-                    said.contains("not available yet") && !said.contains('\n'),
+                    said.contains("no parent in via has a user") && !said.contains('\n'),
                     "{key}: {said}"
                 );
             }
