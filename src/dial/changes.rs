@@ -80,8 +80,7 @@ impl Known {
             !goes
         });
         removed.sort();
-        (!is_first && !(added.is_empty() && removed.is_empty()))
-            .then_some(Change { added, removed })
+        (!(is_first || added.is_empty() && removed.is_empty())).then_some(Change { added, removed })
     }
 }
 

@@ -20,6 +20,7 @@ mod credentials;
 mod drain;
 mod failover;
 mod forward;
+mod health;
 mod hostile;
 mod house;
 mod identity;

@@ -26,7 +26,14 @@ pub(crate) async fn echo() -> SocketAddr {
 }
 
 pub(crate) async fn echo_on(ip: IpAddr) -> SocketAddr {
-    let (listener, address) = listener_on(ip).await;
+    echo_at(SocketAddr::new(ip, 0)).await
+}
+
+pub(crate) async fn echo_at(address: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(address)
+        .await
+        .expect("a loopback address");
+    let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
             tokio::spawn(send_back(tcp));

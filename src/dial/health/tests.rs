@@ -195,7 +195,7 @@ fn deaths_and_lives_are_told_once_and_not_too_often() {
         let told = book.note(&name(), peer(1), outcome, ms(1), now + at);
         assert_eq!(told, turn, "{outcome:?} at {at:?}");
     };
-    check(Connected, 0 * SECOND, None);
+    check(Connected, Duration::ZERO, None);
     check(Failed, SECOND, Some(Turn::AllDead));
     check(Failed, 40 * SECOND, None);
     check(Connected, 41 * SECOND, Some(Turn::AliveAgain));
@@ -208,7 +208,7 @@ fn deaths_and_lives_are_told_once_and_not_too_often() {
 fn equals_take_turns() {
     let (book, now) = (book(), Instant::now());
     book.learn(1, Connected, 5, now);
-    let mut turn = |first| {
+    let turn = |first| {
         book.standings(&name(), [peer(1)].into_iter(), first, now)
             .turn
     };
