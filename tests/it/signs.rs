@@ -114,7 +114,7 @@ async fn a_slow_reader_is_not_dead() {
     let (mut client, mut far) = used(&house, &listener).await;
     let sending = tokio::spawn(async move {
         for _ in 0..BYTES / 65_536 {
-            client.send([b'x'; 65_536]).await;
+            client.send(vec![b'x'; 65_536]).await;
         }
         client.finish().await;
         client
