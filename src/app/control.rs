@@ -14,8 +14,9 @@ use super::logkeeper::LogKeeper;
 use super::reload::Reloader;
 use crate::admin::control::{self, ControlSocket};
 use crate::admin::{self, Window};
-use crate::config::Grace;
-use crate::dial::resolve::Answerer;
+use crate::config::{Dns, Grace};
+use crate::dial::answerer::Answerer;
+use crate::dial::tls::NativeRoots;
 use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
@@ -48,6 +49,8 @@ pub(super) struct Control {
     pub(super) admin: TcpListener,
     pub(super) window: Window,
     pub(super) answerer: Answerer,
+    pub(super) dns: Dns,
+    pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
     pub(super) tunnels: Vec<Tunnels>,
     pub(super) drain: Drain,
@@ -82,6 +85,8 @@ impl Control {
             admin,
             window,
             answerer,
+            dns,
+            native_roots,
             meters,
             tunnels,
             drain,
@@ -115,7 +120,7 @@ impl Control {
         let (reloads, to_reload) = mpsc::channel(ORDERS);
         tokio::task::spawn_local(reloader.run(to_reload));
         tokio::task::spawn_local(admin::serve(admin, window));
-        tokio::task::spawn_local(answerer.run());
+        tokio::task::spawn_local(answerer.run(dns, native_roots));
         tokio::task::spawn_local(upkeep(meters));
         let log_end = log_end.start();
         let _ = ready.send(Ok(()));

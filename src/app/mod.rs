@@ -216,7 +216,7 @@ impl App {
             )),
             Limits::new(&config.limits, &meters),
         )));
-        let (resolver, answerer) = Resolver::new(config.dns.clone(), Arc::clone(&meters));
+        let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
         let health = Arc::new(HealthBook::new(&config.connect));
@@ -286,6 +286,7 @@ impl App {
         }
         let grace = watch::Sender::new(config.drain.tunnel_grace);
         let (intake, hash) = (config.intake.clone(), config.source.hash.clone());
+        let dns = config.dns.clone();
         let control = Control {
             admin,
             window: Window {
@@ -298,6 +299,8 @@ impl App {
                 started: Instant::now(),
             },
             answerer,
+            dns,
+            native_roots,
             tunnels,
             grace: grace.subscribe(),
             control_socket,

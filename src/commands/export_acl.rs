@@ -124,12 +124,14 @@ struct Service {
 fn services(config: &Config) -> Vec<Service> {
     let mut services = Vec::new();
     for server in &config.dns.servers {
-        // Others than plain ones are refused when the configuration is read.
-        let DnsServer::Plain(server) = server else {
-            continue;
-        };
         // Answers that are too long for a datagram come over TCP.
-        for protocol in ["udp", "tcp"] {
+        let (server, protocols): (_, &[&str]) = match server {
+            DnsServer::Plain(address) => (address, &["udp", "tcp"]),
+            DnsServer::Tls { address, .. } | DnsServer::Https { address, .. } => {
+                (address, &["tcp"])
+            }
+        };
+        for protocol in protocols {
             services.push(Service {
                 what: "dns",
                 kind: "address",

@@ -80,7 +80,7 @@ fn read_preset(mut section: Section<'_, '_>) -> Preset {
         hosts,
         ports: section.list("ports", Vec::new(), ports),
         published: networks(&mut section, "published"),
-        max_ttl: section.maybe_duration("max_ttl", "1s", "24h"),
+        max_ttl: section.maybe_duration("max_ttl", "1s", "1h"),
     }
 }
 
@@ -168,7 +168,7 @@ pub(super) fn read(mut section: Section<'_, '_>, presets: &[Preset]) -> Written<
     );
     let ca = path(&mut section, "ca", "lab-ca.pem");
     let ca = authorities(&section, "ca", ca.as_ref());
-    let max_ttl = section.maybe_duration("max_ttl", "1s", "24h");
+    let max_ttl = section.maybe_duration("max_ttl", "1s", "1h");
     let addresses = section.list("addresses", Vec::new(), address);
     let connect_budget = section.maybe_duration("connect_budget", "100ms", "60s");
     let repeat = section.word(

@@ -3,6 +3,7 @@
 //! Only their form is looked at; nothing here resolves a name or opens a socket.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::complaint::{Wrong, either, quoted};
 use super::host;
@@ -39,13 +40,33 @@ pub(super) fn listening(text: &str) -> Result<SocketAddr, Wrong> {
     ))
 }
 
-/// `127.0.0.1:5353`, `[::1]:53`, an address alone (port 53), `tls://…`, `https://…`.
+/// `127.0.0.1:5353`, `[::1]:53`, an address alone (port 53), `tls://address[:853][#name]`,
+/// `https://address[:443]/path[#name]`; the name is that of the certificate, where it is not for the address.
 pub(super) fn name_server(text: &str) -> Result<DnsServer, Wrong> {
-    if text.starts_with("tls://") {
-        return url(text, &["tls"]).map(DnsServer::Tls);
+    if let Some(rest) = text.strip_prefix("tls://") {
+        let (address, name, path) = encrypted(text, rest, 853)?;
+        return match path {
+            None => Ok(DnsServer::Tls { address, name }),
+            Some(_) => Err(Wrong::new(
+                format!("{} has a path in it", quoted(text)),
+                r#"DNS over TLS has none: "tls://10.0.0.53#dns.example""#,
+            )),
+        };
     }
-    if text.starts_with("https://") {
-        return url(text, &["https"]).map(DnsServer::Https);
+    if let Some(rest) = text.strip_prefix("https://") {
+        let (address, name, path) = encrypted(text, rest, 443)?;
+        if name.contains(':') {
+            return Err(Wrong::new(
+                format!("{} does not say its certificate's name", quoted(text)),
+                r#"over HTTPS, an IPv6 address needs one: "https://[2001:db8::53]/dns-query#dns.example""#,
+            ));
+        }
+        let path = path.unwrap_or("/dns-query").into();
+        return Ok(DnsServer::Https {
+            address,
+            name,
+            path,
+        });
     }
     let plain = text
         .parse::<SocketAddr>()
@@ -60,6 +81,77 @@ pub(super) fn name_server(text: &str) -> Result<DnsServer, Wrong> {
             format!("{} is not a name server", quoted(text)),
             r#"an address, not a name: "10.0.0.53", "127.0.0.1:5353", "[::1]:53""#,
         )),
+    }
+}
+
+/// Address, name and path of `address[:port][/path][#name]`.
+fn encrypted<'a>(
+    text: &str,
+    rest: &'a str,
+    usual: u16,
+) -> Result<(SocketAddr, Arc<str>, Option<&'a str>), Wrong> {
+    let (place, name) = match rest.split_once('#') {
+        Some((place, name)) => (place, Some(name)),
+        None => (rest, None),
+    };
+    let (place, path) = match place.find('/') {
+        Some(slash) => (&place[..slash], Some(&place[slash..])),
+        None => (place, None),
+    };
+    let bare = place.trim_start_matches('[').trim_end_matches(']');
+    let address = place.parse::<SocketAddr>().ok().or_else(|| {
+        let ip = bare.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::new(ip, usual))
+    });
+    let Some(address) = address.filter(|address| address.port() != 0) else {
+        return Err(Wrong::new(
+            format!("{} does not say the server's address", quoted(text)),
+            r#"an address, and its certificate's name behind it: "tls://10.0.0.53#dns.example", "https://10.0.0.53/dns-query#dns.example""#,
+        ));
+    };
+    let name = match name {
+        None => address.ip().to_string().into(),
+        Some(name) => match host::pattern(name) {
+            Ok(HostPattern::Name(name)) => name,
+            Ok(_) | Err(_) => {
+                return Err(Wrong::new(
+                    format!("{} has no good name behind the #", quoted(text)),
+                    "the name that stands in the server's certificate",
+                ));
+            }
+        },
+    };
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '"' | '<' | '>' | '\\');
+    if path.is_some_and(|path| !path.chars().all(is_plain) || path.len() > 256) {
+        return Err(Wrong::new(
+            format!("{} has no good path", quoted(text)),
+            r#"most servers use "/dns-query""#,
+        ));
+    }
+    Ok((address, name, path))
+}
+
+impl std::fmt::Display for DnsServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (address, name) = match self {
+            Self::Plain(address) => return address.fmt(f),
+            Self::Tls { address, name } => {
+                write!(f, "tls://{address}")?;
+                (address, name)
+            }
+            Self::Https {
+                address,
+                name,
+                path,
+            } => {
+                write!(f, "https://{address}{path}")?;
+                (address, name)
+            }
+        };
+        if **name != *address.ip().to_string() {
+            write!(f, "#{name}")?;
+        }
+        Ok(())
     }
 }
 
@@ -221,17 +313,36 @@ mod tests {
         check(name_server("10.0.0.53"), Ok("Plain(10.0.0.53:53)"));
         check(name_server("::1"), Ok("Plain([::1]:53)"));
         check(name_server("127.0.0.1:5353"), Ok("Plain(127.0.0.1:5353)"));
-        check(
-            name_server("tls://10.0.0.53:853"),
-            Ok(r#"Tls("tls://10.0.0.53:853")"#),
-        );
-        check(
-            name_server("https://dns.test/q"),
-            Ok(r#"Https("https://dns.test/q")"#),
-        );
         check(name_server("dns.test"), Err("not a name"));
         check(name_server("127.0.0.1:0"), Err("port 0"));
-        check(name_server("tls://"), Err("no good host"));
+    }
+
+    #[test]
+    fn encrypted_name_servers() {
+        let shown = |text| name_server(text).map(|server| server.to_string());
+        check(shown("tls://10.0.0.53"), Ok(r#""tls://10.0.0.53:853""#));
+        check(shown("tls://::1"), Ok(r#""tls://[::1]:853""#));
+        check(
+            shown("tls://[::1]:1#DNS.test"),
+            Ok(r#""tls://[::1]:1#dns.test""#),
+        );
+        check(
+            shown("https://10.0.0.53#dns.test"),
+            Ok(r#""https://10.0.0.53:443/dns-query#dns.test""#),
+        );
+        check(
+            shown("https://10.0.0.53:1/q"),
+            Ok(r#""https://10.0.0.53:1/q""#),
+        );
+        check(shown("https://[::1]/q"), Err("certificate's name"));
+        check(shown("tls://dns.test"), Err("the server's address"));
+        check(shown("https://dns.test/q"), Err("the server's address"));
+        check(shown("tls://"), Err("the server's address"));
+        check(shown("tls://10.0.0.53:0"), Err("the server's address"));
+        check(shown("tls://10.0.0.53/q"), Err("has a path"));
+        check(shown("tls://10.0.0.53#*.test"), Err("behind the #"));
+        check(shown("tls://10.0.0.53#"), Err("behind the #"));
+        check(shown("https://10.0.0.53/a b"), Err("no good path"));
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl<'s, 'i> Section<'s, 'i> {
         let item = Item(&value);
         match read(&item) {
             Ok(value) => {
-                self.refuse_unbuilt(key, &item, value != default, shown);
+                self.refuse_unbuilt(key, value != default, shown);
                 value
             }
             Err(wrong) => {
@@ -321,7 +321,7 @@ impl<'s, 'i> Section<'s, 'i> {
                 }
             }
         }
-        self.refuse_unbuilt(key, &item, !bad && list != default, "");
+        self.refuse_unbuilt(key, !bad && list != default, "");
         list
     }
 
@@ -341,7 +341,7 @@ impl<'s, 'i> Section<'s, 'i> {
     /// `[key]`, where its presence means something.
     pub(super) fn maybe_section(&mut self, key: &'static str) -> Option<Self> {
         let (value, line) = self.take(key)?;
-        self.refuse_unbuilt(key, &Item(&value), true, "");
+        self.refuse_unbuilt(key, true, "");
         let shown = self.shown_key(key);
         match value {
             DeValue::Table(table) => Some(Section::new(
@@ -366,7 +366,7 @@ impl<'s, 'i> Section<'s, 'i> {
     /// `[[key]]`, each called by the first of `names` that it has; `None`: there is none.
     pub(super) fn sections(&mut self, key: &'static str, names: &[&str]) -> Option<Vec<Self>> {
         let (value, _) = self.take(key)?;
-        self.refuse_unbuilt(key, &Item(&value), true, "");
+        self.refuse_unbuilt(key, true, "");
         let DeValue::Array(array) = value else {
             let item = Item(&value);
             self.complain(
@@ -431,7 +431,7 @@ impl<'s, 'i> Section<'s, 'i> {
         Some((value.into_inner(), line))
     }
 
-    fn refuse_unbuilt(&self, key: &'static str, item: &Item<'_, 'i>, differs: bool, default: &str) {
+    fn refuse_unbuilt(&self, key: &'static str, differs: bool, default: &str) {
         let path = join(&self.path, key);
         for (_, unbuilt) in UNBUILT.iter().filter(|(row, _)| *row == path) {
             let (refused, hint) = match unbuilt {
@@ -441,10 +441,6 @@ impl<'s, 'i> Section<'s, 'i> {
                 Unbuilt::Whole => (
                     differs,
                     format!("leave it out, or at its default, {default}"),
-                ),
-                Unbuilt::Beginning(word) => (
-                    item.begins(word),
-                    format!("leave out what begins with {word} for now"),
                 ),
             };
             if refused {

@@ -8,7 +8,7 @@ use std::path::Path;
 use aws_lc_rs::digest;
 use rustls::pki_types::CertificateDer;
 
-use super::{Config, DnsServer, disk};
+use super::{Config, disk};
 
 /// By key, as in `listener "tls".tls.certificate`.
 pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
@@ -36,12 +36,12 @@ pub(super) fn of(config: &Config) -> Contents {
         }
         contents.insert(key("via"), hash(destination.via.join("\n").as_bytes()));
     }
-    let servers = config.dns.servers.iter().map(|server| match server {
-        DnsServer::Plain(address) => address.to_string(),
-        DnsServer::Tls(url) | DnsServer::Https(url) => url.clone(),
-    });
+    let servers = config.dns.servers.iter().map(ToString::to_string);
     let servers: Vec<String> = servers.collect();
     contents.insert("dns.servers".into(), hash(servers.join("\n").as_bytes()));
+    if let Some(ca) = &config.dns.ca {
+        contents.insert("dns.ca".into(), certificates(&ca.certificates));
+    }
     if let Some(ca) = &config.log.syslog_ca {
         contents.insert("log.syslog_ca".into(), certificates(&ca.certificates));
     }

@@ -121,19 +121,6 @@ impl<'v> Item<'v, '_> {
             }
         }
     }
-
-    /// Whether the text, or one in the list, begins with `word`.
-    pub(super) fn begins(&self, word: &str) -> bool {
-        match self.0 {
-            DeValue::String(text) => text.starts_with(word),
-            DeValue::Array(list) => list.iter().any(|one| {
-                one.get_ref()
-                    .as_str()
-                    .is_some_and(|text| text.starts_with(word))
-            }),
-            _ => false,
-        }
-    }
 }
 
 /// What can stand as a label in metrics, in a complaint and in a log line.

@@ -276,13 +276,23 @@ pub(crate) struct Dns {
     pub(crate) negative_ttl: Duration,
     pub(crate) serve_stale: Duration,
     pub(crate) timeout: Duration,
+    pub(crate) ca: Option<Authorities>,
 }
 
+/// Always an address: no name has to be known before names can be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DnsServer {
     Plain(SocketAddr),
-    Tls(String),
-    Https(String),
+    Tls {
+        address: SocketAddr,
+        /// Whom its certificate must name.
+        name: Arc<str>,
+    },
+    Https {
+        address: SocketAddr,
+        name: Arc<str>,
+        path: Arc<str>,
+    },
 }
 
 #[derive(Debug, Clone)]

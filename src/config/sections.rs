@@ -110,15 +110,18 @@ pub(super) fn policy(mut section: Section<'_, '_>) -> Policy {
 }
 
 pub(super) fn dns(mut section: Section<'_, '_>) -> Written<Dns> {
+    let ca = path(&mut section, "ca", "dns-ca.pem");
+    let ca = authorities(&section, "ca", ca.as_ref());
     let dns = Dns {
         servers: section.list("servers", Vec::new(), |item| {
             endpoint::name_server(item.text("127.0.0.1:5353")?)
         }),
         min_ttl: section.duration("min_ttl", "5s", "0s", "1h"),
-        max_ttl: section.duration("max_ttl", "1h", "1s", "24h"),
+        max_ttl: section.duration("max_ttl", "1h", "1s", "1h"),
         negative_ttl: section.duration("negative_ttl", "5s", "0s", "1h"),
         serve_stale: section.duration("serve_stale", "24h", "0s", "7d"),
         timeout: section.duration("timeout", "1s", "50ms", "30s"),
+        ca,
     };
     section.written(dns)
 }

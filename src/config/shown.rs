@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use super::endpoint::hide;
 use super::units::show_duration;
 use super::{
-    AccessSink, Alarms, Authentication, Bytes, Client, ClientUser, Config, Destination, DnsServer,
-    Families, Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Repeat, Role,
-    Sni, TlsVersion, Unlisted,
+    AccessSink, Alarms, Authentication, Bytes, Client, ClientUser, Config, Destination, Families,
+    Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Repeat, Role, Sni,
+    TlsVersion, Unlisted,
 };
 
 /// Keys that are off are left out.
@@ -48,12 +48,13 @@ pub(super) fn config(config: &Config) -> Value {
             Unlisted::Report => "report",
         }},
         "dns": {
-            "servers": dns.servers.iter().map(name_server).collect::<Vec<_>>(),
+            "servers": dns.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "min_ttl": duration(dns.min_ttl),
             "max_ttl": duration(dns.max_ttl),
             "negative_ttl": duration(dns.negative_ttl),
             "serve_stale": duration(dns.serve_stale),
             "timeout": duration(dns.timeout),
+            "ca": maybe_path(dns.ca.as_ref().map(|ca| ca.path.as_path())),
         },
         "connect": {
             "budget": duration(connect.budget),
@@ -227,13 +228,6 @@ fn destination(destination: &Destination) -> Value {
 
 fn host(rule: &HostRule) -> String {
     rule.pattern.to_string()
-}
-
-fn name_server(server: &DnsServer) -> String {
-    match server {
-        DnsServer::Plain(address) => address.to_string(),
-        DnsServer::Tls(url) | DnsServer::Https(url) => hide(url),
-    }
 }
 
 fn limit(limit: &Limit) -> Value {

@@ -8,11 +8,9 @@
 pub(super) enum Unbuilt {
     /// Every value but the default.
     Whole,
-    /// Values (or items of a list) that begin so.
-    Beginning(&'static str),
 }
 
-use Unbuilt::{Beginning, Whole};
+use Unbuilt::Whole;
 
 /// Keys without the number or name of their table.
 pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
@@ -23,9 +21,6 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("destination.via", Whole),
     ("destination.password_file", Whole),
     ("destination.source", Whole),
-    ("dns.servers", Beginning("tls://")),
-    ("dns.servers", Beginning("https://")),
-    ("dns.serve_stale", Whole),
     ("tunnel.unacknowledged_timeout", Whole),
     ("tunnel.confirmation_timeout", Whole),
     ("forward.second_address_after", Whole),

@@ -233,8 +233,9 @@ mod tests {
             negative_ttl: Duration::ZERO,
             serve_stale: Duration::ZERO,
             timeout: LONG,
+            ca: None,
         };
-        let (resolver, _) = Resolver::new(dns, Arc::new(Meters::new(&[], &[])));
+        let (resolver, _) = Resolver::new(&dns, Arc::new(Meters::new(&[], &[])));
         let keepalive = Keepalive {
             idle: LONG,
             interval: LONG,

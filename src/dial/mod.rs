@@ -3,18 +3,24 @@
 //! Only this room opens outbound sockets, and only to addresses that the policy cleared after they were resolved; what
 //! the operator configured by name has a way of its own (`operator.rs`).
 
+pub(crate) mod answerer;
 mod cache;
 mod changes;
 pub(crate) mod connect;
 pub(crate) mod health;
+mod hosts;
+mod lifetime;
 pub(crate) mod operator;
 pub(crate) mod order;
 mod published;
 pub(crate) mod race;
+mod refresh;
 pub(crate) mod resolve;
 mod servers;
+mod system;
 pub(crate) mod tls;
 mod trial;
+mod watched;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -33,7 +39,7 @@ use crate::policy::{Cleared, ClearedAddr, Denial};
 use crate::telemetry::Meters;
 use connect::{ConnectError, connect};
 use health::HealthBook;
-use resolve::{Answer, Family, ResolveError, Resolver};
+use resolve::{Family, Lookup, ResolveError, Resolver};
 
 /// Addresses of one target that are tried at most; a name with more gives its first.
 const ADDRESSES_MAX: usize = 64;
@@ -63,6 +69,8 @@ pub(crate) struct Story {
     pub(crate) resolved: Vec<IpAddr>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) dns: Option<Duration>,
+    /// How far beyond its time the name's answer was.
+    pub(crate) dns_stale: Option<Duration>,
     pub(crate) connect: Option<Duration>,
 }
 
@@ -126,6 +134,7 @@ struct Resolution {
     other_family: bool,
     error: Option<ResolveError>,
     took: Option<Duration>,
+    stale: Option<Duration>,
 }
 
 type Attempts = Vec<race::Attempt<ClearedAddr, ConnectError>>;
@@ -155,6 +164,7 @@ impl Drop for Telling<'_> {
         }
         self.story.resolved = resolution.resolved;
         self.story.dns = resolution.took;
+        self.story.dns_stale = resolution.stale;
         if !self.attempts.is_empty() {
             self.story.connect = Some(
                 self.begun
@@ -347,15 +357,14 @@ impl Dialer {
         };
         // Whichever family comes first is tried first. Only an unknown name's IPv4 waits a moment for IPv6.
         let mut error = None;
-        let take = |answer: Answer, error: &mut Option<ResolveError>| match answer {
-            Ok(ips) => {
-                self.compare_with_published(cleared, &ips);
-                self.note_changes(cleared, &ips);
-                offer(&ips);
-                resolution
-                    .borrow_mut()
-                    .took
-                    .get_or_insert_with(|| begun.elapsed());
+        let take = |answer: Lookup, error: &mut Option<ResolveError>| match answer {
+            Ok(found) => {
+                self.compare_with_published(cleared, &found.addrs);
+                self.note_changes(cleared, &found.addrs);
+                offer(&found.addrs);
+                let mut resolution = resolution.borrow_mut();
+                resolution.took.get_or_insert_with(|| begun.elapsed());
+                resolution.stale = resolution.stale.max(found.stale);
             }
             Err(failed) => *error = worst(*error, Some(failed)),
         };
@@ -370,9 +379,9 @@ impl Dialer {
                     take(v4.await, &mut error);
                 }
                 first = &mut v4 => {
-                    if let Ok(ips) = &first
+                    if let Ok(found) = &first
                         && self.connect.families == Families::Both
-                        && !self.knows_healthy(cleared, ips)
+                        && !self.knows_healthy(cleared, &found.addrs)
                         && let Ok(second) = timeout(RESOLUTION_DELAY, &mut v6).await
                     {
                         take(second, &mut error);
@@ -465,6 +474,7 @@ impl Dialer {
 fn worst(one: Option<ResolveError>, other: Option<ResolveError>) -> Option<ResolveError> {
     [
         ResolveError::TimedOut,
+        ResolveError::Unreachable,
         ResolveError::Failed,
         ResolveError::NotFound,
         ResolveError::NoAddress,

@@ -114,7 +114,7 @@ impl OperatorDialer {
             (v6, v4) => {
                 let found = [v6, v4].into_iter().flatten();
                 Ok(found
-                    .flat_map(|ips| ips.iter().map(cleared).collect::<Vec<_>>())
+                    .flat_map(|found| found.addrs.iter().map(cleared).collect::<Vec<_>>())
                     .collect())
             }
         }

@@ -1,28 +1,27 @@
 //! Names to addresses: A and AAAA asked separately, each used as it comes, kept within the TTL caps.
 //!
-//! The cores look into the shared cache; what is not there is asked on the control thread, one flight per name
-//! and family, since hickory's connections live on the runtime that asks.
+//! The cores look into the shared cache, which is a short lock and no more. What is not there, or no longer good, is
+//! asked on the control thread (`answerer.rs`); nobody waits long for that while there is an old answer.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::cache::Cache;
-use super::servers::Servers;
+use super::answerer::Answerer;
+use super::cache::{Cache, Seen, Stale};
+use super::lifetime::patience;
 use crate::config;
 use crate::exchange::Reason;
-use crate::telemetry::{Chain, Meters};
+use crate::telemetry::Meters;
 
 /// Questions that may wait for the control thread at most.
 const QUESTIONS_MAX: usize = 1024;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Family {
     V4,
     V6,
@@ -36,6 +35,9 @@ pub(crate) enum ResolveError {
     /// The name exists and has no address of this family.
     NoAddress,
     TimedOut,
+    /// No server can be reached.
+    Unreachable,
+    /// The servers are there, and say that they cannot tell.
     Failed,
 }
 
@@ -44,17 +46,25 @@ impl ResolveError {
         match self {
             Self::NotFound | Self::NoAddress => Reason::NameNotFound,
             Self::TimedOut => Reason::DnsTimeout,
-            Self::Failed => Reason::DnsFailed,
+            Self::Unreachable | Self::Failed => Reason::DnsFailed,
+        }
+    }
+
+    /// Whether it comes from somebody who knows, and replaces what was known.
+    pub(super) fn is_answer(self) -> bool {
+        match self {
+            Self::NotFound | Self::NoAddress => true,
+            Self::TimedOut | Self::Unreachable | Self::Failed => false,
         }
     }
 
     /// The word in metrics.
-    fn token(self) -> &'static str {
+    pub(super) fn token(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
             Self::NoAddress => "no_address",
             Self::TimedOut => "timeout",
-            Self::Failed => "failed",
+            Self::Unreachable | Self::Failed => "failed",
         }
     }
 }
@@ -65,6 +75,7 @@ impl fmt::Display for ResolveError {
             Self::NotFound => "the name does not exist",
             Self::NoAddress => "the name has no address of this family",
             Self::TimedOut => "no DNS server answered in time",
+            Self::Unreachable => "no DNS server can be reached",
             Self::Failed => "the DNS servers failed",
         })
     }
@@ -72,34 +83,50 @@ impl fmt::Display for ResolveError {
 
 impl std::error::Error for ResolveError {}
 
-pub(crate) type Answer = Result<Arc<[IpAddr]>, ResolveError>;
+/// What the name servers say.
+pub(super) type Answer = Result<Arc<[IpAddr]>, ResolveError>;
+
+/// What whoever asks is told.
+pub(crate) type Lookup = Result<Found, ResolveError>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) addrs: Arc<[IpAddr]>,
+    /// How far beyond its time it is; `None`: it is good.
+    pub(crate) stale: Option<Duration>,
+}
 
 /// The cores' end: the cache, and the way to ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Resolver {
     cache: Arc<Mutex<Cache>>,
     questions: mpsc::Sender<Question>,
+    patience: Duration,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug)]
-struct Question {
-    name: Arc<str>,
-    family: Family,
-    reply: oneshot::Sender<Answer>,
+pub(super) struct Question {
+    pub(super) name: Arc<str>,
+    pub(super) family: Family,
+    pub(super) max_ttl: Option<Duration>,
+    /// `None`: the cache is to be renewed, and nobody waits.
+    pub(super) reply: Option<oneshot::Sender<Answer>>,
 }
 
 impl Resolver {
     /// The handle, and what answers it on the control thread.
-    pub(crate) fn new(dns: config::Dns, meters: Arc<Meters>) -> (Self, Answerer) {
+    pub(crate) fn new(dns: &config::Dns, meters: Arc<Meters>) -> (Self, Answerer) {
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
-        let cache = Arc::new(Mutex::new(Cache::new(&dns)));
-        let answerer = Answerer {
-            dns,
-            cache: Arc::clone(&cache),
-            asked,
+        let cache = Arc::new(Mutex::new(Cache::new(dns)));
+        let answerer = Answerer::new(Arc::clone(&cache), asked, Arc::clone(&meters));
+        let resolver = Self {
+            cache,
+            questions,
+            patience: patience(dns),
             meters,
         };
-        (Self { cache, questions }, answerer)
+        (resolver, answerer)
     }
 
     /// One family of a name. `max_ttl` is the destination's own cap.
@@ -108,127 +135,88 @@ impl Resolver {
         name: &Arc<str>,
         family: Family,
         max_ttl: Option<Duration>,
-    ) -> Answer {
-        let known = self
-            .cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .find(name, family, max_ttl, Instant::now());
-        if let Some(answer) = known {
-            return answer;
-        }
+    ) -> Lookup {
+        let seen = lock(&self.cache).find(name, family, max_ttl, Instant::now());
+        let answer = match seen {
+            Seen::Good { answer, ask } => {
+                if ask {
+                    self.renew(name, family, max_ttl);
+                }
+                answer
+            }
+            Seen::Stale { stale, ask } => {
+                if ask {
+                    self.renew(name, family, max_ttl);
+                }
+                return self.use_stale(name, stale);
+            }
+            Seen::Expired => {
+                let asked = timeout(self.patience, self.ask(name, family, max_ttl)).await;
+                let error = match asked {
+                    Ok(Err(error)) if !error.is_answer() => error,
+                    Err(_) => ResolveError::TimedOut,
+                    Ok(answer) => return answer.map(Found::good),
+                };
+                let stale = lock(&self.cache).stale(name, family, max_ttl, Instant::now());
+                return match stale {
+                    Some(stale) => self.use_stale(name, stale),
+                    None => Err(error),
+                };
+            }
+            Seen::Unknown => self.ask(name, family, max_ttl).await,
+        };
+        answer.map(Found::good)
+    }
+
+    async fn ask(&self, name: &Arc<str>, family: Family, max_ttl: Option<Duration>) -> Answer {
         let (reply, answer) = oneshot::channel();
         let question = Question {
             name: Arc::clone(name),
             family,
-            reply,
+            max_ttl,
+            reply: Some(reply),
         };
         if self.questions.send(question).await.is_err() {
-            return Err(ResolveError::Failed);
+            return Err(ResolveError::Unreachable);
         }
-        answer.await.unwrap_or(Err(ResolveError::Failed))
-    }
-}
-
-/// The control thread's end.
-#[derive(Debug)]
-pub(crate) struct Answerer {
-    dns: config::Dns,
-    cache: Arc<Mutex<Cache>>,
-    asked: mpsc::Receiver<Question>,
-    meters: Arc<Meters>,
-}
-
-type Flights = HashMap<(Arc<str>, Family), Vec<oneshot::Sender<Answer>>>;
-
-/// What a flight brings home.
-#[derive(Debug)]
-struct Landed {
-    name: Arc<str>,
-    family: Family,
-    answer: Answer,
-    ttl: Duration,
-    took: Duration,
-}
-
-impl Answerer {
-    /// Answers until nobody can ask any more.
-    pub(crate) async fn run(mut self) {
-        let mut flights = Flights::new();
-        let (landing, mut landed) = mpsc::channel::<Landed>(QUESTIONS_MAX);
-        let mut servers = None;
-        loop {
-            tokio::select! {
-                question = self.asked.recv() => {
-                    let Some(question) = question else { return };
-                    self.take_off(question, &mut flights, &mut servers, &landing);
-                }
-                Some(flight) = landed.recv() => self.land(flight, &mut flights),
-            }
-        }
+        answer.await.unwrap_or(Err(ResolveError::Unreachable))
     }
 
-    fn take_off(
-        &self,
-        question: Question,
-        flights: &mut Flights,
-        servers: &mut Option<Rc<Servers>>,
-        landing: &mpsc::Sender<Landed>,
-    ) {
-        let Question {
-            name,
+    /// Has it asked for, and does not wait. Where too many questions wait, one of the next look-ups tries again.
+    fn renew(&self, name: &Arc<str>, family: Family, max_ttl: Option<Duration>) {
+        let _ = self.questions.try_send(Question {
+            name: Arc::clone(name),
             family,
-            reply,
-        } = question;
-        let waiting = flights.entry((Arc::clone(&name), family)).or_default();
-        waiting.push(reply);
-        if waiting.len() > 1 {
-            return;
-        }
-        // A machine without a usable resolv.conf may get one while we run: it is read again with every question until then.
-        if servers.is_none() {
-            match Servers::new(&self.dns) {
-                Ok(found) => *servers = Some(Rc::new(found)),
-                Err(error) => tracing::warn!(error = %Chain(&error), "no DNS servers can be asked"),
-            }
-        }
-        let (servers, landing) = (servers.clone(), landing.clone());
-        tokio::task::spawn_local(async move {
-            let begun = Instant::now();
-            let (answer, ttl) = match servers {
-                Some(servers) => servers.ask(&name, family).await,
-                None => (Err(ResolveError::Failed), Duration::ZERO),
-            };
-            let _ = landing
-                .send(Landed {
-                    name,
-                    family,
-                    answer,
-                    ttl,
-                    took: begun.elapsed(),
-                })
-                .await;
+            max_ttl,
+            reply: None,
         });
     }
 
-    fn land(&self, flight: Landed, flights: &mut Flights) {
-        let Landed {
-            name,
-            family,
-            answer,
-            ttl,
-            took,
-        } = flight;
-        self.meters.dns_lookup(
-            answer.as_ref().map_or_else(|error| error.token(), |_| "ok"),
-            took,
-        );
-        self.cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keep(&name, family, &answer, ttl, Instant::now());
-        for reply in flights.remove(&(name, family)).unwrap_or_default() {
-            let _ = reply.send(answer.clone());
+    fn use_stale(&self, name: &Arc<str>, stale: Stale) -> Lookup {
+        if stale.is_news {
+            tracing::warn!(
+                %name, age = ?stale.age,
+                "serving stale: no name server answers for this name, its last known addresses are used"
+            );
         }
+        let addrs = stale.answer?;
+        self.meters.dns_served_stale();
+        Ok(Found {
+            addrs,
+            stale: Some(stale.age),
+        })
     }
 }
+
+impl Found {
+    fn good(addrs: Arc<[IpAddr]>) -> Self {
+        Self { addrs, stale: None }
+    }
+}
+
+pub(super) fn lock(cache: &Mutex<Cache>) -> std::sync::MutexGuard<'_, Cache> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,18 @@ impl NativeRoots {
         Self(Arc::new(roots))
     }
 
+    /// A client that trusts them, and these authorities beside them.
+    pub(crate) fn client(
+        &self,
+        extra: &[CertificateDer<'static>],
+    ) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.and(extra))
+            .with_no_client_auth())
+    }
+
     /// The system's trust, and these authorities beside it.
     pub(crate) fn and(&self, extra: &[CertificateDer<'static>]) -> RootCertStore {
         let mut roots = RootCertStore::clone(&self.0);

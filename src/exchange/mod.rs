@@ -128,7 +128,10 @@ pub(crate) struct Exchange {
     pub(crate) resolved: Box<[IpAddr]>,
     pub(crate) attempts: Box<[Attempt]>,
     pub(crate) peer: Option<PeerAddr>,
-    pub(crate) dns: Option<Duration>,
+    /// How long its name took, in microseconds: small, as tunnels keep it.
+    pub(crate) dns_us: Option<NonZeroU32>,
+    /// How far the name's answer was beyond its time, where no name server answered.
+    pub(crate) dns_stale_ms: Option<NonZeroU32>,
     pub(crate) connect: Option<Duration>,
     /// From the head's last byte to our answer.
     pub(crate) setup: Option<Duration>,
@@ -173,7 +176,8 @@ impl Exchange {
             resolved: Box::default(),
             attempts: Box::default(),
             peer: None,
-            dns: None,
+            dns_us: None,
+            dns_stale_ms: None,
             connect: None,
             setup: None,
             bytes_up: 0,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::limit::{Hold, Limit, Terms};
 use super::limited::Limited;
+use super::network::network_of;
 use super::wait::wait;
 use crate::config::{self, LimitPer, Priority};
 use crate::exchange::{ClientName, DestinationName, Reason, UserName};
@@ -142,10 +143,10 @@ impl Asking<'_> {
         match per {
             LimitPer::Client => self.client(),
             LimitPer::User => self.user.map_or_else(
-                || Key::Address(self.address),
+                || Key::Address(network_of(self.address)),
                 |user| Key::User(user.clone()),
             ),
-            LimitPer::Address => Key::Address(self.address),
+            LimitPer::Address => Key::Address(network_of(self.address)),
             LimitPer::Destination => Key::Destination(self.destination.clone()),
             LimitPer::All => Key::All,
         }
@@ -156,7 +157,7 @@ impl Asking<'_> {
         match (self.sender, self.user) {
             (Some(sender), _) => Key::Client(sender.clone()),
             (None, Some(user)) => Key::User(user.clone()),
-            (None, None) => Key::Address(self.address),
+            (None, None) => Key::Address(network_of(self.address)),
         }
     }
 }

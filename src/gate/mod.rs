@@ -14,6 +14,7 @@ mod limit;
 mod limited;
 mod limits;
 mod login;
+mod network;
 mod nonce;
 mod params;
 mod queue;

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::network::network_of;
 use crate::exchange::UserName;
 
 const SHARDS: usize = 16;
@@ -186,17 +187,6 @@ impl Bucket {
         Held {
             retry_after,
             report,
-        }
-    }
-}
-
-/// One host has a /64 of IPv6 addresses to itself, and more than anybody could remember.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The client's side of a connection: plain or TLS, one concrete type, so that nothing above is generic.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -67,6 +69,27 @@ impl ClientStream {
             match self.tcp().ready(Interest::ERROR).await {
                 Ok(ready) if !ready.is_error() => {}
                 Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Resolves when the client has reset the connection, or ended it without another byte: it can have no use for a
+    /// tunnel. Takes nothing that it sent.
+    pub(crate) async fn left(&self) {
+        let tcp = self.tcp();
+        loop {
+            let interest = Interest::READABLE | Interest::ERROR;
+            match tcp.ready(interest).await {
+                Ok(ready) if !ready.is_error() => {}
+                Ok(_) | Err(_) => return,
+            }
+            let peek = || SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+            match tcp.try_io(Interest::READABLE, peek) {
+                Ok(0) => return,
+                // There is more to come of it, be it the end of TLS: what stands behind that cannot be seen.
+                Ok(_) => return self.gone().await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
             }
         }
     }

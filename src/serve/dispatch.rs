@@ -1,6 +1,7 @@
 //! The order of the stations: the only file that calls two of them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -92,7 +93,12 @@ async fn connect<Permit: 'static>(
     // Before it takes a place among all tunnels: a storm that waits may not keep others from theirs.
     let pass = match wait_for_turn(&mut turn, service, &admission, true).await {
         Some(Ok(pass)) => pass,
-        Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+        Some(Err(refused)) => {
+            // While it waited, bytes for the target may have been sent behind the head.
+            let waited = turn.entry.limit_wait_us.is_some();
+            let after = if waited { After::Close } else { after };
+            return turn.refuse(service, &refused, after).await;
+        }
         None => return turn.left(Reason::ClientGone),
     };
     let Some(permit) = service.gate.take_tunnel() else {
@@ -185,11 +191,14 @@ async fn wait_for_turn<Permit>(
         tunnel,
         until: Instant::from_std(turn.entry.opened) + patience,
     };
+    let is_connect = turn.entry.kind == Kind::Tunnel && turn.pending.is_empty();
     let mut waited = Waited::default();
     let passed = tokio::select! {
         biased;
         passed = limits.pass(&asking, &mut waited) => Some(passed),
-        () = turn.stream.gone() => None,
+        // Who asked for a forward may have ended its sending side and still want the reply.
+        () = turn.stream.gone(), if !is_connect => None,
+        () = turn.stream.left(), if is_connect => None,
     };
     service.note_waited(&mut turn.entry, waited, asking.destination);
     passed.map(|passed| {
@@ -562,7 +571,12 @@ fn note_story(entry: &mut Entry, story: Story) {
     // They are kept as long as the tunnel lives, and grow no more.
     entry.resolved = story.resolved.into();
     entry.attempts = story.attempts.into();
-    entry.dns = story.dns;
+    let small = |number| {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+    };
+    entry.dns_us = story.dns.map(|took| small(took.as_micros()));
+    entry.dns_stale_ms = story.dns_stale.map(|age| small(age.as_millis()));
     entry.connect = story.connect;
 }
 

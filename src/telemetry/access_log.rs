@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -214,7 +215,7 @@ struct Line<'a> {
     attempts: Vec<Try>,
     peer: Option<SocketAddr>,
     dns_ms: Option<f64>,
-    dns_stale_ms: Option<f64>,
+    dns_stale_ms: Option<u32>,
     connect_ms: Option<f64>,
     setup_ms: Option<f64>,
     total_ms: f64,
@@ -275,8 +276,8 @@ impl<'a> Line<'a> {
             resolved: &resolved[..resolved.len().min(addresses)],
             attempts: attempts.collect(),
             peer: exchange.peer.map(|peer| peer.0),
-            dns_ms: exchange.dns.map(milliseconds),
-            dns_stale_ms: None,
+            dns_ms: exchange.dns_us.map(|took| f64::from(took.get()) / 1_000.0),
+            dns_stale_ms: exchange.dns_stale_ms.map(NonZeroU32::get),
             connect_ms: exchange.connect.map(milliseconds),
             setup_ms: exchange.setup.map(milliseconds),
             total_ms: milliseconds(total),

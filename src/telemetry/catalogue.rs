@@ -82,7 +82,7 @@ pub(crate) const DNS_LOOKUPS: Row = Row {
     name: "tidegate_dns_lookups_total",
     kind: Kind::Counter,
     labels: &["result"],
-    help: "Questions sent to name servers, by outcome; answers from the cache are not counted.",
+    help: "Questions sent to name servers, by outcome, and answers used beyond their time (stale); other answers from the cache are not counted.",
     why: "No name, no push: timeouts and failures here precede failed connects.",
 };
 pub(crate) const DNS_LOOKUP_SECONDS: Row = Row {
@@ -93,6 +93,13 @@ pub(crate) const DNS_LOOKUP_SECONDS: Row = Row {
     labels: &[],
     help: "Seconds that a question to the name servers took, failed ones included.",
     why: "It is part of the connect budget of whoever asks first.",
+};
+pub(crate) const DNS_STALE_AGE: Row = Row {
+    name: "tidegate_dns_stale_age_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "How far the oldest answer in use is beyond its time, since no name server answers; 0 when all are good.",
+    why: "Pushes go on while DNS is out, until dns.serve_stale ends it; this is the time to mend it.",
 };
 pub(crate) const CONNECTS: Row = Row {
     name: "tidegate_connects_total",

@@ -40,6 +40,7 @@ pub(crate) struct Meters {
     authentications: Family<(Option<Scheme>, Option<Algorithm>, &'static str)>,
     dns_lookups: Family<&'static str>,
     dns_lookup_seconds: Histogram,
+    dns_stale_age: Gauge,
     connects: Family<(DestinationName, &'static str)>,
     connect_seconds: Histogram,
     failovers: Family<DestinationName>,
@@ -99,6 +100,7 @@ impl Meters {
             authentications: Family::new(&catalogue::AUTHENTICATIONS),
             dns_lookups: Family::new(&catalogue::DNS_LOOKUPS),
             dns_lookup_seconds: histogram(&recorder, &catalogue::DNS_LOOKUP_SECONDS),
+            dns_stale_age: gauge(&recorder, &catalogue::DNS_STALE_AGE, &[]),
             connects: Family::new(&catalogue::CONNECTS),
             connect_seconds: histogram(&recorder, &catalogue::CONNECT_SECONDS),
             failovers: Family::new(&catalogue::FAILOVERS),
@@ -135,7 +137,7 @@ impl Meters {
         )
         .increment(1);
         let dialled =
-            exchange.dns.is_some() || !exchange.attempts.is_empty() || exchange.peer.is_some();
+            exchange.dns_us.is_some() || !exchange.attempts.is_empty() || exchange.peer.is_some();
         // A refusal is quick; it would hide in the same curve how long a push takes to get its way.
         if let Some(setup) = exchange.setup
             && dialled
@@ -187,6 +189,16 @@ impl Meters {
     pub(crate) fn dns_lookup(&self, result: &'static str, took: Duration) {
         self.dns_series(result).increment(1);
         self.dns_lookup_seconds.record(took.as_secs_f64());
+    }
+
+    /// An answer was used beyond its time.
+    pub(crate) fn dns_served_stale(&self) {
+        self.dns_series("stale").increment(1);
+    }
+
+    /// How far the oldest answer in use is beyond its time.
+    pub(crate) fn dns_stale_age(&self, age: Duration) {
+        self.dns_stale_age.set(age.as_secs_f64());
     }
 
     /// `result` is a word of ours: `ok`, or that of the attempt's error.
@@ -284,7 +296,14 @@ impl Meters {
             self.published_range_series(destination).increment(0);
             self.connect_series(destination, "ok").increment(0);
         }
-        for result in ["ok", "not_found", "no_address", "timeout", "failed"] {
+        for result in [
+            "ok",
+            "not_found",
+            "no_address",
+            "timeout",
+            "failed",
+            "stale",
+        ] {
             self.dns_series(result).increment(0);
         }
         self.authentication_series(None, None, "no_credentials")

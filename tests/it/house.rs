@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     users: Vec<(String, String)>,
     names: Vec<(String, Vec<IpAddr>)>,
     tls: bool,
-    first_dns: Option<SocketAddr>,
+    first_dns: Option<String>,
     files: Vec<(&'static str, String)>,
     limit_descriptors: Option<u32>,
     namespace: Option<String>,
@@ -395,8 +395,8 @@ impl Plan {
     }
 
     /// Another DNS server, asked before the house's own.
-    pub(crate) fn also_asking(mut self, server: SocketAddr) -> Self {
-        self.first_dns = Some(server);
+    pub(crate) fn also_asking(mut self, server: impl ToString) -> Self {
+        self.first_dns = Some(server.to_string());
         self
     }
 
@@ -449,8 +449,9 @@ impl Plan {
             .or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
         let servers: Vec<String> = self
             .first_dns
-            .into_iter()
-            .chain([names])
+            .iter()
+            .cloned()
+            .chain([names.to_string()])
             .map(|server| format!("\"{server}\""))
             .collect();
         let servers = servers.join(", ");

@@ -128,6 +128,52 @@ async fn a_tunnel_waits_for_a_place_and_passes_when_one_ends() {
 }
 
 #[tokio::test]
+async fn whoever_ends_its_side_while_it_waits_gives_up_its_place_unless_it_has_sent_something() {
+    let target = upstream::echo().await;
+    let house = limited("tunnels = 1\nmax_wait = \"10s\"")
+        .set("connect", "budget = \"20s\"")
+        .open()
+        .await;
+    let mut first = house.client().await;
+    first.tunnel(target).await;
+    let mut gone = house.client().await;
+    ask(&mut gone, target).await;
+    house.metric_becomes(waits(), 1.0).await;
+    let mut half = house.client().await;
+    ask(&mut half, target).await;
+    half.send("ping").await;
+    house.metric_becomes(waits(), 2.0).await;
+    half.finish().await;
+    gone.finish().await;
+    house.line_with_reason("client_gone").await;
+    drop(first);
+    assert_eq!(half.reply().await.status, 200);
+    assert_eq!(half.read(4).await, b"ping");
+    drop(half);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_behind_a_connect_that_waits_in_vain_is_no_request() {
+    let target = upstream::echo().await;
+    let house = limited("tunnels = 1\nmax_wait = \"300ms\"").open().await;
+    let mut first = house.client().await;
+    first.tunnel(target).await;
+    let mut second = house.client().await;
+    ask(&mut second, target).await;
+    house.metric_becomes(waits(), 1.0).await;
+    second
+        .send("GET http://nobody.test/ HTTP/1.1\r\nHost: nobody.test\r\n\r\n")
+        .await;
+    assert_eq!(second.reply().await.reason(), "tunnel_limited");
+    assert_eq!(second.read_to_end().await.unwrap(), b"");
+    house.line_with_reason("tunnel_limited").await;
+    drop(first);
+    house.line_with_reason("finished").await;
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_drain_lets_those_that_wait_go_on() {
     let target = upstream::echo().await;
     let house = limited("tunnels = 1\nmax_wait = \"10s\"")

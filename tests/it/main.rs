@@ -27,6 +27,7 @@ mod identity;
 mod intake;
 mod limits;
 mod link;
+mod names;
 mod origin;
 mod policy;
 mod proxy_protocol;

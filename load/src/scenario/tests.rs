@@ -45,7 +45,7 @@ fn what_makes_no_sense_is_said() {
     check("share = 0.0625", "share = nan", "logins.share");
     check("share = 0.0625", "share = 1.5", "logins.share");
     check("times = 20", "times = 0.5", "logins.times");
-    check("at_once = 256", "at_once = 0", "logins.at_once");
+    check("at_once = 1024", "at_once = 0", "logins.at_once");
     check("share = 0.03", "share = 0.0", "calls.share is above");
     check("share = 0.03", "share = 0.12", "calls would be limited");
     check("servers = 8", "servers = 0", "calls.servers");

@@ -43,7 +43,13 @@ fn one_example_each() -> Vec<String> {
 fn furnished() -> Folder {
     let folder = Folder::new();
     let (chain, key) = certificate();
-    for name in ["clients.pem", "lab-ca.pem", "proxy.pem", "syslog-ca.pem"] {
+    for name in [
+        "clients.pem",
+        "dns-ca.pem",
+        "lab-ca.pem",
+        "proxy.pem",
+        "syslog-ca.pem",
+    ] {
         folder.write(name, &chain);
     }
     folder.write("proxy.key", key);

@@ -473,6 +473,15 @@ async fn who_is_no_client_is_counted_by_user_and_else_by_address() {
     check(sender, user, LimitPer::All, Key::All);
 }
 
+#[test]
+fn a_network_that_one_host_can_have_counts_once() {
+    let key = |address: &str| Key::Address(network_of(address.parse().unwrap()));
+    assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff:1:2:3"));
+    assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+    assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
+    assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn bytes_are_paid_for_by_all_that_share_a_key() {
     let limit = config::Limit {

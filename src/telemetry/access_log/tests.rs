@@ -35,7 +35,8 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
     ]
     .into();
     exchange.peer = Some(PeerAddr(([127, 0, 0, 3], 443).into()));
-    exchange.dns = Some(Duration::from_micros(1_500));
+    exchange.dns_us = NonZeroU32::new(1_500);
+    exchange.dns_stale_ms = NonZeroU32::new(90_000);
     exchange.connect = Some(Duration::from_millis(262));
     exchange.setup = Some(Duration::from_millis(264));
     exchange.bytes_up = 1_200;
@@ -57,7 +58,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
             r#""resolved":["127.0.0.2","127.0.0.3"],"#,
             r#""attempts":[{"peer":"127.0.0.2:443","ms":250.125,"error":"timeout"},"#,
             r#"{"peer":"127.0.0.3:443","ms":12.0,"error":null}],"peer":"127.0.0.3:443","#,
-            r#""dns_ms":1.5,"dns_stale_ms":null,"connect_ms":262.0,"setup_ms":264.0,"#,
+            r#""dns_ms":1.5,"dns_stale_ms":90000,"connect_ms":262.0,"setup_ms":264.0,"#,
             r#""total_ms":1800000.5,"bytes_up":1200,"bytes_down":3400,"exchanges":null,"#,
             r#""idle_max_ms":60000.0,"limit_wait_ms":120.0,"tracking_id":null,"status":200,"#,
             r#""reason":"finished","fault":"nobody","closed_by":"client","would_refuse":"port_denied","limit":"per-cluster"}"#,
