@@ -25,7 +25,7 @@ pub(crate) use client::ClientStream;
 pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;
 pub(crate) use inspection::Inspection;
-pub(crate) use live::{LiveTunnel, Tunnels};
+pub(crate) use live::{Listing, LiveTunnel, Tunnels};
 pub(crate) use peers::{Ground, Patience, Peers, Verdicts};
 pub(crate) use scratch::Scratch;
 pub(crate) use tunnel::Tunnel;

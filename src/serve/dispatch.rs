@@ -23,7 +23,9 @@ use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
 use crate::policy::Cleared;
-use crate::relay::{Brake, ClientStream, Inspection, LiveTunnel, Toll, Tunnel, UpstreamStream};
+use crate::relay::{
+    Brake, ClientStream, Inspection, Listing, LiveTunnel, Toll, Tunnel, UpstreamStream,
+};
 use crate::telemetry::{Entry, Event};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
@@ -127,6 +129,8 @@ async fn connect<Permit: 'static>(
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
     turn.entry.status = Some(reply::ESTABLISHED_STATUS);
     turn.entry.setup = Some(turn.entry.opened.elapsed());
+    // Whoever has read the 200 finds the tunnel listed.
+    let listing = list(&turn, service, &admission, peer);
     if send(&mut turn.stream, reply::ESTABLISHED).await.is_err() {
         return turn.left(Reason::ClientGone);
     }
@@ -142,10 +146,9 @@ async fn connect<Permit: 'static>(
     tunnel(
         turn,
         service,
-        admission,
         origin::upstream(stream),
         inspection,
-        peer,
+        listing,
         (permit, pass),
     )
 }
@@ -219,14 +222,37 @@ async fn wait_for_turn<Permit>(
     })
 }
 
+/// Puts a tunnel on the list of those that live.
+fn list<Permit>(
+    turn: &Turn<Permit>,
+    service: &Service,
+    admission: &Admission,
+    peer: PeerAddr,
+) -> Listing {
+    let Admission { login, cleared, .. } = admission;
+    service.tunnels.list_while(Arc::new(LiveTunnel {
+        id: turn.entry.id,
+        opened_at: turn.entry.opened_at,
+        opened: Instant::now(),
+        listener: turn.arrival.listener.name.clone(),
+        client: turn.arrival.client,
+        sender: login.sender.clone(),
+        user: login.user.clone(),
+        target: cleared.target().clone(),
+        destination: cleared.destination().name.clone(),
+        peer,
+        traffic: Default::default(),
+        orders: Default::default(),
+    }))
+}
+
 /// Joins the two sides, in a task of its own: the future of the connection is large, and ends here.
 fn tunnel<Permit: 'static>(
     turn: Turn<Permit>,
     service: &Service,
-    admission: Admission,
     upstream: UpstreamStream,
     inspection: Option<Box<Inspection>>,
-    peer: PeerAddr,
+    live: Listing,
     (permit, pass): (TunnelPermit, Pass),
 ) -> Next<Permit> {
     let Turn {
@@ -235,21 +261,6 @@ fn tunnel<Permit: 'static>(
         pending,
         entry,
     } = turn;
-    let Admission { login, cleared, .. } = admission;
-    let live = Arc::new(LiveTunnel {
-        id: entry.id,
-        opened_at: entry.opened_at,
-        opened: Instant::now(),
-        listener: arrival.listener.name.clone(),
-        client: arrival.client,
-        sender: login.sender,
-        user: login.user,
-        target: cleared.target().clone(),
-        destination: cleared.destination().name.clone(),
-        peer,
-        traffic: Default::default(),
-        orders: Default::default(),
-    });
     // What came with the way itself has gone down already.
     let sent = usize::try_from(entry.bytes_down).unwrap_or(usize::MAX);
     if sent > 0 {
@@ -270,7 +281,7 @@ fn tunnel<Permit: 'static>(
         inspection,
         brake,
         entry,
-        live: service.tunnels.list_while(live),
+        live,
         held,
     };
     tokio::task::spawn_local(tunnel.run(service.scratch.clone(), Arc::clone(&service.meters)));
@@ -474,7 +485,8 @@ async fn switch<Permit: 'static>(
     std::mem::replace(&mut turn.entry, entry).end(Reason::Finished);
     turn.entry.bytes_down = sent.len() as u64;
     // What it opens with has been looked at: a request, of which the target was read.
-    tunnel(turn, service, admission, upstream, None, peer, permit)
+    let listing = list(&turn, service, &admission, peer);
+    tunnel(turn, service, upstream, None, listing, permit)
 }
 
 /// Credentials and policy; what is learnt on the way goes into the entry.

@@ -138,6 +138,17 @@ impl Origin {
             .expect("TLS with the origin")
     }
 
+    /// The next connection on which something comes: the proxy also connects only to learn what an address is like.
+    pub(crate) async fn caller(&self) -> Call {
+        loop {
+            let mut call = self.call().await;
+            call.begins().await;
+            if !call.heard.is_empty() {
+                return call;
+            }
+        }
+    }
+
     /// The next connection, where TLS may fail.
     pub(crate) async fn try_call(&self) -> io::Result<Call> {
         timeout(PATIENCE, self.accept())
@@ -167,7 +178,7 @@ impl Origin {
     /// fails the test with its answer.
     pub(crate) async fn reached(&self, client: &mut Client) -> (Call, Ask) {
         let arrives = async {
-            let mut call = self.call().await;
+            let mut call = self.caller().await;
             let ask = call.ask().await;
             (call, ask)
         };
@@ -198,6 +209,13 @@ impl Origin {
     pub(crate) fn nobody_called(&self) {
         let waiting = self.glance.accept().map(|(tcp, _)| tcp.peer_addr());
         assert!(waiting.is_err(), "somebody called the origin: {waiting:?}");
+    }
+
+    /// No byte came over any connection that the test has not accepted.
+    pub(crate) async fn nobody_asked(&self) {
+        for heard in self.unaccepted().await {
+            assert_eq!(String::from_utf8_lossy(&heard), "");
+        }
     }
 
     /// No whole request came over any connection that the test has not accepted.

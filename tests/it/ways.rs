@@ -427,7 +427,7 @@ async fn what_was_answered_or_may_not_be_repeated_goes_to_one_address() {
             "upstream_timeout",
             "{method}"
         );
-        second.nobody_called();
+        second.nobody_asked().await;
         let line = house.line().await;
         assert_eq!(line["repeated"], serde_json::Value::Null, "{line}");
         assert!(house.metric(REPEATS).await < 0.5);
@@ -450,9 +450,9 @@ async fn a_push_is_repeated_whole_where_receivers_drop_the_second() {
         client
             .send(format!("{}{body}", first.request("POST", "/x", fields)))
             .await;
-        let mut silent = first.call().await;
+        let mut silent = first.caller().await;
         assert_eq!(silent.message().await.body, sent.as_bytes());
-        let mut call = second.call().await;
+        let mut call = second.caller().await;
         let message = call.message().await;
         assert_eq!(
             (message.ask.line.as_str(), &message.body[..]),
@@ -474,9 +474,9 @@ async fn a_body_that_is_too_large_to_be_kept_goes_to_one_address() {
     client
         .send(format!("{}{body}", first.request("POST", "/x", &fields)))
         .await;
-    let mut silent = first.call().await;
+    let mut silent = first.caller().await;
     assert_eq!(silent.message().await.body.len(), body.len());
     assert_eq!(client.reply().await.reason(), "upstream_timeout");
-    second.nobody_called();
+    second.nobody_asked().await;
     house.close().await;
 }
