@@ -19,7 +19,7 @@ pub(super) struct Court {
 impl Verdicts for Court {
     fn suspect(&self, peer: SocketAddr, destination: &DestinationName, ground: Ground) {
         self.meters.peer_suspected(destination, ground.token());
-        self.health.suspect(peer, Instant::now());
+        self.health.suspect(destination, peer, Instant::now());
         match ground {
             // Each such tunnel has its access line; a thousand of them may end at once.
             Ground::Unacknowledged => {

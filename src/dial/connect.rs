@@ -126,7 +126,11 @@ pub(crate) async fn connect(
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 failure = ConnectError::OutOfResources;
             }
-            Err(error) => return Err(ConnectError::from(&error)),
+            Err(error) => match ConnectError::from(&error) {
+                // Of two ways out, one may lead nowhere.
+                ConnectError::Unreachable => failure = ConnectError::Unreachable,
+                error => return Err(error),
+            },
         }
     }
     Err(failure)

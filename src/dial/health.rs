@@ -71,7 +71,7 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 pub(crate) struct DestinationHealth {
     pub(crate) destination: DestinationName,
-    /// Every address that was in use lately is quarantined.
+    /// The last exchange that tried its addresses found none that connects, and none has since.
     pub(crate) dead: bool,
     pub(crate) peers: Vec<PeerHealth>,
 }
@@ -129,14 +129,16 @@ impl HealthBook {
         tell(destination, turn);
     }
 
-    /// Live tunnels say that a peer is sick although it connects: it is quarantined wherever it is known, and a
+    /// Live tunnels, or forwarded requests, say that a peer is sick although it connects: it is quarantined, and a
     /// connect that succeeds does not end that early.
-    #[allow(dead_code, reason = "the judges of live tunnels come later")]
-    pub(crate) fn suspect(&self, peer: SocketAddr, now: Instant) {
-        let turns = self.book().suspect(peer, now);
-        for (destination, turn) in turns {
-            tell(&destination, Some(turn));
-        }
+    pub(crate) fn suspect(&self, destination: &DestinationName, peer: SocketAddr, now: Instant) {
+        self.book().suspect(destination, peer, now);
+    }
+
+    /// An exchange has tried every address of its target, and none connected.
+    pub(crate) fn none_connects(&self, destination: &DestinationName, now: Instant) {
+        let turn = self.book().none_connects(destination, now);
+        tell(destination, turn);
     }
 
     /// The standings of addresses that are about to be tried. `first`: it is the exchange's first try.
@@ -238,6 +240,8 @@ struct Book {
 struct Peers {
     peers: HashMap<SocketAddr, Peer>,
     turn: usize,
+    /// No address connected for the last exchange that tried them all, and none has since.
+    dead: bool,
     /// What the journal was told last, and when it was called dead.
     told_dead: bool,
     told_at: Option<Instant>,
@@ -270,7 +274,6 @@ impl Book {
     ) -> Option<Turn> {
         let (first, most) = (self.quarantine, self.quarantine_max);
         let one = self.peer(destination, peer, now);
-        let was_bad = one.until.is_some();
         match outcome {
             Outcome::Connected => one.connected(took, now),
             // What began while it was quarantined, or before, tells nothing new: a hundred exchanges that meet the
@@ -284,54 +287,46 @@ impl Book {
                 one.until.get_or_insert(now);
             }
         }
-        let turned = one.until.is_some() != was_bad;
-        // The first failure of one that was only overtaken is the moment to look, too.
-        if turned || outcome == Outcome::Failed {
-            self.turn(destination, now)
-        } else {
-            None
-        }
+        (outcome == Outcome::Connected)
+            .then(|| self.alive(destination))
+            .flatten()
     }
 
-    fn suspect(&mut self, peer: SocketAddr, now: Instant) -> Vec<(DestinationName, Turn)> {
+    fn suspect(&mut self, destination: &DestinationName, peer: SocketAddr, now: Instant) {
         let (first, most) = (self.quarantine, self.quarantine_max);
-        let mut struck = Vec::new();
-        for (destination, peers) in &mut self.destinations {
-            let Some(one) = peers.peers.get_mut(&peer) else {
-                continue;
-            };
-            one.suspect(first, most, now);
-            struck.push(destination.clone());
+        let Some(known) = self.destinations.get_mut(destination) else {
+            return;
+        };
+        // Where no other is left that could go first, it changes nothing: they may all be slow, or it is their client.
+        let others = known.peers.iter();
+        let others = others.filter(|(other, one)| **other != peer && one.until.is_none());
+        if others.count() == 0 {
+            return;
         }
-        struck
-            .into_iter()
-            .filter_map(|destination| {
-                let turn = self.turn(&destination, now)?;
-                Some((destination, turn))
-            })
-            .collect()
+        if let Some(one) = known.peers.get_mut(&peer) {
+            one.suspect(first, most, now);
+        }
     }
 
-    /// Whether the journal has to hear of a destination.
-    fn turn(&mut self, destination: &DestinationName, now: Instant) -> Option<Turn> {
-        let window = self.quarantine_max;
-        let peers = self.destinations.get_mut(destination)?;
-        match (peers.is_dead(window, now), peers.told_dead) {
-            (true, false)
-                if peers
-                    .told_at
-                    .is_none_or(|told| now.saturating_duration_since(told) >= DEAD_AGAIN) =>
-            {
-                peers.told_dead = true;
-                peers.told_at = Some(now);
-                Some(Turn::AllDead)
-            }
-            (false, true) => {
-                peers.told_dead = false;
-                Some(Turn::AliveAgain)
-            }
-            _ => None,
-        }
+    /// That it is dead is known by exchanges that failed, never by the states of addresses: one that nobody knows yet
+    /// may live.
+    fn none_connects(&mut self, destination: &DestinationName, now: Instant) -> Option<Turn> {
+        let known = self.destinations.get_mut(destination)?;
+        let news = !std::mem::replace(&mut known.dead, true)
+            && known
+                .told_at
+                .is_none_or(|told| now.saturating_duration_since(told) >= DEAD_AGAIN);
+        news.then(|| {
+            known.told_dead = true;
+            known.told_at = Some(now);
+            Turn::AllDead
+        })
+    }
+
+    fn alive(&mut self, destination: &DestinationName) -> Option<Turn> {
+        let known = self.destinations.get_mut(destination)?;
+        known.dead = false;
+        std::mem::take(&mut known.told_dead).then_some(Turn::AliveAgain)
     }
 
     fn standings(
@@ -452,7 +447,7 @@ impl Book {
             .filter(|(name, _)| self.configured.contains(*name))
             .map(|(name, peers)| DestinationHealth {
                 destination: name.clone(),
-                dead: peers.is_dead(self.quarantine_max, now),
+                dead: peers.dead,
                 peers: peers.view(now),
             })
             .collect();
@@ -469,15 +464,6 @@ impl Peers {
     }
 
     /// Whether all that were in use lately are bad; addresses that DNS no longer lists hide no death.
-    fn is_dead(&self, window: Duration, now: Instant) -> bool {
-        let mut lately = self
-            .peers
-            .values()
-            .filter(|one| now.saturating_duration_since(one.seen) < window)
-            .peekable();
-        lately.peek().is_some() && lately.all(|one| one.until.is_some())
-    }
-
     fn view(&self, now: Instant) -> Vec<PeerHealth> {
         let mut all: Vec<_> = self
             .peers

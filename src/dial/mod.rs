@@ -86,6 +86,8 @@ pub(crate) struct Dialed {
     /// What came behind a parent's reply: the target's first bytes.
     pub(crate) early: Bytes,
     pub(crate) peer: PeerAddr,
+    /// Whether the target has other addresses that may be tried.
+    pub(crate) others: bool,
 }
 
 /// Why there is no connection.
@@ -251,6 +253,7 @@ impl Dialer {
         cleared: &Cleared,
         begun: Instant,
         avoid: &[SocketAddr],
+        trail: &str,
         story: &mut Story,
     ) -> Result<Dialed, DialError> {
         let destination = cleared.destination();
@@ -290,7 +293,7 @@ impl Dialer {
             let racing = race::race(
                 incoming,
                 order,
-                |addr| self.attempt(cleared, *addr, &owners),
+                |addr| self.attempt(cleared, *addr, &owners, trail),
                 pace,
                 &mut telling.attempts,
             );
@@ -320,19 +323,42 @@ impl Dialer {
                     self.meters.failover(&destination.name);
                 }
                 let offered = std::mem::take(&mut telling.resolution.get_mut().offered);
+                let others = offered.len() > 1;
                 due |= telling.attempts.len() > 1;
                 drop(telling);
                 if due {
-                    self.try_out(destination, &offered, addr);
+                    self.try_out(cleared, &owners, trail, &offered, addr);
                 }
                 Ok(Dialed {
                     stream,
                     early,
                     peer: PeerAddr(addr.socket_addr()),
+                    others,
                 })
             }
-            Err(_) => Err(why(&telling.attempts, telling.resolution.get_mut())),
+            Err(_) => {
+                let tried_all = telling
+                    .attempts
+                    .iter()
+                    .all(|attempt| match &attempt.outcome {
+                        race::Outcome::Failed(error) => error.blames_the_address(),
+                        race::Outcome::TimedOut => true,
+                        race::Outcome::Connected
+                        | race::Outcome::Lost
+                        | race::Outcome::Abandoned => false,
+                    });
+                if tried_all && !telling.attempts.is_empty() && avoid.is_empty() {
+                    let now = Instant::now();
+                    self.health.none_connects(&destination.name, now);
+                }
+                Err(why(&telling.attempts, telling.resolution.get_mut()))
+            }
         }
+    }
+
+    /// A forwarded request shows that a peer is sick although it connects.
+    pub(crate) fn suspect(&self, destination: &DestinationName, peer: PeerAddr) {
+        self.health.suspect(destination, peer.0, Instant::now());
     }
 
     /// The time from a head's last byte to our answer.
@@ -482,23 +508,28 @@ impl Dialer {
     /// Tries addresses that are due for it, beside the exchanges: no exchange pays for what they turn out to be.
     fn try_out(
         &self,
-        destination: &config::Destination,
+        cleared: &Cleared,
+        owners: &parents::Owners,
+        trail: &str,
         offered: &[ClearedAddr],
         won: ClearedAddr,
     ) {
         let now = Instant::now();
+        let destination = &cleared.destination().name;
         let others = offered.iter().filter(|addr| **addr != won);
         let claims = others.filter_map(|addr| {
-            let claim = self
-                .health
-                .claim(&destination.name, addr.socket_addr(), now)?;
+            let claim = self.health.claim(destination, addr.socket_addr(), now)?;
             Some((*addr, claim))
         });
         for (addr, claim) in claims.take(trial::AT_ONCE) {
-            let patience = self.connect.budget;
-            let sources = self.turns.next(&destination.source, addr.socket_addr());
-            let trial = trial::run(addr, claim, self.keepalive, sources, patience);
-            tokio::task::spawn_local(trial);
+            let (dialer, cleared, owners) = (self.clone(), cleared.clone(), owners.clone());
+            let trail = String::from(trail);
+            // A parent is tried as an exchange would: that it accepts connections says nothing of what it does.
+            let attempt = async move {
+                let connected = dialer.attempt(&cleared, addr, &owners, &trail).await;
+                connected.map(drop)
+            };
+            tokio::task::spawn_local(trial::run(attempt, claim, self.connect.budget));
         }
     }
 

@@ -122,6 +122,8 @@ pub(super) struct Errand<'a> {
     pub(super) password: Option<&'a Password>,
     pub(super) target: &'a Target,
     pub(super) peer: SocketAddr,
+    /// The proxies so far, as Via has them, ourselves last: two that are each other's parent must notice.
+    pub(super) trail: &'a str,
 }
 
 /// Has the parent connect to the target; what the target said already comes with the stream. `open` makes a connection
@@ -136,7 +138,7 @@ pub(super) async fn tunnel(
     let mut refusals = 0;
     loop {
         let login = parents.answer(errand, &authority);
-        ask(&mut way, &authority, login.as_deref()).await?;
+        ask(&mut way, &authority, errand.trail, login.as_deref()).await?;
         let reply = reply(&mut way, &mut buffer).await?;
         let error = match reply.status {
             200..=299 => return Ok((way, buffer.freeze())),
@@ -162,8 +164,13 @@ pub(super) async fn tunnel(
     }
 }
 
-async fn ask(way: &mut Way, authority: &str, login: Option<&str>) -> Result<(), ConnectError> {
-    let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
+async fn ask(
+    way: &mut Way,
+    authority: &str,
+    trail: &str,
+    login: Option<&str>,
+) -> Result<(), ConnectError> {
+    let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nVia: {trail}\r\n");
     if let Some(login) = login {
         head.push_str("Proxy-Authorization: ");
         head.push_str(login);

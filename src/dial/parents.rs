@@ -191,6 +191,7 @@ impl Dialer {
         cleared: &Cleared,
         addr: ClearedAddr,
         owners: &Owners,
+        trail: &str,
     ) -> Result<(Way, Bytes), ConnectError> {
         let destination = cleared.destination();
         let peer = addr.socket_addr();
@@ -207,6 +208,7 @@ impl Dialer {
             password: destination.password.as_ref(),
             target: cleared.target(),
             peer,
+            trail,
         };
         let open = async || {
             let tcp = tcp().await?;

@@ -1,31 +1,26 @@
-//! A connect beside the exchanges, to learn what an address is like; closed as soon as it is known.
+//! An attempt beside the exchanges, to learn what an address is like; closed as soon as it is known.
 //!
 //! Only addresses that were cleared for an exchange a moment ago are tried: no list is walked, no timer asks.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::connect::connect;
+use super::connect::ConnectError;
 use super::health::{Claim, Outcome};
-use crate::config::Keepalive;
-use crate::policy::ClearedAddr;
 
 /// Trials that one exchange starts at most; the next one starts the rest.
 pub(super) const AT_ONCE: usize = 4;
 
 /// Tries and notes. An end that is our own fault leaves everything as it was.
 pub(super) async fn run(
-    addr: ClearedAddr,
+    attempt: impl Future<Output = Result<(), ConnectError>>,
     claim: Claim,
-    keepalive: Keepalive,
-    sources: Vec<IpAddr>,
     patience: Duration,
 ) {
     let begun = Instant::now();
-    let outcome = match timeout(patience, connect(addr, keepalive, &sources)).await {
-        Ok(Ok(_)) => Outcome::Connected,
+    let outcome = match timeout(patience, attempt).await {
+        Ok(Ok(())) => Outcome::Connected,
         Ok(Err(error)) if !error.blames_the_address() => return,
         Ok(Err(_)) | Err(_) => Outcome::Failed,
     };

@@ -90,7 +90,9 @@ impl Peers {
         let heard = tunnel.heard(now);
         let given_up = match closed_by {
             Side::Proxy => None,
-            Side::Client | Side::Upstream => tunnel.silent_since(self.patience.answer * 4 / 5, now),
+            Side::Client => tunnel.silent_since(self.patience.answer * 4 / 5, now),
+            // It hung up on a question.
+            Side::Upstream => tunnel.silent_since(Duration::ZERO, now),
         };
         let mut silence = self.silence();
         if let Some(at) = heard {

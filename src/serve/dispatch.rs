@@ -14,7 +14,7 @@ use super::forward::{self, Ending};
 use super::head::{Head, HeadLimits};
 use super::http1::send;
 use super::order::Order;
-use super::origin::{self, open};
+use super::origin::{self, reach};
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
@@ -91,6 +91,11 @@ async fn connect<Permit: 'static>(
         Ok(admission) => admission,
         Err(refused) => return turn.refuse(service, &refused, after).await,
     };
+    if service.pseudonym.stands_in(&head) {
+        let refused = Refused::new(Reason::LoopDetected, "the request has been here before");
+        return turn.refuse(service, &refused, after).await;
+    }
+    let trail = service.pseudonym.trail(&head, &admission.cleared);
     // Before it takes a place among all tunnels: a storm that waits may not keep others from theirs.
     let pass = match wait_for_turn(&mut turn, service, &admission, true).await {
         Some(Ok(pass)) => pass,
@@ -111,7 +116,8 @@ async fn connect<Permit: 'static>(
         stream,
         early,
         peer,
-    } = match dial(&mut turn, service, &admission.cleared).await {
+        others: _,
+    } = match dial(&mut turn, service, &admission.cleared, &trail).await {
         Some(Ok(dialed)) => dialed,
         // The place is free before the line that tells of it is written.
         Some(Err(refused)) => {
@@ -158,11 +164,12 @@ async fn dial<Permit>(
     turn: &mut Turn<Permit>,
     service: &Service,
     cleared: &Cleared,
+    trail: &str,
 ) -> Option<Result<Dialed, Refused>> {
     let mut story = Story::default();
     let begun = Instant::from_std(turn.entry.opened);
     let dialed = tokio::select! {
-        dialed = service.dialer.dial(cleared, begun, &[], &mut story) => Some(dialed),
+        dialed = service.dialer.dial(cleared, begun, &[], trail, &mut story) => Some(dialed),
         () = turn.stream.gone() => None,
     };
     note_story(&mut turn.entry, story);
@@ -361,12 +368,13 @@ async fn forward<Permit: 'static>(
     let kept = service
         .idle
         .take(&admission.cleared, absolute.tls, fresh, Instant::now());
+    let trail = service.pseudonym.trail(head, &admission.cleared);
     let origin = match kept {
         Some(origin) => origin,
-        None => match dial(&mut turn, service, &admission.cleared).await {
+        None => match dial(&mut turn, service, &admission.cleared, &trail).await {
             Some(Ok(dialed)) => {
                 let opened = tokio::select! {
-                    opened = open(service, dialed, &admission.cleared, &absolute) => Some(opened),
+                    opened = reach(service, &admission.cleared, &absolute, Some(dialed), &[], &trail, &mut turn.entry) => Some(opened),
                     () = turn.stream.gone() => None,
                 };
                 match opened {
@@ -399,17 +407,14 @@ async fn forward<Permit: 'static>(
         repeatable: !order.websocket && may_be_repeated(&order.parts.method, rule),
         retryable: rule != Repeat::Never && order.parts.method.is_idempotent(),
         toll: shares.as_ref(),
+        blame: &|peer| {
+            let destination = &admission.cleared.destination().name;
+            service.dialer.suspect(destination, peer);
+        },
     };
     let cleared = &admission.cleared;
     let reopen = async |entry: &mut Entry, avoid: &[SocketAddr]| {
-        let mut story = Story::default();
-        let dialed = service
-            .dialer
-            .dial(cleared, Instant::now(), avoid, &mut story)
-            .await;
-        note_further(entry, story);
-        let dialed = dialed.map_err(|error| Refused::new(error.reason(), error.to_string()))?;
-        open(service, dialed, cleared, &absolute).await
+        reach(service, cleared, &absolute, None, avoid, &trail, entry).await
     };
     let ending = exchange
         .run(
@@ -576,16 +581,6 @@ fn note_story(entry: &mut Entry, story: Story) {
     entry.dns_us = story.dns.map(|took| small(took.as_micros()));
     entry.dns_stale_ms = story.dns_stale.map(|age| small(age.as_millis()));
     entry.connect = story.connect;
-}
-
-/// A second dial of the same exchange.
-fn note_further(entry: &mut Entry, story: Story) {
-    let before = std::mem::take(&mut entry.attempts).into_vec();
-    let attempts = before.into_iter().chain(story.attempts);
-    entry.attempts = attempts.collect();
-    if entry.resolved.is_empty() {
-        entry.resolved = story.resolved.into();
-    }
 }
 
 /// Whether a request may reach two addresses. Safe methods (RFC 9110 §9.2.1) change nothing; PUT and DELETE do, and one

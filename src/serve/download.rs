@@ -99,12 +99,19 @@ impl Exchange<'_> {
             Ok(response) => response,
             Err(NoReply::ClientGone) => return Ending::Left(Reason::ClientGone),
             Err(NoReply::TimedOut) => {
+                (self.blame)(origin.peer);
                 return Ending::refused(
                     Reason::UpstreamTimeout,
                     "the origin did not answer in time",
                 );
             }
-            Err(NoReply::Failed(error)) => return Ending::refused(error.reason(), error.details()),
+            Err(NoReply::Failed(error)) => {
+                // A kept connection may be closed at any time.
+                if matches!(error, ForwardError::Closed | ForwardError::Reset) && !origin.reused {
+                    (self.blame)(origin.peer);
+                }
+                return Ending::refused(error.reason(), error.details());
+            }
         };
         if forwarded::is_switching(response.status()) {
             return self.switch(response, write, entry, shared).await;
@@ -158,7 +165,13 @@ impl Exchange<'_> {
             let http11 = self.head.version() == Version::Http11;
             // There is room for as many as an origin may send.
             move |status: u16, fields: &HeaderMap| {
-                if http11 && let Some(bytes) = forwarded::interim(status, fields, &pseudonym) {
+                // HTTP/1.0 knows none, but that the origin is at work counts all the same.
+                let bytes = if http11 {
+                    forwarded::interim(status, fields, &pseudonym)
+                } else {
+                    Some(Vec::new())
+                };
+                if let Some(bytes) = bytes {
                     let _ = interim.try_send(bytes);
                 }
             }
@@ -194,7 +207,7 @@ impl Exchange<'_> {
         reopen: &impl AsyncFn(&mut Entry, &[SocketAddr]) -> Result<Origin, Refused>,
         shared: &Shared,
     ) -> Result<Response<Incoming>, ForwardError> {
-        let peer = origin.peer;
+        let (peer, reused) = (origin.peer, origin.reused);
         let (other, response) = {
             let mut first = pin!(origin.send(request, told.clone()));
             let Some(parts) = spare else {
@@ -242,7 +255,12 @@ impl Exchange<'_> {
                         Err(error) => failure = Some(error),
                     },
                     won = &mut second => match (won, failure) {
-                        (Some(won), _) => break won,
+                        (Some(won), failure) => {
+                            if failure.is_none() || !reused {
+                                (self.blame)(peer);
+                            }
+                            break won;
+                        }
                         (None, Some(error)) => return Err(error),
                         (None, None) => return first.await,
                     },

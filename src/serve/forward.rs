@@ -20,7 +20,7 @@ use super::head::{Head, HeadLimits};
 use super::headers::Pseudonym;
 use super::turn::Refused;
 use crate::config;
-use crate::exchange::{Reason, Side};
+use crate::exchange::{PeerAddr, Reason, Side};
 use crate::gate::Shares;
 use crate::lifecycle::{DrainWatch, Phase};
 use crate::relay::halves::Halves;
@@ -50,6 +50,8 @@ pub(super) struct Exchange<'a> {
     pub(super) retryable: bool,
     /// Where its bytes are limited.
     pub(super) toll: Option<&'a Shares>,
+    /// Told of a peer that connected and then had no answer.
+    pub(super) blame: &'a dyn Fn(PeerAddr),
 }
 
 /// What became of it.

@@ -12,6 +12,7 @@ use http::header::{
 use super::body::Framing;
 use super::head::{Head, HeadError, Version};
 use crate::exchange::Absolute;
+use crate::policy::Cleared;
 
 /// Fields of one connection, besides those that it lists itself.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -53,6 +54,22 @@ impl Pseudonym {
     fn entry(&self, version: Version) -> HeaderValue {
         let text = format!("{} {}", version.token(), self.0);
         HeaderValue::try_from(text).expect("digits, letters, a dot and a hyphen")
+    }
+
+    /// The proxies that a request for a parent proxy has passed, ourselves last; nothing where it needs no parent.
+    pub(crate) fn trail(&self, head: &Head, cleared: &Cleared) -> String {
+        if cleared.destination().via.is_empty() {
+            return String::new();
+        }
+        let mut trail = String::new();
+        for value in head.field_values("via") {
+            // What cannot stand in a field is not ours to repeat.
+            if let Ok(value) = std::str::from_utf8(value) {
+                trail.push_str(value);
+                trail.push_str(", ");
+            }
+        }
+        trail + &format!("{} {}", head.version().token(), self.0)
     }
 
     /// Whether a request has been here before.

@@ -192,10 +192,12 @@ async fn what_a_parent_says_is_told_without_addresses() {
         assert!(said.contains(details), "{said}");
         assert!(!said.contains("127.0.0.1"), "{said}");
         let heads = asked.await.unwrap();
-        assert_eq!(
-            heads,
-            ["CONNECT push.test:443 HTTP/1.1\r\nHost: push.test:443\r\n\r\n"]
-        );
+        let [head] = &heads[..] else {
+            panic!("{heads:?}");
+        };
+        let said = "CONNECT push.test:443 HTTP/1.1\r\nHost: push.test:443\r\nVia: 1.1 tidegate-";
+        assert!(head.starts_with(said), "{head}");
+        assert_eq!(head.lines().count(), 4, "{head}");
         house.close().await;
     }
 }
@@ -386,6 +388,59 @@ async fn a_silent_address_costs_a_request_that_may_be_repeated_nothing() {
     );
     assert_eq!(line["attempts"].as_array().unwrap().len(), 2, "{line}");
     house.metric_becomes(REPEATS, 1.0).await;
+    // It is remembered, although it connects: the next ones pay nothing.
+    for _ in 0..4 {
+        let mut client = house.client().await;
+        client.send(first.get("/x")).await;
+        let (mut call, _) = second.reached(&mut client).await;
+        call.send(OK_CLOSE).await;
+        assert_eq!(client.reply().await.body, "ok");
+        let line = house.line().await;
+        assert_eq!(line["repeated"], serde_json::Value::Null, "{line}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_address_that_hangs_up_on_a_push_costs_one_push() {
+    let (first, second, house) = two(["127.0.0.91", "127.0.0.92"], "").await;
+    let push = first.request("POST", "/x", "Content-Length: 0\r\n");
+    // Both are known to connect.
+    let mut client = house.client().await;
+    client.send(first.get("/x")).await;
+    let (call, _) = first.reached(&mut client).await;
+    drop(call);
+    let (mut call, _) = second.reached(&mut client).await;
+    call.send(OK_CLOSE).await;
+    assert_eq!(client.reply().await.body, "ok");
+    for _ in 0..4 {
+        let mut client = house.client().await;
+        client.send(&push).await;
+        let (mut call, _) = second.reached(&mut client).await;
+        call.send(OK_CLOSE).await;
+        assert_eq!(client.reply().await.body, "ok");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn two_proxies_that_are_each_others_parents_notice() {
+    let (other, address) = listener().await;
+    let house = behind(&[format!("http://{address}")], "").open().await;
+    let plain = house.address("plain");
+    // The other one, as far as it matters: whatever comes goes back.
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = other.accept().await {
+            tokio::spawn(async move {
+                let mut back = TcpStream::connect(plain).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut tcp, &mut back).await;
+            });
+        }
+    });
+    let reply = house.client().await.connect("push.test:443").await;
+    assert_eq!(reply.status, 502, "{}", reply.head);
+    let line = house.line_with_reason("loop_detected").await;
+    assert_eq!(line["status"], 508, "{line}");
     house.close().await;
 }
 

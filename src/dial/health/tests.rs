@@ -153,8 +153,8 @@ fn a_suspect_is_quarantined_although_it_connects() {
     let (book, now) = (book(), Instant::now());
     book.learn(1, Connected, 5, now);
     book.learn(2, Connected, 5, now);
-    book.suspect(peer(1), now);
-    book.suspect(peer(1), now + SECOND);
+    book.suspect(&name(), peer(1), now);
+    book.suspect(&name(), peer(1), now + SECOND);
     book.learn(1, Connected, 5, now + SECOND);
     assert_eq!(book.standing(1, now), Quarantined);
     assert_eq!(book.standing(2, now), Healthy(ms(5)));
@@ -164,27 +164,37 @@ fn a_suspect_is_quarantined_although_it_connects() {
         .note(Connected, ms(5), later);
     assert_eq!(book.standing(1, later), Healthy(ms(5)));
     // Silent again, although it connected: longer this time.
-    book.suspect(peer(1), later);
+    book.suspect(&name(), peer(1), later);
     assert_eq!(book.shown(1, later).1, Some(60 * SECOND));
     let much_later = later + 660 * SECOND;
-    book.suspect(peer(1), much_later);
+    book.suspect(&name(), peer(1), much_later);
     assert_eq!(book.shown(1, much_later).1, Some(30 * SECOND));
 }
 
 #[test]
-fn a_destination_is_dead_when_all_addresses_in_use_are() {
+fn a_destination_is_dead_when_an_exchange_found_none_that_connects() {
     let (book, now) = (book(), Instant::now());
-    book.learn(1, Connected, 5, now);
-    book.learn(2, Failed, 5, now);
-    assert!(!book.is_dead(now));
     book.learn(1, Failed, 5, now);
+    assert!(!book.is_dead(now), "others may live that nobody knows yet");
+    book.none_connects(&name(), now);
+    assert!(book.is_dead(now));
+    book.learn(2, Failed, 5, now);
     assert!(book.is_dead(now));
     book.learn(2, Connected, 5, now + SECOND);
     assert!(!book.is_dead(now + SECOND));
-    // An address that nobody was offered for a long time hides nothing.
-    let later = now + 700 * SECOND;
-    book.learn(1, Failed, 5, later);
-    assert!(book.is_dead(later));
+    book.suspect(&name(), peer(2), now + SECOND);
+    assert!(!book.is_dead(now + SECOND), "it connects");
+}
+
+#[test]
+fn a_suspect_of_one_destination_is_none_of_another() {
+    let (book, now) = (book(), Instant::now());
+    let other = DestinationName::new("other");
+    book.configure(&[name(), other.clone()]);
+    book.learn(1, Connected, 5, now);
+    book.note(&other, peer(1), Connected, ms(5), now);
+    book.suspect(&other, peer(1), now);
+    assert_eq!(book.standing(1, now), Healthy(ms(5)));
 }
 
 #[test]
@@ -192,7 +202,13 @@ fn deaths_and_lives_are_told_once_and_not_too_often() {
     let (book, now) = (book(), Instant::now());
     let mut book = book.book();
     let mut check = |outcome, at: Duration, turn| {
-        let told = book.note(&name(), peer(1), outcome, ms(1), now + at);
+        let (now, failed) = (now + at, outcome == Failed);
+        let noted = book.note(&name(), peer(1), outcome, ms(1), now);
+        let told = if failed {
+            book.none_connects(&name(), now)
+        } else {
+            noted
+        };
         assert_eq!(told, turn, "{outcome:?} at {at:?}");
     };
     check(Connected, Duration::ZERO, None);
