@@ -200,7 +200,8 @@ impl Trouble {
         }
     }
 
-    fn leaves_pushes_unanswered(self) -> bool {
+    /// Whether only the tunnels can show that an address is dead.
+    pub(super) fn leaves_pushes_unanswered(self) -> bool {
         let death = Death::Silent;
         matches!(self, Self::Addresses { death: own, .. } if own == death)
     }

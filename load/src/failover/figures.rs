@@ -17,6 +17,8 @@ const FIRST_WITH_ONE_MUTE_MS: f64 = 600.0;
 const OVER_NORMAL_MS: f64 = 5.0;
 /// Where they scatter more, an attempt that was waited for would not be seen.
 const SCATTER_MS: f64 = 200.0;
+/// Of the pushes lost to silent addresses, the part that may be lost in the last third of the time: a fifth.
+const LATE_SHARE: usize = 5;
 
 /// What one trouble came to.
 #[derive(Debug, Clone, Serialize)]
@@ -164,6 +166,16 @@ fn missed(trouble: Trouble, first: &Figures, following: &Figures, normal: &Figur
         let lost = first.lost + following.lost;
         need(lost == 0, format!("{lost} pushes lost"));
     }
+    if trouble.leaves_pushes_unanswered() {
+        // Whoever learns nothing loses as many in the last third as before.
+        let Figures {
+            lost, lost_late, ..
+        } = *following;
+        need(
+            lost_late * LATE_SHARE <= lost,
+            format!("{lost_late} of {lost} lost pushes in the last third: nothing was learned"),
+        );
+    }
     missed
 }
 
@@ -215,6 +227,19 @@ mod tests {
         check(row(dead(Death::Hang, 2), 1520, 7, true), Some("over 1500"));
         check(row(dead(Death::Refuse, 1), 700, 7, true), None);
         check(row(dead(Death::Silent, 1), 700, 7, false), None);
+        let silent = |late: u64| {
+            let silences =
+                (0..6).map(|number| exchange(7, if number < late { 9_000 } else { 1 }, false));
+            let answered = exchange(7, 9_500, true);
+            Row::of(&Played {
+                trouble: dead(Death::Silent, 1),
+                first: vec![exchange(7, 0, true)],
+                following: silences.chain([answered]).collect(),
+                normal: vec![exchange(3, 0, true)],
+            })
+        };
+        check(silent(1), None);
+        check(silent(2), Some("2 of 6 lost pushes in the last third"));
         let outage = Trouble::Dns(Dns::Outage {
             failure: crate::names::Failure::Silent,
             seconds: 60,
@@ -257,7 +282,7 @@ mod tests {
             push: None,
         };
         let played = Played {
-            trouble: dead(Death::Silent, 1),
+            trouble: dead(Death::Reset, 1),
             first: vec![failed, exchange(4, 0, true)],
             following: vec![exchange(2, 100, false), exchange(2, 9_900, false)],
             normal: vec![],
