@@ -96,6 +96,7 @@ fn would_refuse(row: policy::WouldRefuse) -> WouldRefuse {
         client,
         target: passed.target.to_string(),
         reason: passed.reason.token().to_owned(),
+        limit: passed.limit.map(|limit| limit.to_string()),
         count: row.count,
         first_seen: Timestamp(row.first_seen).to_string(),
         last_seen: Timestamp(row.last_seen).to_string(),

@@ -22,6 +22,8 @@ struct Row {
     target: String,
     destination: String,
     reason: &'static str,
+    /// The `[[limit]]` that would have refused it, if it was one.
+    limit: Option<String>,
     count: u64,
     first_seen: Timestamp,
     last_seen: Timestamp,
@@ -37,6 +39,7 @@ pub(super) fn shown(reports: &Reports) -> Vec<u8> {
         target: row.passed.target.to_string(),
         destination: row.passed.destination.to_string(),
         reason: row.passed.reason.token(),
+        limit: row.passed.limit.map(|limit| limit.to_string()),
         count: row.count,
         first_seen: Timestamp(row.first_seen),
         last_seen: Timestamp(row.last_seen),

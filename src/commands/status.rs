@@ -100,10 +100,10 @@ fn would_refuse_list(rows: &[WouldRefuse]) -> String {
             row.reason,
             row.first_seen,
             row.last_seen,
-            if row.add.is_empty() {
-                "the lines above allow it, too"
-            } else {
-                "to allow it:"
+            match &row.limit {
+                Some(limit) => format!("by the limit {limit}"),
+                None if row.add.is_empty() => "the lines above allow it, too".to_owned(),
+                None => "to allow it:".to_owned(),
             }
         );
         for line in row.add.lines() {
@@ -155,6 +155,8 @@ mod tests {
             "would_refuse":[{"client":"10.0.0.1","target":"a.test:443","reason":"target_denied","count":3,
               "first_seen":"f","last_seen":"l","add":"[[destination]]\nname = \"a\""},
               {"client":"10.0.0.1","target":"a.test:1","reason":"target_denied","count":1,
+              "first_seen":"f","last_seen":"l","add":""},
+              {"client":"cluster-1","target":"a.test:443","reason":"rate_limited","limit":"per-cluster","count":1,
               "first_seen":"f","last_seen":"l","add":""}]}"#;
         let status: Status = serde_json::from_str(json).unwrap();
         assert_eq!(
@@ -182,6 +184,7 @@ Would have been refused, were it not only reported:
              [[destination]]
              name = \"a\"
        1 times 10.0.0.1 → a.test:1 (target_denied), f to l; the lines above allow it, too
+       1 times cluster-1 → a.test:443 (rate_limited), f to l; by the limit per-cluster
 "
         );
     }

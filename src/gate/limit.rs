@@ -126,9 +126,14 @@ impl Limit {
             if book.terms == terms {
                 return;
             }
+            let fresh = book.terms.pace != terms.pace;
             book.terms = terms;
             let Book { terms, lines } = &mut *book;
             for line in lines.values() {
+                // What was used of another rate or burst says nothing of this one. Tunnels are open whatever the terms.
+                if fresh {
+                    line.turns = Gcra::new(now);
+                }
                 line.pump(terms, now, &mut bells);
             }
         }

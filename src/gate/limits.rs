@@ -56,8 +56,8 @@ pub(crate) struct Waited {
     pub(crate) since: Option<Instant>,
     /// The last limit that made it wait, refused it, or would have.
     pub(crate) limit: Option<Arc<str>>,
-    /// What it would have been refused for, had the limit not only been tried out.
-    pub(crate) would_refuse: Option<Reason>,
+    /// What it would have been refused for, and by which limit, had that not only been tried out.
+    pub(crate) would_refuse: Option<(Reason, Arc<str>)>,
 }
 
 /// Proof that no limit stands in the way. Holds the places of a tunnel.

@@ -57,7 +57,8 @@ pub(super) async fn wait(
     if terms.report_only {
         if let Some(reason) = try_out(&mut hold, asking, now) {
             waited.by(limit);
-            waited.would_refuse.get_or_insert(reason);
+            let limit = Arc::clone(&limit.name);
+            waited.would_refuse.get_or_insert((reason, limit));
         }
         return Ok(hold);
     }

@@ -125,10 +125,13 @@ pub(crate) struct WouldRefuse {
     pub(crate) client: String,
     pub(crate) target: String,
     pub(crate) reason: String,
+    /// The `[[limit]]` that would have refused it, if it was one.
+    #[serde(default)]
+    pub(crate) limit: Option<String>,
     pub(crate) count: u64,
     pub(crate) first_seen: String,
     pub(crate) last_seen: String,
-    /// The lines to add to the configuration, TOML.
+    /// The lines to add to the configuration, TOML; a limit has none.
     pub(crate) add: String,
 }
 

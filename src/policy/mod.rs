@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::config::{self, HostPattern, Unlisted};
 use crate::exchange::{DestinationName, Host, Reason, Target};
 
+pub(crate) use lines::Lacking;
 pub(crate) use own::OwnAddresses;
 pub(crate) use reports::{Latest, Passed, Reports, WouldRefuse};
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::lines::{self, Lacking};
@@ -24,6 +24,8 @@ pub(crate) struct Passed {
     pub(crate) destination: DestinationName,
     /// What would have been answered.
     pub(crate) reason: Reason,
+    /// The `[[limit]]` that would have refused it, if it was one.
+    pub(crate) limit: Option<Arc<str>>,
 }
 
 /// What of a row is of the last one that asked.
@@ -31,7 +33,8 @@ pub(crate) struct Passed {
 pub(crate) struct Latest {
     pub(crate) user: Option<UserName>,
     pub(crate) address: IpAddr,
-    pub(crate) lacking: Lacking,
+    /// `None` for a limit: no line that is added makes it wider.
+    pub(crate) lacking: Option<Lacking>,
 }
 
 /// One row: what would have been refused, and how often.
@@ -42,7 +45,7 @@ pub(crate) struct WouldRefuse {
     pub(crate) count: u64,
     pub(crate) first_seen: SystemTime,
     pub(crate) last_seen: SystemTime,
-    /// TOML, with comments that say where they belong. Empty where all of it stands with rows before.
+    /// TOML, with comments that say where they belong. Empty where all of it stands with rows before, and for a limit.
     pub(crate) lines_to_add: String,
 }
 
@@ -109,10 +112,11 @@ impl Reports {
         });
         let lacking: Vec<_> = rows
             .iter()
-            .map(|row| (&row.latest.lacking, row.last_seen))
+            .filter_map(|row| Some((row.latest.lacking.as_ref()?, row.last_seen)))
             .collect();
         let texts = lines::of(&lacking);
-        for (row, text) in rows.iter_mut().zip(texts) {
+        let lack = rows.iter_mut().filter(|row| row.latest.lacking.is_some());
+        for (row, text) in lack.zip(texts) {
             row.lines_to_add = text;
         }
         rows
@@ -133,7 +137,6 @@ mod tests {
     use super::*;
     use crate::config::Unlisted;
     use crate::policy::{OwnAddresses, Policy};
-    use std::sync::Arc;
     use std::time::Duration;
 
     fn at(seconds: u64) -> SystemTime {
@@ -150,11 +153,12 @@ mod tests {
             target,
             destination: DestinationName::new("unlisted"),
             reason: Reason::TargetDenied,
+            limit: None,
         };
         let latest = Latest {
             user: Some(UserName::new(user)),
             address: [10, 0, 0, 1].into(),
-            lacking: cleared.lacking(None, None),
+            lacking: Some(cleared.lacking(None, None)),
         };
         reports.note(passed, latest, now);
     }

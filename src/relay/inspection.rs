@@ -96,11 +96,12 @@ impl Inspection {
             target: cleared.target().clone(),
             destination: cleared.destination().name.clone(),
             reason: Reason::SniMismatch,
+            limit: None,
         };
         let latest = Latest {
             user: exchange.user.clone(),
             address: exchange.client.0.ip().to_canonical(),
-            lacking: cleared.lacks_any_opening(),
+            lacking: Some(cleared.lacks_any_opening()),
         };
         reports.note(passed, latest, SystemTime::now());
     }

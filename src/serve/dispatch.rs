@@ -220,7 +220,7 @@ async fn wait_for_turn<Permit>(
         () = turn.stream.gone(), if !is_connect => None,
         () = turn.stream.left(), if is_connect => None,
     };
-    service.note_waited(&mut turn.entry, waited, asking.destination);
+    service.note_waited(&mut turn.entry, waited, cleared);
     passed.map(|passed| {
         passed.map_err(|limited: Limited| Refused {
             fields: limited.fields(),

@@ -28,10 +28,10 @@ use self::headers::Pseudonym;
 use crate::config;
 use crate::dial::Dialer;
 use crate::dial::tls::OriginTls;
-use crate::exchange::{ClientAddr, DestinationName, Exchange, ExchangeId, Reason, UserName};
+use crate::exchange::{ClientAddr, Exchange, ExchangeId, Reason, UserName};
 use crate::gate::{Gate, Rules, Waited};
 use crate::lifecycle::DrainWatch;
-use crate::policy::{Cleared, Latest, Passed, Reports};
+use crate::policy::{Cleared, Lacking, Latest, Passed, Reports};
 use crate::relay::{Idle, Scratch, Tunnels};
 use crate::telemetry::{Entry, Ledger, Meters};
 
@@ -120,16 +120,14 @@ impl Service {
     }
 
     /// Notes how long limits made an exchange wait, and what one that is only tried out would have said.
-    fn note_waited(&self, entry: &mut Entry, waited: Waited, destination: &DestinationName) {
+    fn note_waited(&self, entry: &mut Entry, waited: Waited, cleared: &Cleared) {
         entry.limit_wait_us = waited.took(tokio::time::Instant::now()).map(|wait| {
             let us = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
             NonZeroU32::new(us).unwrap_or(NonZeroU32::MIN)
         });
         entry.limit = waited.limit;
-        if let Some(reason) = waited.would_refuse {
-            entry.would_refuse = Some(reason);
-            let sender = entry.sender.as_ref();
-            self.meters.would_refuse(destination, sender, reason);
+        if let Some((reason, limit)) = waited.would_refuse {
+            self.report(entry, cleared, (reason, Some(limit)), None);
         }
     }
 
@@ -141,8 +139,19 @@ impl Service {
         let Some(denial) = cleared.would_refuse(peer) else {
             return;
         };
+        let lacking = cleared.lacking(entry.sender.as_ref(), peer);
+        self.report(entry, cleared, (denial.reason(), None), Some(lacking));
+    }
+
+    /// In the line, the counter and the list.
+    fn report(
+        &self,
+        entry: &mut Entry,
+        cleared: &Cleared,
+        (reason, limit): (Reason, Option<Arc<str>>),
+        lacking: Option<Lacking>,
+    ) {
         let destination = &cleared.destination().name;
-        let reason = denial.reason();
         entry.would_refuse = Some(reason);
         let sender = entry.sender.as_ref();
         self.meters.would_refuse(destination, sender, reason);
@@ -151,11 +160,12 @@ impl Service {
             target: cleared.target().clone(),
             destination: destination.clone(),
             reason,
+            limit,
         };
         let latest = Latest {
             user: entry.user.clone(),
             address: entry.client.0.ip().to_canonical(),
-            lacking: cleared.lacking(sender, peer),
+            lacking,
         };
         self.reports.note(passed, latest, SystemTime::now());
     }

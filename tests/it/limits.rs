@@ -242,6 +242,7 @@ async fn each_client_has_its_own() {
 async fn a_limit_that_is_only_tried_out_refuses_nobody() {
     let target = upstream::echo().await;
     let house = limited("rate = \"0.01/s\"\nburst = 1\nreport_only = true")
+        .controlled()
         .open()
         .await;
     house.journal_says("what this limit would refuse").await;
@@ -260,6 +261,26 @@ async fn a_limit_that_is_only_tried_out_refuses_nobody() {
     );
     house.metric_becomes("tidegate_would_refuse_total{destination=\"lab\",client=\"none\",reason=\"rate_limited\"}", 1.0).await;
     house.metric_becomes(refusals(), 0.0).await;
+    let (_, page) = house.admin("/would-refuse").await;
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    let row = &page["would_refuse"][0];
+    assert_eq!(
+        (
+            &row["limit"],
+            &row["reason"],
+            &row["count"],
+            &row["lines_to_add"]
+        ),
+        (
+            &"all-of-us".into(),
+            &"rate_limited".into(),
+            &1.into(),
+            &"".into()
+        ),
+        "{page}"
+    );
+    let status = house.control("status\n").await.to_string();
+    assert!(status.contains("\"limit\":\"all-of-us\""), "{status}");
     house.close().await;
 }
 
