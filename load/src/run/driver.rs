@@ -5,8 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::errand::{Ended, Errand, How, Record, Work};
 use crate::child::cores::yield_to_others;
-use crate::drive::Pace;
+use crate::drive::{Pace, Steps};
 use crate::onprem::{ConnectError, ProxyClient, Tunnel};
 
 /// A push, and the answer to it: what the origin of the benchmarks answers.
@@ -74,14 +74,15 @@ async fn calls(errand: &Arc<Errand>, servers: u16, started: Instant) -> Record {
     }
 }
 
-/// So many at once, each when it is due or as soon after as one of them has time.
+/// So many at once, each when it is due or as soon after as one of them has time; never faster than they are due.
 async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record {
     let pace = Pace::new(errand.per_second, errand.length);
     let start = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
+    let steps = Arc::new(Mutex::new(Steps::new(errand.per_second, start)));
     let mut places = JoinSet::new();
     for _ in 0..at_once {
-        let (errand, next) = (errand.clone(), next.clone());
+        let (errand, next, steps) = (errand.clone(), next.clone(), steps.clone());
         places.spawn(async move {
             let mut ended = Vec::new();
             while start.elapsed() < errand.length {
@@ -89,7 +90,7 @@ async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record 
                 let Some(due) = pace.due(number).map(|offset| start + offset) else {
                     break;
                 };
-                tokio::time::sleep_until(due.into()).await;
+                let due = in_step(&steps, due).await;
                 let turn = usize::try_from(number).unwrap_or(0);
                 // Nobody it has been before: the proxy challenges it.
                 let newcomer = errand.client(turn);
@@ -103,6 +104,20 @@ async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record 
         lead: start - started,
         took: start.elapsed(),
         ..Record::of(pace.total(), ended)
+    }
+}
+
+/// Sleeps until the next start; says when that was.
+async fn in_step(steps: &Mutex<Steps>, due: Instant) -> Instant {
+    loop {
+        let at = {
+            let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+            steps.take(due, Instant::now())
+        };
+        tokio::time::sleep_until(at.into()).await;
+        if !Steps::missed(at, Instant::now()) {
+            return at;
+        }
     }
 }
 

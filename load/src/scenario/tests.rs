@@ -37,9 +37,9 @@ fn what_makes_no_sense_is_said() {
         let said = error.to_string();
         assert!(said.contains(part), "{from} as {to}: {said}");
     };
-    check("length = \"5s\"", "length = \"12\"", "no duration");
-    check("length = \"5s\"", "length = \"500ms\"", "length is from");
-    check("rounds = 3", "rounds = 0", "rounds");
+    check("length = \"3s\"", "length = \"12\"", "no duration");
+    check("length = \"3s\"", "length = \"500ms\"", "length is from");
+    check("rounds = 6", "rounds = 0", "rounds");
     check("workers = 1", "workers = 0", "workers");
     check("workers = 1", "worker = 1", "unknown field");
     check("share = 0.0625", "share = nan", "logins.share");
