@@ -19,12 +19,16 @@ use tokio::time::timeout;
 use super::errand::{Ended, Errand, How, Record, Work};
 use crate::child::cores::yield_to_others;
 use crate::drive::{Pace, Steps};
-use crate::onprem::{ConnectError, ProxyClient, Tunnel};
+use crate::onprem::{ConnectError, ProxyClient, Refused, Tunnel};
 
 /// A push, and the answer to it: what the origin of the benchmarks answers.
 const BYTES: usize = 1024;
 /// From the 200 to the answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// However long a refusal says.
+const REST_MAX: Duration = Duration::from_secs(60);
+/// How many different rests there are.
+const OWN_RESTS: u64 = 61;
 const STORM_NICE: i32 = 10;
 /// Calls that are due and not taken up yet; the pacer waits beyond it, and no due time moves.
 const DUE_MAX: usize = 1024;
@@ -64,7 +68,7 @@ async fn calls(errand: &Arc<Errand>, servers: u16, started: Instant) -> Record {
         let turn = usize::try_from(number).unwrap_or(0);
         let server = servers[turn % servers.len()].clone();
         let errand = errand.clone();
-        under_way.spawn(async move { one(&server, errand.target(turn), number, due).await });
+        under_way.spawn(async move { one(&server, errand.target(turn), number, due).await.0 });
     }
     let ended = under_way.join_all().await;
     Record {
@@ -74,7 +78,8 @@ async fn calls(errand: &Arc<Errand>, servers: u16, started: Instant) -> Record {
     }
 }
 
-/// So many at once, each when it is due or as soon after as one of them has time; never faster than they are due.
+/// So many at once, each when it is due or as soon after as one of them has time; never faster than they are due. One
+/// that is refused rests for as long as it was told to, as call servers do: they try again after some seconds.
 async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record {
     let pace = Pace::new(errand.per_second, errand.length);
     let start = Instant::now();
@@ -94,7 +99,12 @@ async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record 
                 let turn = usize::try_from(number).unwrap_or(0);
                 // Nobody it has been before: the proxy challenges it.
                 let newcomer = errand.client(turn);
-                ended.push(one(&newcomer, errand.target(turn), number, due).await);
+                let (one, rest) = one(&newcomer, errand.target(turn), number, due).await;
+                ended.push(one);
+                // Up to twice as long, each its own: nobody's clocks tick in step.
+                let own = rest.mul_f64((number % OWN_RESTS) as f64 / OWN_RESTS as f64);
+                let again = (Instant::now() + rest + own).min(start + errand.length);
+                tokio::time::sleep_until(again.into()).await;
             }
             ended
         });
@@ -139,8 +149,9 @@ fn paced(pace: Pace, start: Instant) -> mpsc::Receiver<(u64, Instant)> {
     due
 }
 
-async fn one(client: &ProxyClient, target: &str, number: u64, due: Instant) -> Ended {
-    let mut setup = None;
+/// How it went, and how long it was told to wait with the next.
+async fn one(client: &ProxyClient, target: &str, number: u64, due: Instant) -> (Ended, Duration) {
+    let (mut setup, mut rest) = (None, Duration::ZERO);
     let how = match client.connect(target).await {
         Ok(tunnel) => {
             setup = Some(due.elapsed());
@@ -149,10 +160,19 @@ async fn one(client: &ProxyClient, target: &str, number: u64, due: Instant) -> E
                 Err(error) => How::Failed(format!("in the tunnel: {error}")),
             }
         }
-        Err(ConnectError::Refused(refused)) => How::Refused(refused.status),
+        Err(ConnectError::Refused(refused)) => {
+            rest = retry_after(&refused);
+            How::Refused(refused.status)
+        }
         Err(error) => How::Failed(crate::display::chain(&error)),
     };
-    Ended { number, setup, how }
+    (Ended { number, setup, how }, rest)
+}
+
+fn retry_after(refused: &Refused) -> Duration {
+    let field = refused.headers.get(http::header::RETRY_AFTER);
+    let seconds = field.and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0)).min(REST_MAX)
 }
 
 async fn exchange(client: &ProxyClient, target: &str) -> io::Result<()> {

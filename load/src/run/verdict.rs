@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::figures::Figures;
 use crate::scenario::Scenario;
 
+/// A quiet p99 beyond this is the machine's own, busy with something else: a comparison with it says nothing.
+const QUIET_P99_MAX_MS: f64 = 20.0;
+
 /// What is judged: the calls alone, the calls in the storm, the storm.
 #[derive(Debug, Clone, Serialize)]
 pub struct Phases {
@@ -92,6 +95,12 @@ impl Phases {
             unsound.push(format!(
                 "{} calls went wrong in the quiet phases: {why}",
                 self.quiet.begun - self.quiet.ok
+            ));
+        }
+        if self.quiet.setup.p99 > QUIET_P99_MAX_MS {
+            unsound.push(format!(
+                "the calls' quiet p99 was {:.0} ms: this machine is too busy to measure on",
+                self.quiet.setup.p99
             ));
         }
         // A storm that did not blow hurts nobody. What a cluster does in normal times gets through, with limits too.
@@ -183,6 +192,7 @@ mod tests {
         check(|p| p.quiet = calls(999, 1.0), "999 calls in the quiet");
         check(|p| p.calls.begun = 10, "10 calls in the storm");
         check(|p| p.quiet.ok = 1999, "1 calls went wrong in the quiet");
+        check(|p| p.quiet.setup.p99 = 20.1, "too busy");
         check(|p| p.storm.ok = 3000, "only 3000 logins");
         check(|p| p.uncovered = 1, "the storm was over");
     }
