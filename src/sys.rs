@@ -90,6 +90,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bound_socket_has_no_port_before_it_connects() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        bind_address_no_port(&socket).unwrap();
+        let any_port: std::net::SocketAddr = "127.0.0.2:0".parse().unwrap();
+        socket.bind(&any_port.into()).unwrap();
+        let port =
+            |socket: &socket2::Socket| socket.local_addr().unwrap().as_socket().unwrap().port();
+        assert_eq!(port(&socket), 0);
+        socket
+            .connect(&listener.local_addr().unwrap().into())
+            .unwrap();
+        assert_ne!(port(&socket), 0);
+    }
+
+    #[test]
     #[expect(clippy::disallowed_methods, reason = "a test plays both sides")]
     fn what_a_receiver_leaves_unread_shows() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -16,8 +16,8 @@ use crate::exchange::DestinationName;
 
 /// Trials under way at a time, of all cores.
 const TRIALS_MAX: usize = 64;
-/// How often a destination whose addresses come and go is called dead in the journal.
-const DEAD_AGAIN: Duration = Duration::from_secs(60);
+/// How often the journal hears the same of a destination whose addresses come and go.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The memory.
 #[derive(Debug)]
@@ -135,6 +135,11 @@ impl HealthBook {
         self.book().suspect(destination, peer, now);
     }
 
+    /// An exchange was connected to another address than its first. Whether the journal is to hear of it.
+    pub(crate) fn failed_over(&self, destination: &DestinationName, now: Instant) -> bool {
+        self.book().failed_over(destination, now)
+    }
+
     /// An exchange has tried every address of its target, and none connected.
     pub(crate) fn none_connects(&self, destination: &DestinationName, now: Instant) {
         let turn = self.book().none_connects(destination, now);
@@ -245,6 +250,7 @@ struct Peers {
     /// What the journal was told last, and when it was called dead.
     told_dead: bool,
     told_at: Option<Instant>,
+    told_failover: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -315,12 +321,24 @@ impl Book {
         let news = !std::mem::replace(&mut known.dead, true)
             && known
                 .told_at
-                .is_none_or(|told| now.saturating_duration_since(told) >= DEAD_AGAIN);
+                .is_none_or(|told| now.saturating_duration_since(told) >= AGAIN);
         news.then(|| {
             known.told_dead = true;
             known.told_at = Some(now);
             Turn::AllDead
         })
+    }
+
+    fn failed_over(&mut self, destination: &DestinationName, now: Instant) -> bool {
+        let Some(known) = self.destinations.get_mut(destination) else {
+            return false;
+        };
+        let last = known.told_failover;
+        let news = last.is_none_or(|told| now.saturating_duration_since(told) >= AGAIN);
+        if news {
+            known.told_failover = Some(now);
+        }
+        news
     }
 
     fn alive(&mut self, destination: &DestinationName) -> Option<Turn> {

@@ -315,17 +315,28 @@ impl Dialer {
         };
         match won {
             Ok((addr, (stream, early))) => {
+                let mut failed_over = false;
                 if telling
                     .attempts
                     .first()
                     .is_some_and(|first| first.addr != addr)
                 {
                     self.meters.failover(&destination.name);
+                    failed_over = true;
                 }
                 let offered = std::mem::take(&mut telling.resolution.get_mut().offered);
                 let others = offered.len() > 1;
                 due |= telling.attempts.len() > 1;
+                let first = telling.attempts.first().map(told);
                 drop(telling);
+                if failed_over && self.health.failed_over(&destination.name, Instant::now()) {
+                    let (from, error) = first.map(|first| (first.peer, first.error)).unzip();
+                    tracing::info!(
+                        event = "failover", destination = %destination.name,
+                        from = from.map(tracing::field::display), error = error.flatten(), to = %addr.socket_addr(),
+                        "an exchange went to another address"
+                    );
+                }
                 if due {
                     self.try_out(cleared, &owners, trail, &offered, addr);
                 }

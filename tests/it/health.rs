@@ -65,6 +65,13 @@ async fn a_hanging_address_costs_one_exchange_and_a_reload_forgets_nothing() {
     let target = format!("push.test:{}", good.port());
     let first = attempts(&house, &target).await;
     assert_eq!(first.len(), 2, "{first:?}");
+    let said = house
+        .journal_says("an exchange went to another address")
+        .await;
+    assert!(
+        said.contains(&format!("from={dead} error=\"lost\" to={good}")),
+        "{said}"
+    );
     for _ in 0..5 {
         let next = attempts(&house, &target).await;
         assert_eq!(next.len(), 1, "{next:?}");

@@ -155,6 +155,33 @@ async fn a_dead_parent_does_not_delay_the_push() {
 }
 
 #[tokio::test]
+async fn a_parent_that_accepts_and_is_silent_is_asked_first_once() {
+    let target = upstream::echo().await;
+    let parent = House::new().name("push.test", [LOCALHOST]).open().await;
+    let (_mute, mute) = listener().await;
+    let via = [mute, parent.address("plain")].map(|address| format!("http://{address}"));
+    let house = behind(&via, "")
+        .set("connect", "budget = \"600ms\"")
+        .open()
+        .await;
+    let ask = async || {
+        let mut client = house.client().await;
+        client.tunnel(format!("push.test:{}", target.port())).await;
+        drop(client);
+        house.line().await["attempts"].as_array().unwrap().len()
+    };
+    assert_eq!(ask().await, 2);
+    // What is tried beside the exchanges is a CONNECT, too: that it accepts does not make it well.
+    let quarantined = format!("tidegate_peer_up{{destination=\"lab\",peer=\"{mute}\"}}");
+    house.metric_becomes(&quarantined, 0.0).await;
+    for _ in 0..4 {
+        assert_eq!(ask().await, 1);
+    }
+    house.close().await;
+    parent.close().await;
+}
+
+#[tokio::test]
 async fn what_a_parent_says_is_told_without_addresses() {
     for (reply, reason, details) in [
         (
@@ -534,4 +561,68 @@ async fn a_body_that_is_too_large_to_be_kept_goes_to_one_address() {
     assert_eq!(client.reply().await.reason(), "upstream_timeout");
     second.nobody_asked().await;
     house.close().await;
+}
+
+#[tokio::test]
+async fn an_address_that_does_no_tls_got_nothing_and_any_request_goes_to_the_next() {
+    let (mute, address) = listener_on("127.0.0.93".parse().unwrap()).await;
+    let mut living = Origin::on(SocketAddr::new(
+        "127.0.0.94".parse().unwrap(),
+        address.port(),
+    ))
+    .expect("free on the other address, too");
+    let authority = living.tls("push.test");
+    let house = House::new()
+        .file("lab.pem", &authority)
+        .destination(&lab("ca = \"lab.pem\""))
+        .set("forward", "second_address_after = \"100ms\"")
+        .name("push.test", [address.ip(), living.address.ip()])
+        .open()
+        .await;
+    let push = living
+        .request("POST", "/x", "Content-Length: 5\r\n")
+        .replace("http://", "https://");
+    for attempts in [2, 1, 1] {
+        let mut client = house.client().await;
+        client.send(format!("{push}hello")).await;
+        // A connect that only looks whether it lives does no TLS.
+        let mut call = loop {
+            if let Ok(call) = living.try_call().await {
+                break call;
+            }
+        };
+        assert_eq!(call.message().await.body, b"hello");
+        call.send(OK_CLOSE).await;
+        assert_eq!(client.reply().await.body, "ok");
+        let line = house.line().await;
+        assert_eq!(line["repeated"], serde_json::Value::Null, "{line}");
+        assert_eq!(
+            line["attempts"].as_array().unwrap().len(),
+            attempts,
+            "{line}"
+        );
+    }
+    drop(mute);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_origin_that_is_at_work_is_left_to_it_for_clients_that_know_no_interim_replies_too() {
+    for version in ["1.1", "1.0"] {
+        let (first, second, house) = two(["127.0.0.95", "127.0.0.96"], "repeat = \"always\"").await;
+        let mut client = house.client().await;
+        let push = first.request("POST", "/x", "Content-Length: 5\r\n");
+        let push = push.replace("HTTP/1.1", &format!("HTTP/{version}"));
+        client.send(format!("{push}hello")).await;
+        let mut call = first.caller().await;
+        call.message().await;
+        call.send("HTTP/1.1 102 Processing\r\n\r\n").await;
+        if version == "1.1" {
+            assert_eq!(client.reply().await.status, 102);
+        }
+        drop(call);
+        assert_eq!(client.reply().await.status, 502, "{version}");
+        second.nobody_asked().await;
+        house.close().await;
+    }
 }

@@ -221,6 +221,15 @@ fn deaths_and_lives_are_told_once_and_not_too_often() {
 }
 
 #[test]
+fn a_failover_is_told_once_a_minute() {
+    let (book, now) = (book(), Instant::now());
+    assert!(!book.failed_over(&name(), now), "of a stranger");
+    book.learn(1, Overtaken, 260, now);
+    let told = [0, 1, 59, 60, 61].map(|at| book.failed_over(&name(), now + at * SECOND));
+    assert_eq!(told, [true, false, false, true, false]);
+}
+
+#[test]
 fn equals_take_turns() {
     let (book, now) = (book(), Instant::now());
     book.learn(1, Connected, 5, now);
