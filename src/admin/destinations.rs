@@ -16,7 +16,7 @@ const PEERS_MAX: usize = 2_048;
 #[derive(Debug, Serialize)]
 struct Destination<'a> {
     destination: &'a str,
-    /// Every address that was in use lately is quarantined.
+    /// The last exchange that tried all addresses of its target found none that connects, and none has since.
     dead: bool,
     addresses: Vec<Address>,
 }

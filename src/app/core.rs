@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use super::bound::Share;
 use crate::config;
@@ -178,6 +178,8 @@ async fn sweep(
 async fn watch_peers(peers: Arc<Peers>, own: Tunnels, all: Vec<Tunnels>) {
     const AT_A_TIME: usize = 100;
     let mut ticks = interval(peers.pace());
+    // A core that was held up has no rounds to make up for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0.. {
         let now = ticks.tick().await;
         for some in peers.watch(&own, &all, round, now).chunks(AT_A_TIME) {

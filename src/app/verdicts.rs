@@ -19,14 +19,17 @@ pub(super) struct Court {
 impl Verdicts for Court {
     fn suspect(&self, peer: SocketAddr, destination: &DestinationName, ground: Ground) {
         self.meters.peer_suspected(destination, ground.token());
-        self.health.suspect(destination, peer, Instant::now());
+        let demoted = self.health.suspect(destination, peer, Instant::now());
         match ground {
             // Each such tunnel has its access line; a thousand of them may end at once.
             Ground::Unacknowledged => {
                 tracing::debug!(%destination, %peer, "a tunnel was reset: its peer acknowledges nothing");
             }
-            Ground::Unanswered { tunnels } => {
+            Ground::Unanswered { tunnels } if demoted => {
                 tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels: other addresses go first");
+            }
+            Ground::Unanswered { tunnels } => {
+                tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels, and no other address is known to be better");
             }
         }
     }

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::cache::Cache;
+use super::lifetime::smaller;
 use super::refresh::Agenda;
-use super::resolve::{Answer, Family, Question, lock};
+use super::resolve::{Answer, Family, Question, ResolveError, lock};
 use crate::telemetry::Meters;
 
 /// Questions that may be under way at one time; others wait in their queue.
@@ -143,15 +144,17 @@ impl Answerer {
         let is_under_way = self.flights.contains_key(&key);
         let flight = self.flights.entry(key).or_default();
         flight.waiting.extend(reply);
-        flight.max_ttl = flight.max_ttl.or(max_ttl);
+        flight.max_ttl = smaller(flight.max_ttl, max_ttl);
         if is_under_way {
             return;
         }
         let begun = Instant::now();
         lock(&self.cache).asking(&name, family, begun);
-        let (asked, landing) = (whom.ask(&name, family), landing.clone());
+        // In a task of its own: whatever becomes of it, the flight lands.
+        let asked = tokio::task::spawn_local(whom.ask(&name, family));
+        let landing = landing.clone();
         tokio::task::spawn_local(async move {
-            let settled = asked.await;
+            let settled = asked.await.unwrap_or((Err(ResolveError::Failed), None));
             let took = begun.elapsed();
             let _ = landing
                 .send(Landed {

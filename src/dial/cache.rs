@@ -15,7 +15,7 @@ use super::resolve::{Answer, Family, ResolveError};
 use crate::config;
 
 /// Names that are remembered at most; `*.` rules let clients choose names.
-const NAMES_MAX: usize = 4096;
+pub(super) const NAMES_MAX: usize = 4096;
 /// A name that was asked for within this, or within its answer's lifetime, is in use: its answer is renewed ahead.
 const IN_USE: Duration = Duration::from_secs(60);
 /// A failure says so long that the next question would fail too. More than the longest pause between two of them.
@@ -156,12 +156,19 @@ impl Cache {
     ) -> Option<Stale> {
         let entry = self.names.get_mut(name)?;
         let slot = entry.slots[family as usize].as_mut()?;
+        let answer = slot.answer.clone();
         let age = match self.terms.stale(slot, max_ttl, now) {
-            Age::Good => Duration::ZERO,
+            // It came just now.
+            Age::Good => {
+                return Some(Stale {
+                    answer,
+                    age: Duration::ZERO,
+                    is_news: false,
+                });
+            }
             Age::Stale(age) => age,
             Age::Over => return None,
         };
-        let answer = slot.answer.clone();
         // That a family has no address was, and is, no news.
         let mut is_news = false;
         if answer.is_ok() {

@@ -118,7 +118,13 @@ pub(crate) async fn connect(
                 tracing::debug!(%source, "this machine does not have a source address");
                 continue;
             }
-            Err(error) => return Err(ConnectError::from(&error)),
+            Err(error) => match ConnectError::from(&error) {
+                ConnectError::OutOfResources => {
+                    failure = ConnectError::OutOfResources;
+                    continue;
+                }
+                error => return Err(error),
+            },
         }
         match socket.connect(peer).await {
             Ok(stream) => return Ok(stream),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::peer::{Peer, doubled};
 use crate::config;
 use crate::exchange::DestinationName;
 
@@ -130,9 +131,15 @@ impl HealthBook {
     }
 
     /// Live tunnels, or forwarded requests, say that a peer is sick although it connects: it is quarantined, and a
-    /// connect that succeeds does not end that early.
-    pub(crate) fn suspect(&self, destination: &DestinationName, peer: SocketAddr, now: Instant) {
-        self.book().suspect(destination, peer, now);
+    /// connect that succeeds does not end that early. False where that changes nothing: no other address is left that
+    /// could go first, and they may all be slow, or it is their client.
+    pub(crate) fn suspect(
+        &self,
+        destination: &DestinationName,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> bool {
+        self.book().suspect(destination, peer, now)
     }
 
     /// An exchange was connected to another address than its first. Whether the journal is to hear of it.
@@ -140,7 +147,7 @@ impl HealthBook {
         self.book().failed_over(destination, now)
     }
 
-    /// An exchange has tried every address of its target, and none connected.
+    /// An exchange has tried every address of its target, none connected, and all of that was noted.
     pub(crate) fn none_connects(&self, destination: &DestinationName, now: Instant) {
         let turn = self.book().none_connects(destination, now);
         tell(destination, turn);
@@ -253,22 +260,6 @@ struct Peers {
     told_failover: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Peer {
-    /// Smoothed time to connect.
-    connect: Option<Duration>,
-    measured: Option<Instant>,
-    /// Quarantines in a row that failures were the cause of.
-    failures: u32,
-    /// `Some`: bad. Until then nobody tries it beside the exchanges; after that one trial at a time does.
-    until: Option<Instant>,
-    /// Live tunnels were the cause, so many times, the last time until then.
-    suspicions: u32,
-    suspected_until: Option<Instant>,
-    trial: bool,
-    seen: Instant,
-}
-
 impl Book {
     fn note(
         &mut self,
@@ -280,6 +271,7 @@ impl Book {
     ) -> Option<Turn> {
         let (first, most) = (self.quarantine, self.quarantine_max);
         let one = self.peer(destination, peer, now);
+        one.tried = None;
         match outcome {
             Outcome::Connected => one.connected(took, now),
             // What began while it was quarantined, or before, tells nothing new: a hundred exchanges that meet the
@@ -298,30 +290,33 @@ impl Book {
             .flatten()
     }
 
-    fn suspect(&mut self, destination: &DestinationName, peer: SocketAddr, now: Instant) {
+    fn suspect(&mut self, destination: &DestinationName, peer: SocketAddr, now: Instant) -> bool {
         let (first, most) = (self.quarantine, self.quarantine_max);
         let Some(known) = self.destinations.get_mut(destination) else {
-            return;
+            return false;
         };
-        // Where no other is left that could go first, it changes nothing: they may all be slow, or it is their client.
-        let others = known.peers.iter();
-        let others = others.filter(|(other, one)| **other != peer && one.until.is_none());
-        if others.count() == 0 {
-            return;
+        let mut others = known.peers.iter();
+        if !others.any(|(other, one)| *other != peer && one.until.is_none()) {
+            return false;
         }
-        if let Some(one) = known.peers.get_mut(&peer) {
-            one.suspect(first, most, now);
-        }
+        let one = known.peers.get_mut(&peer);
+        one.is_some_and(|one| one.suspect(first, most, now))
     }
 
     /// That it is dead is known by exchanges that failed, never by the states of addresses: one that nobody knows yet
     /// may live.
     fn none_connects(&mut self, destination: &DestinationName, now: Instant) -> Option<Turn> {
+        let window = self.quarantine_max;
         let known = self.destinations.get_mut(destination)?;
-        let news = !std::mem::replace(&mut known.dead, true)
-            && known
-                .told_at
-                .is_none_or(|told| now.saturating_duration_since(told) >= AGAIN);
+        // Another host of the destination lives.
+        let mut peers = known.peers.values();
+        if peers.any(|one| one.lives(window, now)) {
+            return None;
+        }
+        known.dead = true;
+        let last = known.told_at;
+        let news = !known.told_dead
+            && last.is_none_or(|told| now.saturating_duration_since(told) >= AGAIN);
         news.then(|| {
             known.told_dead = true;
             known.told_at = Some(now);
@@ -354,7 +349,7 @@ impl Book {
         first: bool,
         now: Instant,
     ) -> Standings {
-        let most = self.quarantine_max;
+        let (first_rest, most) = (self.quarantine, self.quarantine_max);
         let Some(known) = self.destinations.get_mut(destination) else {
             return Standings {
                 each: peers.map(|_| Standing::Unknown).collect(),
@@ -374,7 +369,7 @@ impl Book {
             }
             Some(one) => {
                 one.seen = now;
-                due |= one.is_due(most, now);
+                due |= one.is_due(first_rest, most, now);
                 one.standing()
             }
         });
@@ -389,12 +384,13 @@ impl Book {
         if self.trials == TRIALS_MAX {
             return false;
         }
-        let most = self.quarantine_max;
+        let (first, most) = (self.quarantine, self.quarantine_max);
         let one = self.peer(destination, peer, now);
-        if !one.is_due(most, now) {
+        if !one.is_due(first, most, now) {
             return false;
         }
         one.trial = true;
+        one.tried = Some(now);
         self.trials += 1;
         true
     }
@@ -481,7 +477,6 @@ impl Peers {
             .map_or(Standing::Unknown, Peer::standing)
     }
 
-    /// Whether all that were in use lately are bad; addresses that DNS no longer lists hide no death.
     fn view(&self, now: Instant) -> Vec<PeerHealth> {
         let mut all: Vec<_> = self
             .peers
@@ -498,75 +493,6 @@ impl Peers {
         all.sort_by_key(|one| one.peer);
         all
     }
-}
-
-impl Peer {
-    fn new(now: Instant) -> Self {
-        Self {
-            connect: None,
-            measured: None,
-            failures: 0,
-            until: None,
-            suspicions: 0,
-            suspected_until: None,
-            trial: false,
-            seen: now,
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        match (self.until, self.connect) {
-            (Some(_), _) => Standing::Quarantined,
-            (None, Some(connect)) => Standing::Healthy(connect),
-            (None, None) => Standing::Unknown,
-        }
-    }
-
-    /// Whether a trial would teach something: an address that nobody knows, one whose quarantine is over, one that was
-    /// slow so long ago that it deserves another measurement.
-    fn is_due(&self, most: Duration, now: Instant) -> bool {
-        if self.trial {
-            return false;
-        }
-        match (self.until, self.measured) {
-            (Some(until), _) => now >= until,
-            (None, None) => true,
-            (None, Some(measured)) => now.saturating_duration_since(measured) >= most,
-        }
-    }
-
-    fn connected(&mut self, took: Duration, now: Instant) {
-        let fresh = self.until.is_none() && self.connect.is_some();
-        self.connect = Some(match self.connect {
-            // An average over what was before a death would say little.
-            Some(before) if fresh => (before * 3 + took) / 4,
-            _ => took,
-        });
-        self.measured = Some(now);
-        self.failures = 0;
-        if self.suspected_until.is_none_or(|until| now >= until) {
-            self.until = None;
-        }
-    }
-
-    fn suspect(&mut self, first: Duration, most: Duration, now: Instant) {
-        match self.suspected_until {
-            // The same silence, seen again.
-            Some(until) if now < until => return,
-            // A long time without: a new story.
-            Some(until) if now.saturating_duration_since(until) >= most => self.suspicions = 1,
-            _ => self.suspicions = self.suspicions.saturating_add(1),
-        }
-        let until = now + doubled(first, most, self.suspicions);
-        self.suspected_until = Some(until);
-        self.until = Some(self.until.map_or(until, |before| before.max(until)));
-    }
-}
-
-/// The quarantine that follows so many failures.
-fn doubled(first: Duration, most: Duration, failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(31);
-    first.saturating_mul(1 << doublings).min(most)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -19,12 +19,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Dialer;
+use super::addresses::{Resolution, worst};
 use super::connect::{ConnectError, connect};
 use super::parent::{Errand, ParentError, Way, tunnel};
 use super::resolve::{Family, ResolveError};
 use super::tls::{NativeRoots, OriginTls};
-use super::{ADDRESSES_MAX, Dialer, Resolution, source, worst};
-use crate::config::{Families, Parent};
+use crate::config::Parent;
 use crate::exchange::Host;
 use crate::policy::{Cleared, ClearedAddr};
 use crate::telemetry::Chain;
@@ -270,29 +271,17 @@ impl Dialer {
             resolution.borrow_mut().denial = Some(denial);
             return;
         }
-        let offer = |place: usize, ips: &[std::net::IpAddr]| {
+        let offer = |place: usize, ips: &[IpAddr]| {
+            // Two names of one place are one.
+            let clear = |addr| {
+                let is_new = !owners.borrow().contains_key(&addr);
+                is_new.then(|| cleared.parent(addr))
+            };
+            let port = destination.via[place].port;
             let mut resolution = resolution.borrow_mut();
-            let mut batch = Vec::new();
-            for ip in ips.iter().take(ADDRESSES_MAX) {
-                resolution.resolved.push(*ip);
-                let addr = SocketAddr::new(*ip, destination.via[place].port);
-                if !self.wants(*ip) || !source::has_family(&destination.source, *ip) {
-                    resolution.other_family = true;
-                } else if avoid.contains(&addr) {
-                    resolution.avoided = true;
-                } else {
-                    match cleared.parent(addr) {
-                        // Two names of one place are one.
-                        Ok(addr) if !owners.borrow().contains_key(&addr.socket_addr()) => {
-                            owners.borrow_mut().insert(addr.socket_addr(), place);
-                            batch.push(addr);
-                        }
-                        Ok(_) => {}
-                        Err(denial) => resolution.denial = Some(denial),
-                    }
-                }
-            }
-            resolution.offered.extend_from_slice(&batch);
+            let batch = self.take(ips, port, destination, avoid, clear, &mut resolution);
+            let mut owners = owners.borrow_mut();
+            owners.extend(batch.iter().map(|addr| (addr.socket_addr(), place)));
             // Two families of each parent have their places.
             let _ = found.try_send(batch);
         };
@@ -303,7 +292,7 @@ impl Dialer {
                     return offer(place, &[*ip]);
                 }
                 Host::Addr(_) => return,
-                Host::Name(_) if !self.wants_family(family) => return,
+                Host::Name(_) if !self.wants(family) => return,
                 Host::Name(name) => {
                     self.resolver
                         .lookup(name, family, destination.max_ttl)
@@ -342,14 +331,6 @@ impl Dialer {
         let mut resolution = resolution.borrow_mut();
         if resolution.resolved.is_empty() && resolution.error.is_none() {
             resolution.error = Some(ResolveError::NoAddress);
-        }
-    }
-
-    fn wants_family(&self, family: Family) -> bool {
-        match self.connect.families {
-            Families::Both => true,
-            Families::Ipv4 => family == Family::V4,
-            Families::Ipv6 => family == Family::V6,
         }
     }
 }

@@ -94,6 +94,16 @@ impl TlsError {
         }
     }
 
+    /// Whether the other end seems to speak no TLS just now. A certificate that is not taken is another matter: it is
+    /// the same at every address, or our own `ca` is wrong.
+    pub(crate) fn is_deaf(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Failed(error) => certificate_problem(error).is_none(),
+            Self::Name | Self::Configuration(_) => false,
+        }
+    }
+
     /// What a client may know of it.
     pub(crate) fn details(&self) -> &'static str {
         let error = match self {

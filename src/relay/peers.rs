@@ -3,6 +3,7 @@
 //! Accuses; what becomes of an accused peer is for others to say. It asks a tunnel's own task to look at its sockets,
 //! and touches none itself.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -128,8 +129,7 @@ impl Peers {
             }
         });
         let candidates = self.silence().candidates(now);
-        for peer in candidates {
-            let live = live(peer, all, now);
+        for (peer, live) in live(candidates, all, now) {
             let verdict = self.silence().judge(peer, live, now);
             if let Some(verdict) = verdict {
                 let ground = Ground::Unanswered {
@@ -142,11 +142,18 @@ impl Peers {
     }
 }
 
-fn live(peer: SocketAddr, all: &[Tunnels], now: Instant) -> Live {
-    let mut live = Live::default();
+/// What the tunnels of these peers show, in one walk: when our own way out breaks, all peers fall silent at once.
+fn live(peers: Vec<SocketAddr>, all: &[Tunnels], now: Instant) -> HashMap<SocketAddr, Live> {
+    let mut live: HashMap<_, _> = peers
+        .into_iter()
+        .map(|peer| (peer, Live::default()))
+        .collect();
+    if live.is_empty() {
+        return live;
+    }
     for tunnels in all {
         tunnels.each(|_, tunnel| {
-            if tunnel.peer.0 == peer {
+            if let Some(live) = live.get_mut(&tunnel.peer.0) {
                 live.tunnels += 1;
                 live.heard = live.heard.max(tunnel.heard(now));
             }

@@ -1,7 +1,6 @@
-//! The order of the stations: the only file that calls two of them.
+//! The order of the stations, each called from here; what an origin's connection takes is `origin.rs`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +13,7 @@ use super::forward::{self, Ending};
 use super::head::{Head, HeadLimits};
 use super::http1::send;
 use super::order::Order;
-use super::origin::{self, reach};
+use super::origin::{self, note_story, reach};
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
@@ -100,15 +99,14 @@ async fn connect<Permit: 'static>(
     let pass = match wait_for_turn(&mut turn, service, &admission, true).await {
         Some(Ok(pass)) => pass,
         Some(Err(refused)) => {
-            // While it waited, bytes for the target may have been sent behind the head.
-            let waited = turn.entry.limit_wait_us.is_some();
-            let after = if waited { After::Close } else { after };
+            let after = after.behind_a_wait(&turn.entry);
             return turn.refuse(service, &refused, after).await;
         }
         None => return turn.left(Reason::ClientGone),
     };
     let Some(permit) = service.gate.take_tunnel() else {
         drop(pass);
+        let after = after.behind_a_wait(&turn.entry);
         let refused = Refused::new(Reason::TunnelsFull, "no room for another tunnel");
         return turn.refuse(service, &refused, after).await;
     };
@@ -211,14 +209,15 @@ async fn wait_for_turn<Permit>(
         tunnel,
         until: Instant::from_std(turn.entry.opened) + patience,
     };
-    let is_connect = turn.entry.kind == Kind::Tunnel && turn.pending.is_empty();
+    // A CONNECT that nothing came behind.
+    let is_bare = turn.entry.kind == Kind::Tunnel && turn.pending.is_empty();
     let mut waited = Waited::default();
     let passed = tokio::select! {
         biased;
         passed = limits.pass(&asking, &mut waited) => Some(passed),
         // Who asked for a forward may have ended its sending side and still want the reply.
-        () = turn.stream.gone(), if !is_connect => None,
-        () = turn.stream.left(), if is_connect => None,
+        () = turn.stream.gone(), if !is_bare => None,
+        () = turn.stream.left(), if is_bare => None,
     };
     service.note_waited(&mut turn.entry, waited, cleared);
     passed.map(|passed| {
@@ -379,7 +378,10 @@ async fn forward<Permit: 'static>(
                 };
                 match opened {
                     Some(Ok(origin)) => origin,
-                    Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+                    Some(Err(refused)) => {
+                        service.note_would_refuse(&mut turn.entry, &admission.cleared);
+                        return turn.refuse(service, &refused, after).await;
+                    }
                     None => return turn.left(Reason::ClientGone),
                 }
             }
@@ -408,8 +410,7 @@ async fn forward<Permit: 'static>(
         retryable: rule != Repeat::Never && order.parts.method.is_idempotent(),
         toll: shares.as_ref(),
         blame: &|peer| {
-            let destination = &admission.cleared.destination().name;
-            service.dialer.suspect(destination, peer);
+            service.dialer.suspect(&admission.cleared, peer);
         },
     };
     let cleared = &admission.cleared;
@@ -568,19 +569,6 @@ fn note_login(entry: &mut Entry, login: &Login) {
     entry.scheme = login.scheme;
     entry.algorithm = login.algorithm;
     entry.sender.clone_from(&login.sender);
-}
-
-fn note_story(entry: &mut Entry, story: Story) {
-    // They are kept as long as the tunnel lives, and grow no more.
-    entry.resolved = story.resolved.into();
-    entry.attempts = story.attempts.into();
-    let small = |number| {
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
-    };
-    entry.dns_us = story.dns.map(|took| small(took.as_micros()));
-    entry.dns_stale_ms = story.dns_stale.map(|age| small(age.as_millis()));
-    entry.connect = story.connect;
 }
 
 /// Whether a request may reach two addresses. Safe methods (RFC 9110 §9.2.1) change nothing; PUT and DELETE do, and one

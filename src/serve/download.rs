@@ -238,8 +238,10 @@ impl Exchange<'_> {
                     None => first.await,
                 };
             };
+            // A kept connection that was closed says nothing of its address.
+            let avoid = (failure.is_none() || !reused).then_some(peer.0);
             let second = async {
-                let mut other = reopen(entry, &[peer.0]).await.ok()?;
+                let mut other = reopen(entry, avoid.as_slice()).await.ok()?;
                 // From here on it may be done twice, and is said so.
                 entry.repeated = true;
                 let answer = other.send(Request::from_parts(parts, body), told).await;

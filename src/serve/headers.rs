@@ -14,6 +14,10 @@ use super::head::{Head, HeadError, Version};
 use crate::exchange::Absolute;
 use crate::policy::Cleared;
 
+/// Hops of a request that a parent proxy is told of at most, and how long one may be.
+const HOPS_MAX: usize = 32;
+const HOP_MAX: usize = 128;
+
 /// Fields of one connection, besides those that it lists itself.
 const HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
@@ -61,15 +65,19 @@ impl Pseudonym {
         if cleared.destination().via.is_empty() {
             return String::new();
         }
-        let mut trail = String::new();
-        for value in head.field_values("via") {
-            // What cannot stand in a field is not ours to repeat.
-            if let Ok(value) = std::str::from_utf8(value) {
-                trail.push_str(value);
-                trail.push_str(", ");
-            }
-        }
-        trail + &format!("{} {}", head.version().token(), self.0)
+        let values = head
+            .field_values("via")
+            .flat_map(|value| value.split(|&b| b == b','));
+        // What cannot stand in a field is not ours to repeat.
+        let hops = values.filter_map(|hop| std::str::from_utf8(hop).ok().map(str::trim));
+        let ours = format!("{} {}", head.version().token(), self.0);
+        let mut trail: Vec<&str> = hops.filter(|hop| !hop.is_empty()).collect();
+        // Of a list that long the last tell of a circle soon enough.
+        let surplus = trail.len().saturating_sub(HOPS_MAX);
+        trail.drain(..surplus);
+        trail.retain(|hop| hop.len() <= HOP_MAX);
+        trail.push(&ours);
+        trail.join(", ")
     }
 
     /// Whether a request has been here before.

@@ -18,7 +18,6 @@ mod turn;
 mod upload;
 
 use std::cell::Cell;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -121,10 +120,8 @@ impl Service {
 
     /// Notes how long limits made an exchange wait, and what one that is only tried out would have said.
     fn note_waited(&self, entry: &mut Entry, waited: Waited, cleared: &Cleared) {
-        entry.limit_wait_us = waited.took(tokio::time::Instant::now()).map(|wait| {
-            let us = u32::try_from(wait.as_micros()).unwrap_or(u32::MAX);
-            NonZeroU32::new(us).unwrap_or(NonZeroU32::MIN)
-        });
+        let wait = waited.took(tokio::time::Instant::now());
+        entry.limit_wait_us = wait.map(|wait| origin::small(wait.as_micros()));
         entry.limit = waited.limit;
         if let Some((reason, limit)) = waited.would_refuse {
             self.report(entry, cleared, (reason, Some(limit)), None);

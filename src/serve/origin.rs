@@ -3,6 +3,7 @@
 //! Through a parent proxy that is TLS inside of its tunnel: the parent sees as little of it as of a CONNECT.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,7 +28,7 @@ pub(super) fn upstream(way: Way) -> UpstreamStream {
     }
 }
 
-/// Addresses that do no TLS, and are passed over for it, at most.
+/// Addresses that are passed over because they do no TLS, at most.
 const DEAF_MAX: usize = 3;
 
 /// An origin's connection: over what was dialled already, if that is given, else over one that is dialled now, to none
@@ -44,36 +45,26 @@ pub(super) async fn reach(
     entry: &mut Entry,
 ) -> Result<Origin, Refused> {
     let mut avoid = avoid.to_vec();
-    let mut deaf: Vec<Refused> = Vec::new();
+    let mut deaf = 0;
+    let mut last = None;
     loop {
         let next = match dialed.take() {
             Some(dialed) => dialed,
-            None => {
-                let mut story = Story::default();
-                let begun = Instant::now();
-                let dial = service
-                    .dialer
-                    .dial(cleared, begun, &avoid, trail, &mut story);
-                let next = dial.await;
-                note_further(entry, story);
-                match (next, deaf.pop()) {
-                    (Ok(next), _) => next,
-                    (Err(_), Some(refused)) => return Err(refused),
-                    (Err(error), None) => {
-                        return Err(Refused::new(error.reason(), error.to_string()));
-                    }
-                }
-            }
+            None => match further(service, cleared, &avoid, trail, entry).await {
+                Ok(next) => next,
+                Err(refused) => return Err(last.unwrap_or(refused)),
+            },
         };
         let (peer, others) = (next.peer, next.others);
         match open(service, next, cleared, absolute).await {
             Err(Unopened::Deaf(refused)) => {
-                service.dialer.suspect(&cleared.destination().name, peer);
-                if !others || deaf.len() == DEAF_MAX {
+                service.dialer.suspect(cleared, peer);
+                deaf += 1;
+                if !others || deaf > DEAF_MAX {
                     return Err(refused);
                 }
                 avoid.push(peer.0);
-                deaf.push(refused);
+                last = Some(refused);
             }
             Err(Unopened::Other(refused)) => return Err(refused),
             Ok(origin) => return Ok(origin),
@@ -81,14 +72,56 @@ pub(super) async fn reach(
     }
 }
 
-/// A further dial of the same exchange.
-fn note_further(entry: &mut Entry, story: Story) {
+/// Adds to an exchange's line what its dial told, also where that is given up.
+struct Noting<'a> {
+    entry: &'a mut Entry,
+    story: Story,
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        note_story(self.entry, std::mem::take(&mut self.story));
+    }
+}
+
+/// One more dial of an exchange.
+async fn further(
+    service: &Service,
+    cleared: &Cleared,
+    avoid: &[SocketAddr],
+    trail: &str,
+    entry: &mut Entry,
+) -> Result<Dialed, Refused> {
+    let mut noting = Noting {
+        entry,
+        story: Story::default(),
+    };
+    let begun = Instant::now();
+    let dialer = &service.dialer;
+    let dialed = dialer.dial(cleared, begun, avoid, trail, &mut noting.story);
+    let dialed = Box::pin(dialed).await;
+    dialed.map_err(|error| Refused::new(error.reason(), error.to_string()))
+}
+
+/// What a dial told stands behind what earlier ones of the same exchange did; times are the first one's.
+pub(super) fn note_story(entry: &mut Entry, story: Story) {
+    // They are kept as long as the tunnel lives, and grow no more.
     let before = std::mem::take(&mut entry.attempts).into_vec();
-    let attempts = before.into_iter().chain(story.attempts);
-    entry.attempts = attempts.collect();
+    entry.attempts = before.into_iter().chain(story.attempts).collect();
     if entry.resolved.is_empty() {
         entry.resolved = story.resolved.into();
     }
+    let dns = story.dns.map(|took| small(took.as_micros()));
+    entry.dns_us = entry.dns_us.or(dns);
+    let stale = story.dns_stale.map(|age| small(age.as_millis()));
+    entry.dns_stale_ms = entry.dns_stale_ms.or(stale);
+    entry.connect = entry.connect.or(story.connect);
+}
+
+/// A time that takes little room in a line that lives as long as its tunnel.
+pub(super) fn small(number: u128) -> NonZeroU32 {
+    let number = u32::try_from(number).unwrap_or(u32::MAX);
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Why a connection is no origin's.
@@ -122,12 +155,10 @@ async fn open(
         (false, stream) => upstream(stream),
         (true, Way::Plain(tcp)) => shake(service, tcp, peer, others, cleared)
             .await
-            .map(|tls| UpstreamStream::Tls(Box::new(tls)))
-            .map_err(Unopened::Deaf)?,
+            .map(|tls| UpstreamStream::Tls(Box::new(tls)))?,
         (true, Way::Tls(outer)) => shake(service, *outer, peer, others, cleared)
             .await
-            .map(|tls| UpstreamStream::Twice(Box::new(tls)))
-            .map_err(Unopened::Deaf)?,
+            .map(|tls| UpstreamStream::Twice(Box::new(tls)))?,
     };
     let head_bytes = HeadLimits::new(&service.intake).head_bytes;
     Origin::open(
@@ -148,7 +179,7 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
     peer: PeerAddr,
     others: bool,
     cleared: &Cleared,
-) -> Result<TlsStream<S>, Refused> {
+) -> Result<TlsStream<S>, Unopened> {
     let destination = cleared.destination();
     let trust = destination
         .ca
@@ -170,6 +201,11 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
     let shaken = tls.handshake(stream, host, &destination.name, &trust, patience);
     shaken.await.map_err(|error| {
         tracing::debug!(%peer, error = %Chain(&error), "no TLS with an origin");
-        Refused::new(error.reason(), error.details())
+        let refused = Refused::new(error.reason(), error.details());
+        if error.is_deaf() {
+            Unopened::Deaf(refused)
+        } else {
+            Unopened::Other(refused)
+        }
     })
 }

@@ -83,6 +83,15 @@ impl After {
         }
     }
 
+    /// While a CONNECT waited for its turn, too, bytes for its target may have been sent behind the head.
+    pub(super) fn behind_a_wait(self, entry: &Entry) -> Self {
+        if entry.limit_wait_us.is_some() {
+            Self::Close
+        } else {
+            self
+        }
+    }
+
     /// A body of known, small size is read over. One in chunks may never come, as one that waits for a 100: of these
     /// nobody can tell where the next request begins.
     pub(super) fn forward(head: &Head, framing: Framing) -> Self {

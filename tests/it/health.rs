@@ -123,12 +123,10 @@ async fn when_all_are_dead_all_are_tried_and_the_first_that_lives_again_serves()
         .open()
         .await;
     let target = format!("push.test:{}", gone.port());
-    for _ in 0..2 {
-        let reply = house.client().await.connect(&target).await;
-        assert_eq!((reply.status, reply.reason()), (502, "connect_refused"));
-        let line = house.line().await;
-        assert_eq!(line["attempts"].as_array().unwrap().len(), 2, "{line}");
-    }
+    let reply = house.client().await.connect(&target).await;
+    assert_eq!((reply.status, reply.reason()), (502, "connect_refused"));
+    let line = house.line().await;
+    assert_eq!(line["attempts"].as_array().unwrap().len(), 2, "{line}");
     house.journal_says("all_addresses_dead").await;
     let revived = upstream::echo_at(SocketAddr::new(ip(22), gone.port())).await;
     house.client().await.tunnel(&target).await;

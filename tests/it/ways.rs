@@ -607,6 +607,61 @@ async fn an_address_that_does_no_tls_got_nothing_and_any_request_goes_to_the_nex
 }
 
 #[tokio::test]
+async fn of_many_addresses_that_do_no_tls_a_few_are_passed_over() {
+    let (_first, address) = listener_on("127.0.0.101".parse().unwrap()).await;
+    let ips = [101, 102, 103, 104, 105, 106].map(|last| IpAddr::from([127, 0, 0, last]));
+    let mut mute = Vec::new();
+    for ip in &ips[1..] {
+        let listener = TcpListener::bind((*ip, address.port())).await;
+        mute.push(listener.expect("free on the other addresses, too"));
+    }
+    let house = House::new()
+        .destination(&lab(""))
+        .set("forward", "second_address_after = \"100ms\"")
+        .name("push.test", ips)
+        .open()
+        .await;
+    let mut client = house.client().await;
+    let target = format!("push.test:{}", address.port());
+    client
+        .send(format!(
+            "GET https://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n"
+        ))
+        .await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.reason()), (504, "upstream_timeout"));
+    let line = house.line().await;
+    assert_eq!(line["attempts"].as_array().unwrap().len(), 4, "{line}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_last_address_that_lives_has_all_the_time_there_is_for_tls() {
+    let ips = [107, 108].map(|last| IpAddr::from([127, 0, 0, last]));
+    // Nothing listens at the first, and the other is in no hurry.
+    let (_slow, address) = listener_on(ips[1]).await;
+    let house = House::new()
+        .destination(&lab(""))
+        .set("forward", "second_address_after = \"100ms\"")
+        .set("forward", "handshake_timeout = \"1s\"")
+        .name("push.test", ips)
+        .open()
+        .await;
+    let mut client = house.client().await;
+    let target = format!("push.test:{}", address.port());
+    client
+        .send(format!(
+            "GET https://{target}/ HTTP/1.1\r\nHost: {target}\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(client.reply().await.reason(), "upstream_timeout");
+    let line = house.line().await;
+    assert_eq!(line["attempts"].as_array().unwrap().len(), 2, "{line}");
+    assert!(line["total_ms"].as_f64().unwrap() >= 1_000.0, "{line}");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn an_origin_that_is_at_work_is_left_to_it_for_clients_that_know_no_interim_replies_too() {
     for version in ["1.1", "1.0"] {
         let (first, second, house) = two(["127.0.0.95", "127.0.0.96"], "repeat = \"always\"").await;

@@ -23,7 +23,8 @@ fn run(arguments: &[&str]) -> Output {
 #[test]
 fn every_death_of_addresses_and_of_dns_is_played_and_the_verdict_is_the_exit_code() {
     let output = run(&["--only", "refuse,dns", "--outage", "1", "--json"]);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout).expect(&said);
     let rows = report["rows"].as_array().unwrap();
     // Two lanes with nothing dead, a death of three numbers, five of DNS.
     assert_eq!(rows.len(), 2 + 3 + 5, "{report:#}");

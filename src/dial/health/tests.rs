@@ -110,9 +110,14 @@ fn after_its_quarantine_it_is_still_bad_and_one_trial_at_a_time_may_end_that() {
 #[test]
 fn a_trial_that_is_dropped_leaves_the_next_its_chance() {
     let (book, now) = (book(), Instant::now());
-    for _ in 0..2 * TRIALS_MAX {
-        drop(book.may_try(1, now).expect("unknown is due"));
+    // One that taught nothing, since the fault was ours, is not made again at once and for ever.
+    drop(book.may_try(1, now).expect("unknown is due"));
+    assert!(book.may_try(1, now + 29 * SECOND).is_none());
+    for round in 1..=2 * TRIALS_MAX as u32 {
+        let due = book.may_try(1, now + round * 30 * SECOND);
+        drop(due.expect("its place was free"));
     }
+    let now = now + 10_000 * SECOND;
     let most: Vec<_> = (0..=255)
         .map_while(|last| book.may_try(last, now))
         .collect();
@@ -182,8 +187,26 @@ fn a_destination_is_dead_when_an_exchange_found_none_that_connects() {
     assert!(book.is_dead(now));
     book.learn(2, Connected, 5, now + SECOND);
     assert!(!book.is_dead(now + SECOND));
-    book.suspect(&name(), peer(2), now + SECOND);
+    book.learn(3, Connected, 5, now + SECOND);
+    assert!(book.suspect(&name(), peer(2), now + SECOND));
     assert!(!book.is_dead(now + SECOND), "it connects");
+    // Another host's exchange found nobody, and this one's addresses live.
+    book.none_connects(&name(), now + SECOND);
+    assert!(!book.is_dead(now + SECOND));
+    book.learn(3, Failed, 5, now + SECOND);
+    book.none_connects(&name(), now + SECOND);
+    assert!(book.is_dead(now + SECOND));
+}
+
+#[test]
+fn the_last_that_could_go_first_is_never_suspect() {
+    let (book, now) = (book(), Instant::now());
+    book.learn(1, Connected, 5, now);
+    assert!(!book.suspect(&name(), peer(1), now));
+    book.learn(2, Connected, 5, now);
+    assert!(book.suspect(&name(), peer(1), now));
+    assert!(!book.suspect(&name(), peer(2), now));
+    assert_eq!(book.standing(2, now), Healthy(ms(5)));
 }
 
 #[test]
@@ -192,9 +215,13 @@ fn a_suspect_of_one_destination_is_none_of_another() {
     let other = DestinationName::new("other");
     book.configure(&[name(), other.clone()]);
     book.learn(1, Connected, 5, now);
-    book.note(&other, peer(1), Connected, ms(5), now);
-    book.suspect(&other, peer(1), now);
+    for last in [1, 2] {
+        book.note(&other, peer(last), Connected, ms(5), now);
+    }
+    assert!(book.suspect(&other, peer(1), now));
     assert_eq!(book.standing(1, now), Healthy(ms(5)));
+    let there = book.standings(&other, [peer(1)].into_iter(), false, now);
+    assert_eq!(there.each, [Quarantined]);
 }
 
 #[test]
@@ -216,8 +243,10 @@ fn deaths_and_lives_are_told_once_and_not_too_often() {
     check(Failed, 40 * SECOND, None);
     check(Connected, 41 * SECOND, Some(Turn::AliveAgain));
     check(Failed, 42 * SECOND, None);
-    check(Connected, 43 * SECOND, None);
+    check(Failed, 60 * SECOND, None);
+    // It was not told a moment after the last word; it is when it lasts.
     check(Failed, 61 * SECOND, Some(Turn::AllDead));
+    check(Failed, 200 * SECOND, None);
 }
 
 #[test]
@@ -266,4 +295,7 @@ fn what_is_configured_no_longer_is_forgotten_and_the_rest_is_kept() {
         .collect();
     assert_eq!(shown, [name()]);
     assert_eq!(book.standing(1, now), Quarantined);
+    book.configure(&[name(), other.clone()]);
+    let there = book.standings(&other, [peer(1)].into_iter(), false, now);
+    assert_eq!(there.each, [Unknown]);
 }
