@@ -12,6 +12,7 @@ use tokio::time::{interval, timeout};
 use super::core::runtime;
 use super::logkeeper::LogKeeper;
 use super::reload::Reloader;
+use super::watchman::Watchman;
 use crate::admin::control::{self, ControlSocket};
 use crate::admin::{self, Window};
 use crate::config::{Dns, Grace};
@@ -52,6 +53,7 @@ pub(super) struct Control {
     pub(super) dns: Dns,
     pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
+    pub(super) watchman: Watchman,
     pub(super) tunnels: Vec<Tunnels>,
     pub(super) drain: Drain,
     pub(super) grace: watch::Receiver<Grace>,
@@ -88,6 +90,7 @@ impl Control {
             dns,
             native_roots,
             meters,
+            watchman,
             tunnels,
             drain,
             grace,
@@ -122,6 +125,7 @@ impl Control {
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run(dns, native_roots));
         tokio::task::spawn_local(upkeep(meters));
+        tokio::task::spawn_local(watchman.watch());
         let log_end = log_end.start();
         let _ = ready.send(Ok(()));
 

@@ -7,6 +7,7 @@ mod logkeeper;
 mod reload;
 mod room;
 mod verdicts;
+mod watchman;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use self::logkeeper::LogKeeper;
 use self::reload::Reloader;
 use self::room::{Room, descriptors};
 use self::verdicts::Court;
+use self::watchman::Watchman;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
@@ -39,7 +41,11 @@ use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
 use crate::relay::{Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
-use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LevelSwitch, Meters};
+use crate::telemetry::alarms::Alarm;
+use crate::telemetry::{
+    AccessLog, AccessLogError, AlarmBoard, Chain, Derivation, GuideCounters, Journal, Ledger,
+    LevelSwitch, Meters, Moment,
+};
 
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 78;
@@ -168,10 +174,23 @@ pub fn run(path: Option<&Path>, out: &mut dyn io::Write) -> u8 {
     match App::start(config, journal.level()) {
         Ok(app) => app.run(),
         Err(error) => {
-            tracing::error!("cannot start: {}", Chain(&error));
+            tell_failure(&error);
             error.code()
         }
     }
+}
+
+/// No page shows it, since nothing runs: the journal, which is also the exit message, says it under the guide's name.
+fn tell_failure(error: &StartError) {
+    let alarm = Alarm::StartFailed;
+    let definition = &Alarm::definitions()[alarm as usize];
+    tracing::error!(
+        alarm = alarm.name(),
+        component = definition.component.name(),
+        severity = definition.severity.name(),
+        "cannot start: {}",
+        Chain(error)
+    );
 }
 
 /// A running proxy.
@@ -192,6 +211,11 @@ impl App {
         let room = Room::new(&config.intake, idle, descriptors);
         let (names, destinations) = reload::names(&config);
         let meters = Arc::new(Meters::new(&names, &destinations));
+        let alarms = Arc::new(AlarmBoard::default());
+        let counters = Arc::new(GuideCounters::new(std::time::Instant::now()));
+        let derivation = Derivation::new(Arc::clone(&alarms), Arc::clone(&counters));
+        let derivation = Arc::new(derivation);
+        derivation.configure(&config, Moment::now());
         let counted = Arc::clone(&meters);
         // Before the listeners say that they listen: without its log nothing is served.
         let (log, log_end) =
@@ -233,6 +257,7 @@ impl App {
             Arc::clone(&meters),
             Arc::clone(&health),
             native_roots.clone(),
+            Arc::clone(&derivation),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();
@@ -276,8 +301,10 @@ impl App {
                 gate: Arc::clone(&gate),
                 rules: rules.subscribe(),
                 dialer: dialer.clone(),
-                ledger: Ledger::new(Arc::clone(&meters), log.clone()),
+                ledger: Ledger::deriving(Arc::clone(&meters), log.clone(), Arc::clone(&derivation)),
                 meters: Arc::clone(&meters),
+                alarms: Arc::clone(&alarms),
+                counters: Arc::clone(&counters),
                 intake: config.intake.clone(),
                 forward: config.forward.clone(),
                 native_roots: native_roots.clone(),
@@ -313,6 +340,8 @@ impl App {
                 phase: drain.view(),
                 reports,
                 health: Arc::clone(&health),
+                alarms: Arc::clone(&alarms),
+                counters,
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -334,8 +363,16 @@ impl App {
                 meters: Arc::clone(&meters),
                 health,
                 phase: drain.view(),
+                derivation: Arc::clone(&derivation),
             },
             meters,
+            watchman: Watchman {
+                alarms,
+                derivation: Arc::clone(&derivation),
+                health: Arc::clone(&health),
+                tunnels: tunnels.clone(),
+                resolver: resolver.clone(),
+            },
             drain,
             exit,
             cores,

@@ -45,6 +45,7 @@ pub(crate) enum Answer {
     Reloaded(Reloaded),
     Draining(Draining),
     Status(Box<Status>),
+    Silence(Silence),
     Refused(Refused),
 }
 
@@ -62,6 +63,15 @@ pub(crate) struct Reloaded {
 pub(crate) struct Draining {
     pub(crate) tunnels: usize,
     pub(crate) tunnel_grace: String,
+}
+
+/// How deliveries of alarms stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Silence {
+    /// Until when they are held back.
+    pub(crate) until: Option<String>,
+    /// How many alarms are active all the same.
+    pub(crate) active: usize,
 }
 
 /// Nothing was done.
@@ -92,6 +102,12 @@ pub(crate) struct Status {
     /// Ended so far, by reason.
     pub(crate) exchanges: BTreeMap<String, u64>,
     pub(crate) memory_bytes: Option<u64>,
+    /// Active now; the worst first.
+    #[serde(default)]
+    pub(crate) alarms: Vec<ActiveAlarm>,
+    /// Until when deliveries of alarms are held back.
+    #[serde(default)]
+    pub(crate) silenced_until: Option<String>,
     /// Only where they were asked for; those with the most tunnels first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) clients: Option<Vec<ClientRow>>,
@@ -107,6 +123,15 @@ pub(crate) struct Configuration {
     pub(crate) loaded_at: String,
     pub(crate) last_complaint: Option<String>,
     pub(crate) needs_restart: Vec<Change>,
+}
+
+/// An alarm that is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ActiveAlarm {
+    pub(crate) alarm: String,
+    pub(crate) severity: String,
+    pub(crate) since: String,
+    pub(crate) subjects: Vec<String>,
 }
 
 /// A sender with live tunnels.
