@@ -177,7 +177,7 @@ fn client(client: &Client) -> Value {
         "users": strings(&client.users),
         "networks": strings(&client.networks),
         "destinations": strings(&client.destinations),
-        "component": client.component,
+        "component": client.component.map(Component::name),
         "priority": match client.priority {
             Priority::Calls => "calls",
             Priority::Messages => "messages",

@@ -3,6 +3,7 @@
 //! Plain data. No I/O, no async, and nothing of ours is imported here.
 
 pub(crate) mod absolute;
+pub(crate) mod component;
 pub(crate) mod names;
 pub(crate) mod reason;
 pub(crate) mod target;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use absolute::Absolute;
+pub(crate) use component::Component;
 pub(crate) use names::{
     ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
 };
@@ -148,6 +150,8 @@ pub(crate) struct Exchange {
     pub(crate) would_refuse: Option<Reason>,
     /// A forwarded request that was sent to a second connection although the first may have carried it.
     pub(crate) repeated: bool,
+    /// The id that a visible push has for those who follow it.
+    pub(crate) tracking_id: Option<Box<str>>,
     pub(crate) reason: Reason,
     pub(crate) closed_by: Option<Side>,
 }
@@ -190,6 +194,7 @@ impl Exchange {
             limit: None,
             would_refuse: None,
             repeated: false,
+            tracking_id: None,
             reason: Reason::Dropped,
             closed_by: None,
         }

@@ -12,6 +12,7 @@ pub(crate) mod headers;
 pub(crate) mod http1;
 mod order;
 mod origin;
+mod pushes;
 pub(crate) mod reply;
 pub(crate) mod scan;
 mod turn;

@@ -296,7 +296,7 @@ impl<'a> Line<'a> {
             limit_wait_ms: exchange
                 .limit_wait_us
                 .map(|wait| f64::from(wait.get()) / 1_000.0),
-            tracking_id: None,
+            tracking_id: exchange.tracking_id.as_deref(),
             status: exchange.status,
             reason: reason.map(Reason::token),
             fault: reason.map(|reason| reason.fault().token()),

@@ -49,6 +49,7 @@ pub(crate) struct Meters {
     off_dns: Mutex<HashSet<DestinationName>>,
     address_changes: Family<DestinationName>,
     forward_repeats: Family<DestinationName>,
+    pushes: Family<(&'static str, &'static str, &'static str)>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -112,6 +113,7 @@ impl Meters {
             off_dns: Mutex::default(),
             address_changes: Family::new(&catalogue::ADDRESS_CHANGES),
             forward_repeats: Family::new(&catalogue::FORWARD_REPEATS),
+            pushes: Family::new(&catalogue::PUSHES),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -259,6 +261,15 @@ impl Meters {
 
     pub(crate) fn forward_repeated(&self, destination: &DestinationName) {
         self.forward_repeats_series(destination).increment(1);
+    }
+
+    /// A push that could be seen; each label is of a closed list of words.
+    pub(crate) fn push(&self, service: &'static str, kind: &'static str, status: &'static str) {
+        let labels = (service, kind, status);
+        let series = self
+            .pushes
+            .series(&self.recorder, labels, &[service, kind, status]);
+        series.increment(1);
     }
 
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {

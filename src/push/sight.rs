@@ -1,0 +1,146 @@
+//! One exchange with a push or token service, watched from its head to its end.
+
+use http::header::CONTENT_ENCODING;
+use http::request::Parts;
+use http::{HeaderMap, Method};
+
+use super::answer::Fault;
+use super::message::{self, Message};
+use super::outcome::End;
+use super::scan::{Listener, Scan};
+use super::words::{Kind, Service};
+use super::{Move, outcome};
+use crate::config::Role;
+use crate::exchange::{Component, Host};
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Push {
+        service: Service,
+        kind: Kind,
+    },
+    /// An access token.
+    Token,
+}
+
+/// Looks at what passes, and keeps the few words that count.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    watched: Watched,
+    request: Glance,
+    reply: Glance,
+    fault: Fault,
+}
+
+#[derive(Debug)]
+enum Watched {
+    Push(Message),
+    Token { tracking_id: Option<Box<str>> },
+}
+
+/// The first bytes of a body.
+#[derive(Debug)]
+struct Glance {
+    scan: Scan,
+    /// So many more bytes are looked at.
+    left: usize,
+}
+
+impl Sight {
+    /// `None` where it is neither a push nor asks for a token: those are POSTs.
+    pub(crate) fn of(role: Role, host: &Host, parts: &Parts, inspect_max: usize) -> Option<Self> {
+        if parts.method != Method::POST {
+            return None;
+        }
+        let watched = match role {
+            Role::Push => Watched::Push(Message::of(parts, host)),
+            Role::Token if asks_for_token(parts) => Watched::Token {
+                tracking_id: message::tracking_id(&parts.headers),
+            },
+            Role::Token | Role::Onboarding | Role::Other => return None,
+        };
+        let readable = if is_encoded(&parts.headers) {
+            0
+        } else {
+            inspect_max
+        };
+        Some(Self {
+            watched,
+            request: Glance::at(readable),
+            reply: Glance::at(inspect_max),
+            fault: Fault::default(),
+        })
+    }
+
+    /// A piece of the request's body.
+    pub(crate) fn request(&mut self, bytes: &[u8]) {
+        // What asks for a token is one.
+        if let Watched::Push(message) = &mut self.watched {
+            self.request.read(bytes, message);
+        }
+    }
+
+    /// A piece of the body of a reply that is no success.
+    pub(crate) fn fault(&mut self, bytes: &[u8]) {
+        self.reply.read(bytes, &mut self.fault);
+    }
+
+    /// The id that follows the message from service to service, once.
+    pub(crate) fn take_tracking_id(&mut self) -> Option<Box<str>> {
+        match &mut self.watched {
+            Watched::Push(message) => message.take_tracking_id(),
+            Watched::Token { tracking_id } => tracking_id.take(),
+        }
+    }
+
+    /// What it was. `None` for a push that nobody was to get.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        match &self.watched {
+            Watched::Push(message) if message.is_rehearsal() => None,
+            Watched::Push(message) => Some(Subject::Push {
+                service: message.service(),
+                kind: message.kind(),
+            }),
+            Watched::Token { .. } => Some(Subject::Token),
+        }
+    }
+
+    /// What its end moves for a sender that is this part of its cluster.
+    pub(crate) fn moves(&self, component: Component, end: End) -> Vec<Move> {
+        let moves = |subject| outcome::moves(component, subject, end, self.fault.word);
+        self.subject().map(moves).unwrap_or_default()
+    }
+}
+
+impl Glance {
+    fn at(left: usize) -> Self {
+        Self {
+            scan: Scan::default(),
+            left,
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8], listener: &mut impl Listener) {
+        if self.left == 0 || self.scan.is_done() {
+            return;
+        }
+        let seen = &bytes[..bytes.len().min(self.left)];
+        self.left -= seen.len();
+        self.scan.read(seen, listener);
+    }
+}
+
+/// A token service also answers other questions.
+fn asks_for_token(parts: &Parts) -> bool {
+    let path = parts.uri.path().as_bytes();
+    path.windows(b"token".len())
+        .any(|part| part.eq_ignore_ascii_case(b"token"))
+}
+
+fn is_encoded(fields: &HeaderMap) -> bool {
+    fields
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
