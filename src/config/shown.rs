@@ -12,6 +12,7 @@ use super::{
     Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Repeat, Role, Sni,
     TlsVersion, Unlisted,
 };
+use crate::exchange::Component;
 
 /// Keys that are off are left out.
 pub(super) fn config(config: &Config) -> Value {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::scan::Listener;
 use super::words::{Kind, Service, is, is_one_of};
-use crate::exchange::Host;
+use crate::exchange::{Host, TrackingId};
 
 /// Longer ids are none; so are device tokens, which are longer still.
 const ID_MAX: usize = 100;
@@ -48,7 +48,7 @@ pub(super) struct Message {
     /// What the head says.
     channel: Option<Kind>,
     said: Said,
-    tracking_id: Option<Box<str>>,
+    tracking_id: Option<TrackingId>,
 }
 
 /// What the body says.
@@ -108,7 +108,7 @@ impl Message {
         self.api == Api::Fcm && self.said.rehearsal
     }
 
-    pub(super) fn take_tracking_id(&mut self) -> Option<Box<str>> {
+    pub(super) fn take_tracking_id(&mut self) -> Option<TrackingId> {
         self.tracking_id.take()
     }
 }
@@ -192,7 +192,7 @@ fn apns_channel(fields: &HeaderMap) -> Option<Kind> {
 }
 
 /// The id that follows a request through the services that handle it.
-pub(super) fn tracking_id(fields: &HeaderMap) -> Option<Box<str>> {
+pub(super) fn tracking_id(fields: &HeaderMap) -> Option<TrackingId> {
     ["trackingid", "x-tracking-id", "apns-id"]
         .into_iter()
         .filter_map(|name| fields.get(name))
@@ -200,7 +200,7 @@ pub(super) fn tracking_id(fields: &HeaderMap) -> Option<Box<str>> {
 }
 
 /// What may stand in a log line as an id: a short word, and no device token.
-fn id(word: &[u8]) -> Option<Box<str>> {
+fn id(word: &[u8]) -> Option<TrackingId> {
     let is_short_word = (1..=ID_MAX).contains(&word.len())
         && word
             .iter()
@@ -209,5 +209,8 @@ fn id(word: &[u8]) -> Option<Box<str>> {
     if !is_short_word || is_token {
         return None;
     }
-    std::str::from_utf8(word).ok().map(Box::from)
+    std::str::from_utf8(word).ok().map(TrackingId::new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,3 +240,6 @@ fn token(component: Component, end: End) -> Vec<Move> {
         End::Left => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

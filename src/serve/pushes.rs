@@ -83,7 +83,7 @@ impl Watching {
 
     fn tell(self, service: &Service, entry: &mut Entry, end: End) {
         let mut sight = self.sight.into_inner();
-        entry.tracking_id = sight.take_tracking_id();
+        entry.tracking_id = sight.take_tracking_id().map(Box::new);
         if let Some(Subject::Push { service: by, kind }) = sight.subject() {
             service.meters.push(by.token(), kind.token(), end.label());
         }

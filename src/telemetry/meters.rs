@@ -265,11 +265,7 @@ impl Meters {
 
     /// A push that could be seen; each label is of a closed list of words.
     pub(crate) fn push(&self, service: &'static str, kind: &'static str, status: &'static str) {
-        let labels = (service, kind, status);
-        let series = self
-            .pushes
-            .series(&self.recorder, labels, &[service, kind, status]);
-        series.increment(1);
+        self.push_series(service, kind, status).increment(1);
     }
 
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
@@ -365,6 +361,10 @@ impl Meters {
         }
         self.authentication_series(None, None, "no_credentials")
             .increment(0);
+        for status in ["200", "401", "403", "410", "429", "5xx", "none"] {
+            self.push_series("APNS", "voip", status).increment(0);
+            self.push_series("APNS", "message", status).increment(0);
+        }
         let build = [
             env!("CARGO_PKG_VERSION"),
             std::env::consts::OS,
@@ -448,6 +448,17 @@ impl Meters {
         let labels = [destination.as_str()];
         self.forward_repeats
             .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn push_series(
+        &self,
+        service: &'static str,
+        kind: &'static str,
+        status: &'static str,
+    ) -> Counter {
+        let key = (service, kind, status);
+        let labels = [service, kind, status];
+        self.pushes.series(&self.recorder, key, &labels)
     }
 
     fn published_range_series(&self, destination: &DestinationName) -> Counter {
