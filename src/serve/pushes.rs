@@ -11,8 +11,11 @@ use super::body::Framing;
 use super::forward::Ending;
 use crate::exchange::{Component, Reason};
 use crate::gate::Admission;
-use crate::push::{End, Sight, Subject};
-use crate::telemetry::Entry;
+use crate::push::{self, End, Move, Sight, Subject};
+use crate::telemetry::alarm::Alarm;
+use crate::telemetry::alarms::Evidence;
+use crate::telemetry::guide::{Origin, SubscriberService};
+use crate::telemetry::{Entry, Moment};
 
 /// One request for a push or token service, on its way.
 #[derive(Debug)]
@@ -84,12 +87,63 @@ impl Watching {
     fn tell(self, service: &Service, entry: &mut Entry, end: End) {
         let mut sight = self.sight.into_inner();
         entry.tracking_id = sight.take_tracking_id().map(Box::new);
-        if let Some(Subject::Push { service: by, kind }) = sight.subject() {
-            service.meters.push(by.token(), kind.token(), end.label());
-        }
+        let Some(subject) = sight.subject() else {
+            return;
+        };
+        let (by, what) = match subject {
+            Subject::Push { service: by, kind } => {
+                service.meters.push(by.token(), kind.token(), end.label());
+                let what = format!("a push ({}, {})", by.token(), kind.token());
+                (subscriber_service(by), what)
+            }
+            Subject::Token => (None, String::from("a request for an access token")),
+        };
         let Some(component) = self.component else {
             return;
         };
-        for _moved in sight.moves(component, end) {}
+        // Senders are told apart; the text names the destination.
+        let sender = entry.sender.as_ref().map_or("", |name| name.as_str());
+        let destination = entry.destination.as_ref().map_or("", |name| name.as_str());
+        let seen = || format!("{what} to {destination} {}", end.words());
+        let now = Moment::now();
+        for moved in sight.moves(component, end) {
+            match moved {
+                Move::Count(name) => {
+                    let counters = &service.counters;
+                    counters.add(component, name, by, Origin::Observed, 1, now.instant);
+                }
+                Move::Raise(alarm) => {
+                    let evidence = Evidence {
+                        exchange: Some(entry.id),
+                        text: seen(),
+                    };
+                    let alarms = &service.alarms;
+                    alarms.raise(on_board(alarm), sender, Origin::Observed, evidence, now);
+                }
+                Move::Clear(alarm) => {
+                    service.alarms.clear(on_board(alarm), sender, &seen(), now);
+                }
+            }
+        }
+    }
+}
+
+/// `None` for one that the guide does not know, and for a message that names none.
+fn subscriber_service(service: push::Service) -> Option<SubscriberService> {
+    SubscriberService::named(service.token())
+}
+
+fn on_board(alarm: push::Alarm) -> Alarm {
+    match alarm {
+        push::Alarm::ServiceUnavailable => Alarm::PushNotificationServiceUnavailable,
+        push::Alarm::InvalidDeviceTokenResponse => {
+            Alarm::PushNotificationInvalidDeviceTokenResponse
+        }
+        push::Alarm::AccessTokenUnavailable => Alarm::PushNotificationServiceAccessTokenUnavailable,
+        push::Alarm::AccessTokenInvalid => Alarm::AccessTokenInvalid,
+        push::Alarm::PushFailed => Alarm::PushNotificationFailed,
+        push::Alarm::FailedInvalidDeviceToken => Alarm::PushNotificationFailedInvalidDeviceToken,
+        push::Alarm::FailedInvalidAccessToken => Alarm::PushNotificationFailedInvalidAccessToken,
+        push::Alarm::AccessTokenFetchFailed => Alarm::AccessTokenFetchFailed,
     }
 }
