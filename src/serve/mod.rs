@@ -43,9 +43,7 @@ pub(crate) struct Service {
     pub(crate) dialer: Dialer,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Arc<Meters>,
-    #[allow(dead_code, reason = "for what visible pushes show")]
     pub(crate) alarms: Arc<AlarmBoard>,
-    #[allow(dead_code, reason = "for what visible pushes show")]
     pub(crate) counters: Arc<GuideCounters>,
     pub(crate) intake: config::Intake,
     pub(crate) tunnels: Tunnels,
