@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tidegate_load::cloud::{Cloud, CloudPlan, PUSH_PATH, Running, TOKEN_PATH};
 use tidegate_load::onprem::{ProxyClient, PushLabel, Server, ServerPlan};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::client::{Client, Reply};
 use crate::house::{House, PATIENCE, Plan};
@@ -170,11 +170,14 @@ impl World {
 
 /// A connection from the sender's own address.
 async fn client_of(house: &House, sender: &str) -> Client {
+    Client::from_tcp(tcp_of(house, sender).await)
+}
+
+async fn tcp_of(house: &House, sender: &str) -> TcpStream {
     let place = SENDERS.iter().find(|(name, ..)| *name == sender).unwrap().1;
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 1, place], 0).into()).unwrap();
-    let tcp = socket.connect(house.address("plain")).await.unwrap();
-    Client::from_tcp(tcp)
+    socket.connect(house.address("plain")).await.unwrap()
 }
 
 fn push(service: &str, kind: &str) -> String {
@@ -980,20 +983,30 @@ async fn bodies_that_cannot_be_understood_pass_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_sender_that_gives_up_waiting_has_sent_its_push() {
+async fn a_push_whose_sender_gives_up_waiting_was_sent_and_failed() {
     let (house, origin) = with_origin().await;
-    let mut client = client_of(&house, "chats").await;
+    let mut client = Client::from_tcp({
+        let tcp = tcp_of(&house, "chats").await;
+        tcp.set_zero_linger().unwrap();
+        tcp
+    });
     let body = push("APNS", "message");
     let fields = format!("Content-Length: {}\r\n", body.len());
-    client.send(origin.request("POST", "/push", &fields)).await;
-    client.send(&body).await;
+    client
+        .send(origin.request("POST", "/push", &fields) + &body)
+        .await;
     let mut call = origin.call().await;
     assert_eq!(call.message().await.body, body.as_bytes());
     drop(client);
-    // The origin's answer finds nobody, or is the first to tell.
-    call.offer(OK_CLOSE).await;
     let line = house.line().await;
-    assert_eq!(line["tracking_id"], "track-1");
+    assert_eq!(
+        (&line["reason"], &line["tracking_id"]),
+        (&json!("client_reset"), &json!("track-1"))
+    );
+    counted(&house, "APNS message none").await;
+    let failed = "xcp_config_manager_push_failure_total{origin=\"observed\"}";
+    house.metric_becomes(failed, 1.0).await;
+    drop(call);
     house.close().await;
 }
 
