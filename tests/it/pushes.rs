@@ -137,7 +137,7 @@ impl World {
         all
     }
 
-    /// How often each alarm was seen with each sender, and how it stands.
+    /// How often each alarm was seen with each sender, and how it stands; of those that are observed, not derived.
     async fn alarms(&self) -> BTreeMap<String, (u64, String)> {
         let (status, text) = self.house.admin("/alarms").await;
         assert_eq!(status, 200);
@@ -145,7 +145,8 @@ impl World {
         let mut all = BTreeMap::new();
         for alarm in page["alarms"].as_array().unwrap() {
             let name = alarm["alarm"].as_str().unwrap();
-            for one in alarm["subjects"].as_array().unwrap() {
+            let subjects = alarm["subjects"].as_array().unwrap().iter();
+            for one in subjects.filter(|one| one["origin"] == "observed") {
                 let key = format!("{name}/{}", one["subject"].as_str().unwrap());
                 let seen = one["occurrences"].as_u64().unwrap();
                 all.insert(key, (seen, one["state"].as_str().unwrap().to_owned()));
