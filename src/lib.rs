@@ -27,7 +27,8 @@
 //! where its body ends, `serve/headers.rs` which of its fields travel, `serve/order.rs` whether it is for the origin at
 //! all. The origin is a connection that the core has kept (`relay/idle.rs`) or one that was dialled now, with TLS of our
 //! own for `https` (`dial/tls.rs`). `serve/forward.rs` then moves both bodies at once, piece by piece, and
-//! `serve/forwarded.rs` writes the reply. An origin's `101` to a WebSocket makes the two connections a tunnel.
+//! `serve/forwarded.rs` writes the reply. An origin's `101` to a WebSocket makes the two connections a tunnel. What goes to a
+//! push service is looked at on its way ([`push`], `serve/pushes.rs`), and moves the counters of its sender.
 //!
 //! # What it stands on
 //!
@@ -52,6 +53,7 @@ mod deliver;
 mod exchange;
 mod lifecycle;
 mod policy;
+mod push;
 mod sys;
 mod telemetry;
 

@@ -4,7 +4,7 @@ use super::complaint::Wrong;
 use super::file::{Section, Written};
 use super::listener::network;
 use super::{Client, Priority};
-use crate::exchange::{ClientName, DestinationName, UserName};
+use crate::exchange::{ClientName, Component, DestinationName, UserName};
 
 pub(super) fn read(mut section: Section<'_, '_>) -> Written<Client> {
     let name = section.optional("name", |item| item.name("cluster-1").map(ClientName::new));
@@ -30,7 +30,13 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Written<Client> {
         item.words("cisco").map(DestinationName::new)
     });
     let component = section.optional("component", |item| {
-        item.words("Cisco CallManager").map(str::to_owned)
+        // We are none of those that send pushes.
+        let all = Component::ALL.into_iter();
+        let senders = all.filter(|component| *component != Component::Tidegate);
+        let words: Vec<_> = senders
+            .map(|component| (component.name(), component))
+            .collect();
+        item.word(&words)
     });
     let priority = section.word(
         "priority",

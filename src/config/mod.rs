@@ -42,7 +42,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 
 use crate::exchange::{
-    Algorithm, ClientName, DestinationName, Host, ListenerName, Scheme, UserName,
+    Algorithm, ClientName, Component, DestinationName, Host, ListenerName, Scheme, UserName,
 };
 
 pub(crate) use identity::Identity;
@@ -173,7 +173,8 @@ pub(crate) struct Client {
     pub(crate) networks: Vec<Network>,
     /// Empty: all.
     pub(crate) destinations: Vec<DestinationName>,
-    pub(crate) component: Option<String>,
+    /// Whose counters and alarms its visible pushes move.
+    pub(crate) component: Option<Component>,
     pub(crate) priority: Priority,
     /// `authentication = "none"`: its networks need no credentials.
     pub(crate) exempt: bool,

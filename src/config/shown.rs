@@ -12,6 +12,7 @@ use super::{
     Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Repeat, Role, Sni,
     TlsVersion, Unlisted,
 };
+use crate::exchange::Component;
 
 /// Keys that are off are left out.
 pub(super) fn config(config: &Config) -> Value {
@@ -178,7 +179,7 @@ fn client(client: &Client) -> Value {
         "users": strings(&client.users),
         "networks": strings(&client.networks),
         "destinations": strings(&client.destinations),
-        "component": client.component,
+        "component": client.component.map(Component::name),
         "priority": match client.priority {
             Priority::Calls => "calls",
             Priority::Messages => "messages",

@@ -16,8 +16,6 @@ use Unbuilt::Whole;
 pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("listener.tls.ticket_key_file", Whole),
     ("listener.tls.http2", Whole),
-    ("client.component", Whole),
-    ("forward.inspect_max", Whole),
     ("drain.upgrade_grace", Whole),
     ("drain.release_idle_first", Whole),
     ("alarms.syslog", Whole),

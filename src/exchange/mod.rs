@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) use absolute::Absolute;
 pub(crate) use component::Component;
 pub(crate) use names::{
-    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
+    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, TrackingId,
+    UserName,
 };
 pub(crate) use reason::{Fault, Reason};
 pub(crate) use target::{Host, Target};
@@ -134,7 +135,8 @@ pub(crate) struct Exchange {
     pub(crate) dns_us: Option<NonZeroU32>,
     /// How far the name's answer was beyond its time, where no name server answered.
     pub(crate) dns_stale_ms: Option<NonZeroU32>,
-    pub(crate) connect: Option<Duration>,
+    /// How long it took to connect, in microseconds.
+    pub(crate) connect_us: Option<NonZeroU32>,
     /// From the head's last byte to our answer.
     pub(crate) setup: Option<Duration>,
     pub(crate) bytes_up: u64,
@@ -150,6 +152,8 @@ pub(crate) struct Exchange {
     pub(crate) would_refuse: Option<Reason>,
     /// A forwarded request that was sent to a second connection although the first may have carried it.
     pub(crate) repeated: bool,
+    /// The id that a visible push has for those who follow it. A tunnel has none, and pays for no more than a pointer.
+    pub(crate) tracking_id: Option<Box<TrackingId>>,
     pub(crate) reason: Reason,
     pub(crate) closed_by: Option<Side>,
 }
@@ -182,7 +186,7 @@ impl Exchange {
             peer: None,
             dns_us: None,
             dns_stale_ms: None,
-            connect: None,
+            connect_us: None,
             setup: None,
             bytes_up: 0,
             bytes_down: 0,
@@ -192,6 +196,7 @@ impl Exchange {
             limit: None,
             would_refuse: None,
             repeated: false,
+            tracking_id: None,
             reason: Reason::Dropped,
             closed_by: None,
         }

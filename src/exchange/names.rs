@@ -51,6 +51,20 @@ name!(
     UserName
 );
 
+/// What a push is called by those who send it, forward it and receive it: a short word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TrackingId(Box<str>);
+
+impl TrackingId {
+    pub(crate) fn new(id: &str) -> Self {
+        Self(id.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Where a client connected from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClientAddr(pub(crate) SocketAddr);

@@ -39,12 +39,12 @@ pub(crate) use limits::{Asking, Limits, Pass, Shares, Waited};
 pub(crate) use login::LONGEST_USER;
 
 use crate::config::{Authentication, Client, Config, Listener, NonceKey, Priority, noncekey};
-use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
+use crate::exchange::{Algorithm, ClientName, Component, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
 use login::Terms;
 use nonce::NonceBook;
 use replay::Replays;
-use senders::Senders;
+use senders::{Sender, Senders};
 use throttle::Throttle;
 
 /// What one configuration says about who may do what.
@@ -90,6 +90,8 @@ pub(crate) struct Admission {
     /// What it has to pass yet, before a connection is made.
     pub(crate) limits: Limits,
     pub(crate) priority: Priority,
+    /// Which part of its cluster the sender is.
+    pub(crate) component: Option<Component>,
 }
 
 /// Who it is. In a refusal: who it said to be, as far as it came.
@@ -199,12 +201,13 @@ impl Gate {
     ) -> Result<Admission, Refusal> {
         let mut login = Login::default();
         match self.judge(rules, asked, &mut login, now) {
-            Ok((cleared, priority, authentication_info)) => Ok(Admission {
+            Ok((cleared, sender, authentication_info)) => Ok(Admission {
                 login,
                 authentication_info,
                 cleared,
                 limits: rules.limits.clone(),
-                priority,
+                priority: sender.map_or(Priority::Messages, |sender| sender.priority),
+                component: sender.and_then(|sender| sender.component),
             }),
             Err(error) => {
                 let challenges = error
@@ -219,13 +222,13 @@ impl Gate {
         }
     }
 
-    fn judge(
+    fn judge<'r>(
         &self,
-        rules: &Rules,
+        rules: &'r Rules,
         asked: &Asked<'_>,
         login: &mut Login,
         now: SystemTime,
-    ) -> Result<(Cleared, Priority, Option<String>), GateError> {
+    ) -> Result<(Cleared, Option<&'r Sender>, Option<String>), GateError> {
         // On a dual-stack socket an IPv4 client comes as ::ffff:a.b.c.d, and is still that IPv4 client.
         let client = asked.client.to_canonical();
         if !is_served(asked.listener, client) {
@@ -244,10 +247,9 @@ impl Gate {
             login.sender = sender.map(|sender| sender.name.clone());
         }
         let allowed = sender.map_or(&[][..], |sender| &sender.destinations);
-        let priority = sender.map_or(Priority::Messages, |sender| sender.priority);
         let cleared = rules.policy.clear(allowed, asked.target);
         cleared
-            .map(|cleared| (cleared, priority, info))
+            .map(|cleared| (cleared, sender, info))
             .map_err(GateError::Denied)
     }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::config::{Client, Network, Priority};
-use crate::exchange::{ClientName, DestinationName, UserName};
+use crate::exchange::{ClientName, Component, DestinationName, UserName};
 
 /// What a group of senders may do.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Sender {
     /// Empty: all.
     pub(crate) destinations: Vec<DestinationName>,
     pub(crate) priority: Priority,
+    /// Whose counters and alarms its pushes move.
+    pub(crate) component: Option<Component>,
     /// Its networks need no credentials.
     pub(crate) exempt: bool,
 }
@@ -45,6 +47,7 @@ impl Senders {
             name: client.name.clone(),
             destinations: client.destinations.clone(),
             priority: client.priority,
+            component: client.component,
             exempt: client.exempt,
         });
         Self {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, HostPattern, Unlisted};
+use crate::config::{self, HostPattern, Role, Unlisted};
 use crate::exchange::{DestinationName, Host, Reason, Target};
 
 pub(crate) use lines::Lacking;
@@ -163,6 +163,13 @@ impl Cleared {
 
     pub(crate) fn destination(&self) -> &config::Destination {
         &self.policy.destinations[self.destination]
+    }
+
+    /// What the target is for its destination.
+    pub(crate) fn role(&self) -> Role {
+        let mut rules = self.policy.hosts.matching(&self.target.host);
+        let own = rules.find(|found| found.destination == self.destination);
+        own.map_or(Role::Other, |found| found.role)
     }
 
     /// Whether a server behind the target may be asked for under this name (the SNI of a TLS hello).

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::config::{self, HostPattern};
+use crate::config::{self, HostPattern, Role};
 use crate::exchange::Host;
 
-/// A host rule that matched: the destination's place in the file.
+/// A host rule that matched: the destination's place in the file, and what the host is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Match {
     pub(super) destination: usize,
+    pub(super) role: Role,
 }
 
 /// Every host rule of every destination, ready to be asked.
@@ -42,7 +43,10 @@ impl Hosts {
                         hosts.suffixes.entry(suffix.clone()).or_default()
                     }
                 };
-                matches.push(Match { destination });
+                matches.push(Match {
+                    destination,
+                    role: rule.role,
+                });
             }
         }
         hosts

@@ -14,6 +14,7 @@ use super::head::{Head, HeadLimits};
 use super::http1::send;
 use super::order::Order;
 use super::origin::{self, note_story, reach};
+use super::pushes::Watching;
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
@@ -350,6 +351,7 @@ async fn forward<Permit: 'static>(
         Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
         None => return turn.left(Reason::ClientGone),
     };
+    let watching = Watching::begin(service, &admission, &order.parts);
     let shares = pass.shares();
     let permit = if order.websocket {
         let Some(permit) = service.gate.take_tunnel() else {
@@ -381,12 +383,22 @@ async fn forward<Permit: 'static>(
                     Some(Ok(origin)) => origin,
                     Some(Err(refused)) => {
                         service.note_would_refuse(&mut turn.entry, &admission.cleared);
+                        if let Some(watching) = watching {
+                            let body = (framing, &turn.pending[..]);
+                            watching.unsent(service, &mut turn.entry, refused.reason, body);
+                        }
                         return turn.refuse(service, &refused, after).await;
                     }
                     None => return turn.left(Reason::ClientGone),
                 }
             }
-            Some(Err(refused)) => return turn.refuse(service, &refused, after).await,
+            Some(Err(refused)) => {
+                if let Some(watching) = watching {
+                    let body = (framing, &turn.pending[..]);
+                    watching.unsent(service, &mut turn.entry, refused.reason, body);
+                }
+                return turn.refuse(service, &refused, after).await;
+            }
             None => return turn.left(Reason::ClientGone),
         },
     };
@@ -411,6 +423,7 @@ async fn forward<Permit: 'static>(
         repeatable: !order.websocket && may_be_repeated(&order.parts.method, rule),
         retryable: rule != Repeat::Never && order.parts.method.is_idempotent(),
         toll: shares.as_ref(),
+        watching: watching.as_ref(),
         blame: &|peer| {
             service.dialer.suspect(&admission.cleared, peer);
         },
@@ -432,6 +445,9 @@ async fn forward<Permit: 'static>(
     if turn.entry.repeated {
         let destination = &admission.cleared.destination().name;
         service.meters.forward_repeated(destination);
+    }
+    if let Some(watching) = watching {
+        watching.ended(service, &mut turn.entry, &ending);
     }
     match ending {
         Ending::Replied { keep } => turn.replied(keep),

@@ -367,6 +367,9 @@ impl Exchange<'_> {
                     Some(Ok(frame)) => {
                         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                         shared.down.set(shared.down.get() + length);
+                        if let (Some(watching), Some(data)) = (self.watching, frame.data_ref()) {
+                            watching.reply(entry.status, data);
+                        }
                         match frame.into_data().map_err(Frame::into_trailers) {
                             Ok(data) if data.len() < GATHERED => framing.data(&mut out, &data),
                             // What is large goes out as it is.

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::body::Framing;
 use super::head::{Head, HeadLimits};
 use super::headers::Pseudonym;
+use super::pushes::Watching;
 use super::turn::Refused;
 use crate::config;
 use crate::exchange::{PeerAddr, Reason, Side};
@@ -50,6 +51,8 @@ pub(super) struct Exchange<'a> {
     pub(super) retryable: bool,
     /// Where its bytes are limited.
     pub(super) toll: Option<&'a Shares>,
+    /// Shown what passes, where it is a push or asks for a token.
+    pub(super) watching: Option<&'a Watching>,
     /// Told of a peer that connected and then had no answer.
     pub(super) blame: &'a dyn Fn(PeerAddr),
 }

@@ -12,6 +12,7 @@ pub(crate) mod headers;
 pub(crate) mod http1;
 mod order;
 mod origin;
+mod pushes;
 pub(crate) mod reply;
 pub(crate) mod scan;
 mod turn;
@@ -42,9 +43,7 @@ pub(crate) struct Service {
     pub(crate) dialer: Dialer,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Arc<Meters>,
-    #[allow(dead_code, reason = "for what visible pushes show")]
     pub(crate) alarms: Arc<AlarmBoard>,
-    #[allow(dead_code, reason = "for what visible pushes show")]
     pub(crate) counters: Arc<GuideCounters>,
     pub(crate) intake: config::Intake,
     pub(crate) tunnels: Tunnels,

@@ -115,7 +115,8 @@ pub(super) fn note_story(entry: &mut Entry, story: Story) {
     entry.dns_us = entry.dns_us.or(dns);
     let stale = story.dns_stale.map(|age| small(age.as_millis()));
     entry.dns_stale_ms = entry.dns_stale_ms.or(stale);
-    entry.connect = entry.connect.or(story.connect);
+    let connect = story.connect.map(|took| small(took.as_micros()));
+    entry.connect_us = entry.connect_us.or(connect);
 }
 
 /// A time that takes little room in a line that lives as long as its tunnel.

@@ -29,7 +29,12 @@ impl Exchange<'_> {
             Some(feed) => self.hand_on(&mut read, pending, feed, shared).await,
         };
         match uploaded {
-            Ok(()) => shared.uploaded.ring(),
+            Ok(()) => {
+                shared.uploaded.ring();
+                if let Some(watching) = self.watching {
+                    watching.sent();
+                }
+            }
             // The reply says why; the client's bytes are not for us to judge any more.
             Err(Stop::Unwanted) => {
                 shared.unwanted.ring();
@@ -80,6 +85,9 @@ impl Exchange<'_> {
                     shared.up.set(up);
                     let length = bytes.len();
                     shared.keep(&bytes);
+                    if let Some(watching) = self.watching {
+                        watching.request(&bytes);
+                    }
                     match timeout(patience, feed.data(bytes.freeze())).await {
                         Ok(sent) => sent?,
                         Err(_) => {

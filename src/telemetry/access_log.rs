@@ -286,7 +286,9 @@ impl<'a> Line<'a> {
             peer: exchange.peer.map(|peer| peer.0),
             dns_ms: exchange.dns_us.map(|took| f64::from(took.get()) / 1_000.0),
             dns_stale_ms: exchange.dns_stale_ms.map(NonZeroU32::get),
-            connect_ms: exchange.connect.map(milliseconds),
+            connect_ms: exchange
+                .connect_us
+                .map(|took| f64::from(took.get()) / 1_000.0),
             setup_ms: exchange.setup.map(milliseconds),
             total_ms: milliseconds(total),
             bytes_up: exchange.bytes_up,
@@ -296,7 +298,7 @@ impl<'a> Line<'a> {
             limit_wait_ms: exchange
                 .limit_wait_us
                 .map(|wait| f64::from(wait.get()) / 1_000.0),
-            tracking_id: None,
+            tracking_id: exchange.tracking_id.as_ref().map(|id| id.as_str()),
             status: exchange.status,
             reason: reason.map(Reason::token),
             fault: reason.map(|reason| reason.fault().token()),

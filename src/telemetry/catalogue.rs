@@ -175,6 +175,13 @@ pub(crate) const FORWARD_REPEATS: Row = Row {
     help: "Forwarded requests that were sent a second time, since the first had no answer.",
     why: "Each may have been done twice; an address that causes them accepts connections and does not answer.",
 };
+pub(crate) const PUSHES: Row = Row {
+    name: "tidegate_pushes_total",
+    kind: Kind::Counter,
+    labels: &["service", "kind", "status"],
+    help: "Pushes that were forwarded and could be seen, by push service, kind and the status of their answer.",
+    why: "Those in tunnels are not among them. none: no answer, or no connection. 410 are devices that are gone, 401 and 403 a token that is refused, 429 and 5xx the service's own trouble.",
+};
 pub(crate) const PUBLISHED_RANGE_MISSES: Row = Row {
     name: "tidegate_published_range_misses_total",
     kind: Kind::Counter,
@@ -273,6 +280,7 @@ pub(crate) const ALL: &[Row] = &[
     PEERS_SUSPECTED,
     TUNNELS_OFF_DNS,
     FORWARD_REPEATS,
+    PUSHES,
     PUBLISHED_RANGE_MISSES,
     CONNECTIONS,
     WOULD_REFUSE,

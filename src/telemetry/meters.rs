@@ -49,6 +49,7 @@ pub(crate) struct Meters {
     off_dns: Mutex<HashSet<DestinationName>>,
     address_changes: Family<DestinationName>,
     forward_repeats: Family<DestinationName>,
+    pushes: Family<(&'static str, &'static str, &'static str)>,
     published_range_misses: Family<DestinationName>,
     connections: Gauge,
     access_log_dropped: Counter,
@@ -112,6 +113,7 @@ impl Meters {
             off_dns: Mutex::default(),
             address_changes: Family::new(&catalogue::ADDRESS_CHANGES),
             forward_repeats: Family::new(&catalogue::FORWARD_REPEATS),
+            pushes: Family::new(&catalogue::PUSHES),
             published_range_misses: Family::new(&catalogue::PUBLISHED_RANGE_MISSES),
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
@@ -261,6 +263,11 @@ impl Meters {
         self.forward_repeats_series(destination).increment(1);
     }
 
+    /// A push that could be seen; each label is of a closed list of words.
+    pub(crate) fn push(&self, service: &'static str, kind: &'static str, status: &'static str) {
+        self.push_series(service, kind, status).increment(1);
+    }
+
     pub(crate) fn published_range_miss(&self, destination: &DestinationName) {
         self.published_range_series(destination).increment(1);
     }
@@ -354,6 +361,10 @@ impl Meters {
         }
         self.authentication_series(None, None, "no_credentials")
             .increment(0);
+        for status in ["200", "401", "403", "410", "429", "5xx", "none"] {
+            self.push_series("APNS", "voip", status).increment(0);
+            self.push_series("APNS", "message", status).increment(0);
+        }
         let build = [
             env!("CARGO_PKG_VERSION"),
             std::env::consts::OS,
@@ -437,6 +448,17 @@ impl Meters {
         let labels = [destination.as_str()];
         self.forward_repeats
             .series(&self.recorder, destination.clone(), &labels)
+    }
+
+    fn push_series(
+        &self,
+        service: &'static str,
+        kind: &'static str,
+        status: &'static str,
+    ) -> Counter {
+        let key = (service, kind, status);
+        let labels = [service, kind, status];
+        self.pushes.series(&self.recorder, key, &labels)
     }
 
     fn published_range_series(&self, destination: &DestinationName) -> Counter {

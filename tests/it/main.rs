@@ -31,6 +31,7 @@ mod names;
 mod origin;
 mod policy;
 mod proxy_protocol;
+mod pushes;
 mod reload;
 mod replay;
 mod replies;

@@ -74,6 +74,9 @@ fn read(samples: &Samples) -> ProxySide {
         authenticated: samples.sum("tidegate_authentications_total", |labels| {
             labels.of("result") == Some("ok")
         }),
+        pushes: samples.sum("tidegate_pushes_total", |labels| {
+            labels.of("status") != Some("none")
+        }),
         failovers: samples.sum("tidegate_failovers_total", |_| true),
         live: samples.sum("tidegate_tunnels", |_| true),
     }
@@ -144,6 +147,9 @@ tidegate_exchanges_total{listener="plain",destination="none",kind="forward",reas
 tidegate_authentications_total{scheme="digest",algorithm="MD5",result="ok"} 18
 tidegate_authentications_total{scheme="basic",algorithm="none",result="ok"} 12
 tidegate_authentications_total{scheme="none",algorithm="none",result="no_credentials"} 7
+tidegate_pushes_total{service="APNS",kind="voip",status="200"} 3
+tidegate_pushes_total{service="FCM",kind="message",status="410"} 1
+tidegate_pushes_total{service="FCM",kind="message",status="none"} 2
 tidegate_failovers_total{destination="lab"} 3
 tidegate_tunnels{generation="0"} 4
 "#;
@@ -154,6 +160,7 @@ tidegate_tunnels{generation="0"} 4
             challenged: 10,
             other: 3,
             authenticated: 30,
+            pushes: 4,
             failovers: 3,
             live: 4,
         };

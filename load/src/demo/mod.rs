@@ -25,7 +25,8 @@ use crate::display::chain;
 use crate::drive::{Pace, drive};
 use crate::names::{self, Names};
 use crate::onprem::{
-    AbsoluteForm, Counts, Outcome, ProxyClient, Server, ServerError, ServerPlan, Taste, tls,
+    AbsoluteForm, Counts, Outcome, ProxyClient, PushLabel, Server, ServerError, ServerPlan, Taste,
+    tls,
 };
 
 pub use self::verdict::Report;
@@ -278,11 +279,14 @@ fn one_push(
 ) -> impl Future<Output = Delivery> + Send + 'static {
     let index = usize::try_from(n).unwrap_or(0) % servers.len();
     let server = servers[index].clone();
+    // Every kind goes both ways: which pushes take absolute form is a matter of turns, too.
+    let turn = usize::try_from(n + n / 32).unwrap_or(0);
+    let label = PushLabel::MIX[turn % PushLabel::MIX.len()];
     async move {
         let tracking_id = format!("demo-{n:05}");
         let target = format!("phone-{}", n % 97);
         let outcome = server
-            .push(&target, &tracking_id, "incoming call from 0123")
+            .push_as(label, &target, &tracking_id, "incoming call from 0123")
             .await;
         let ended = Instant::now();
         Delivery {

@@ -99,6 +99,13 @@ fn configuration(
             "ca = \"cloud-ca.pem\"\n",
         ),
     };
+    let callers = callers();
+    let (calls, chats) = callers.split_at(callers.len() / 2);
+    let users = |callers: &[Caller]| {
+        let users = callers.iter().map(|caller| format!("{:?}", caller.user));
+        users.collect::<Vec<_>>().join(", ")
+    };
+    let (calls, chats) = (users(calls), users(chats));
     format!(
         r#"[[listener]]
 name = "plain"
@@ -118,6 +125,16 @@ address = "{admin}"
 required = true
 realm = "{REALM}"
 users = "users.htdigest"
+
+[[client]]
+name = "calls"
+users = [{calls}]
+component = "Cisco CallManager"
+
+[[client]]
+name = "chats"
+users = [{chats}]
+component = "Cisco XCP Config Manager"
 
 [[destination]]
 name = "lab"

@@ -48,6 +48,8 @@ pub(super) struct ProxySide {
     pub(super) challenged: u64,
     pub(super) other: u64,
     pub(super) authenticated: u64,
+    /// Pushes that it could see, and that the cloud answered.
+    pub(super) pushes: u64,
     pub(super) failovers: u64,
     pub(super) live: u64,
 }
@@ -96,7 +98,7 @@ impl Default for Observed {
 
 impl Observed {
     /// The same counted on two sides: what it is, the servers' number, the proxy's.
-    fn pairs(&self) -> [Pair; 7] {
+    fn pairs(&self) -> [Pair; 8] {
         let (servers, proxy) = (&self.servers, &self.proxy);
         let pair = |what, servers, proxy| Pair {
             what,
@@ -114,6 +116,7 @@ impl Observed {
                 servers.forwarded,
                 proxy.forwarded,
             ),
+            pair("pushes seen in these", servers.forwarded, proxy.pushes),
             pair("407 answers", servers.challenged, proxy.challenged),
             pair(
                 "requests let in by their credentials",

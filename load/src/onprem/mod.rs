@@ -23,7 +23,7 @@ pub use self::absolute::AbsoluteForm;
 pub use self::challenge::Taste;
 pub use self::counts::{Counted, Counts};
 pub use self::outcome::{Outcome, ServerError};
-pub use self::plan::ServerPlan;
+pub use self::plan::{PushLabel, ServerPlan};
 pub use self::proxy_client::{ConnectError, ProxyClient, Refused};
 pub use self::server::Server;
 pub use self::tunnel::Tunnel;

@@ -45,3 +45,38 @@ impl ServerPlan {
         }
     }
 }
+
+/// What a push says of itself beside its payload, which only its device can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushLabel {
+    /// The subscriber service, as the deployment guide spells it: `APNS`, `APNS:beta`, `FCM`.
+    pub service: &'static str,
+    /// `voip`, `message`, `missedCall`, `sharedCancel`, `customRegion`.
+    pub kind: &'static str,
+}
+
+impl PushLabel {
+    /// A fleet's mix: mostly calls and messages to Apple's devices, some to Google's, and now and then what the custom
+    /// region has instead of calls.
+    pub const MIX: [Self; 8] = [
+        Self::new("APNS", "voip"),
+        Self::new("APNS", "message"),
+        Self::new("FCM", "voip"),
+        Self::new("APNS:beta", "voip"),
+        Self::new("APNS", "customRegion"),
+        Self::new("FCM", "message"),
+        Self::new("APNS", "missedCall"),
+        Self::new("APNS", "sharedCancel"),
+    ];
+
+    const fn new(service: &'static str, kind: &'static str) -> Self {
+        Self { service, kind }
+    }
+}
+
+/// A call to a device of Apple's.
+impl Default for PushLabel {
+    fn default() -> Self {
+        Self::MIX[0]
+    }
+}

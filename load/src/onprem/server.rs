@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::absolute::{Turns, authority};
 use super::connection::{Answered, Connection, Post, SendError};
 use super::seal::SealingKey;
-use super::{Outcome, ProxyClient, ServerError, ServerPlan, tls};
+use super::{Outcome, ProxyClient, PushLabel, ServerError, ServerPlan, tls};
 
 const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
 const TOKEN_PATH: &str = "/token/v1/access-tokens";
@@ -114,12 +114,26 @@ impl Server {
     /// A push that has begun is not repeated when its connection breaks. After
     /// `confirmation_wait` it is sent once more through the next address of the proxy, if there is one.
     pub async fn push(&self, target: &str, tracking_id: &str, text: &str) -> Outcome {
+        self.push_as(PushLabel::default(), target, tracking_id, text)
+            .await
+    }
+
+    /// Sends one push that says which service brings it, and what it is for.
+    pub async fn push_as(
+        &self,
+        label: PushLabel,
+        target: &str,
+        tracking_id: &str,
+        text: &str,
+    ) -> Outcome {
         let Ok(_place) = self.places.acquire().await else {
             unreachable!("the semaphore is never closed")
         };
         let body = json!({
             "target": target,
             "trackingId": tracking_id,
+            "service": label.service,
+            "kind": label.kind,
             "payload": self.key.seal(text),
         });
         let way = match self.turns.next() {

@@ -723,7 +723,6 @@ fn what_is_not_built_yet_is_refused() {
             &[(2, &path, "not available yet (leave it out")],
         );
     };
-    check_key("forward", "inspect_max", r#""0""#);
     check_key("drain", "upgrade_grace", r#""1h""#);
     check_key("drain", "release_idle_first", "true");
     check_key("alarms", "syslog", r#""syslog://10.0.0.9""#);
@@ -741,10 +740,30 @@ fn what_is_not_built_yet_is_refused() {
         "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nca = \"no.pem\"\n",
         &[(4, "destination[fcm].ca", "there is no such file")],
     );
-    check(
-        "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = \"X\"\n",
-        &[(7, "client[c].component", "not available yet")],
+}
+
+#[test]
+fn a_component_is_one_of_the_guides_that_send_pushes() {
+    let client = |component: &str| {
+        format!("[[client]]\nname = \"c\"\nnetworks = [\"::1\"]\ncomponent = {component}\n")
+    };
+    for component in [
+        "Cisco CallManager",
+        "Cisco XCP Config Manager",
+        "Cisco Jabber",
+    ] {
+        check(&client(&format!("{component:?}")), &[]);
+    }
+    let check_wrong = |component: &str, says: &str| {
+        check(&client(component), &[(4, "client[c].component", says)]);
+    };
+    check_wrong(
+        r#""Cisco CallMonger""#,
+        r#"did you mean "Cisco CallManager"?"#,
     );
+    check_wrong(r#""X""#, r#"it is "Cisco CallManager", "#);
+    check_wrong(r#""tidegate""#, "cannot be");
+    check_wrong("1", "a word");
 }
 
 #[test]

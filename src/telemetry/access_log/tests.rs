@@ -37,7 +37,7 @@ fn a_tunnel_has_every_field_in_the_order_of_the_contract() {
     exchange.peer = Some(PeerAddr(([127, 0, 0, 3], 443).into()));
     exchange.dns_us = NonZeroU32::new(1_500);
     exchange.dns_stale_ms = NonZeroU32::new(90_000);
-    exchange.connect = Some(Duration::from_millis(262));
+    exchange.connect_us = NonZeroU32::new(262_000);
     exchange.setup = Some(Duration::from_millis(264));
     exchange.bytes_up = 1_200;
     exchange.bytes_down = 3_400;

@@ -147,6 +147,7 @@ fn stations_count_under_their_words() {
     meters.connect(&destination("cisco"), "refused", took);
     meters.failover(&destination("cisco"));
     meters.log_lines_dropped(5);
+    meters.push("APNS", "voip", "410");
     let text = meters.render();
     for line in [
         r#"tidegate_authentications_total{scheme="digest",algorithm="SHA-256",result="ok"} 1"#,
@@ -154,6 +155,8 @@ fn stations_count_under_their_words() {
         r#"tidegate_dns_lookups_total{result="dns_timeout"} 1"#,
         r#"tidegate_connects_total{destination="cisco",result="refused"} 1"#,
         r#"tidegate_failovers_total{destination="cisco"} 1"#,
+        r#"tidegate_pushes_total{service="APNS",kind="voip",status="410"} 1"#,
+        r#"tidegate_pushes_total{service="APNS",kind="message",status="none"} 0"#,
         "tidegate_access_log_dropped_total 5",
         "tidegate_connect_seconds_count 1",
         "tidegate_dns_lookup_seconds_count 1",

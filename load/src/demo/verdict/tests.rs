@@ -37,6 +37,7 @@ fn good() -> Observed {
         proxy: ProxySide {
             established: 20,
             forwarded: 6,
+            pushes: 6,
             challenged: 7,
             authenticated: 20,
             failovers: 1,
@@ -151,7 +152,10 @@ fn books_that_differ_are_a_fault_each() {
     );
     check(
         |o| o.servers.forwarded = 7,
-        &["differ in absolute-form requests answered: the servers have 7, the proxy has 6"],
+        &[
+            "differ in absolute-form requests answered: the servers have 7, the proxy has 6",
+            "pushes seen in these",
+        ],
     );
     check(
         |o| {

@@ -1,0 +1,245 @@
+//! What became of a push, or of asking for a token → which of the guide's counters and alarms move, by the part of the
+//! cluster that sent it. The README has this file as a table.
+
+use super::Subject;
+use super::answer::{self, ErrorWord, Verdict};
+use super::words::{Kind, Service};
+use crate::exchange::{Component, Fault, Reason};
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The service answered with this status.
+    Answered(u16),
+    /// It was sent, and no answer came.
+    Unanswered,
+    /// No connection to the service could be made.
+    Unreached,
+    /// There was a connection, and no TLS on it.
+    NoTls,
+    /// The sender left before it was sent, or we ended it: nothing is known of the service.
+    Left,
+}
+
+/// One thing that moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// The counter with this name in the guide.
+    Count(&'static str),
+    Raise(Alarm),
+    /// What it stood for works again.
+    Clear(Alarm),
+}
+
+/// The alarms of the guide that a visible push can raise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    ServiceUnavailable,
+    InvalidDeviceTokenResponse,
+    AccessTokenUnavailable,
+    AccessTokenInvalid,
+    PushFailed,
+    FailedInvalidDeviceToken,
+    FailedInvalidAccessToken,
+    AccessTokenFetchFailed,
+}
+
+impl End {
+    /// Of an exchange to which no answer of the service has begun.
+    pub(crate) fn without_answer(reason: Reason) -> Self {
+        match reason {
+            Reason::NameNotFound
+            | Reason::DnsTimeout
+            | Reason::DnsFailed
+            | Reason::ConnectRefused
+            | Reason::ConnectTimeout
+            | Reason::Unreachable => Self::Unreached,
+            Reason::UpstreamTlsFailed => Self::NoTls,
+            reason if reason.fault() == Fault::Upstream => Self::Unanswered,
+            _ => Self::Left,
+        }
+    }
+
+    /// The label in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Answered(status) => answer::label(status),
+            Self::Unanswered | Self::Unreached | Self::NoTls | Self::Left => "none",
+        }
+    }
+
+    /// In the words of an operator.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Answered(status) => format!("answered {status}"),
+            Self::Unanswered => "had no answer".into(),
+            Self::Unreached => "could not be sent: no connection".into(),
+            Self::NoTls => "could not be sent: no TLS with the service".into(),
+            Self::Left => "was given up".into(),
+        }
+    }
+}
+
+/// Everything that moves, in the order of the guide.
+pub(super) fn moves(
+    component: Component,
+    subject: Subject,
+    end: End,
+    word: Option<ErrorWord>,
+) -> Vec<Move> {
+    match subject {
+        Subject::Push { service, kind } => {
+            let verdict = match end {
+                End::Answered(status) => Some(Verdict::of(service, status, word)),
+                End::Unanswered | End::Unreached | End::NoTls | End::Left => None,
+            };
+            let mut moves = Vec::new();
+            counts(component, (service, kind), end, verdict, &mut moves);
+            alarms(component, end, verdict, &mut moves);
+            moves
+        }
+        Subject::Token => token(component, end),
+    }
+}
+
+fn counts(
+    component: Component,
+    (service, kind): (Service, Kind),
+    end: End,
+    verdict: Option<Verdict>,
+    moves: &mut Vec<Move>,
+) {
+    let mut count = |name| moves.push(Move::Count(name));
+    let failed = verdict.is_some_and(|verdict| verdict != Verdict::Accepted);
+    match component {
+        Component::CallManager if service.counts_as_apns() => {
+            if matches!(end, End::Answered(_) | End::Unanswered) {
+                count("NumberOfPushReqSent");
+                match kind {
+                    Kind::CustomRegion => count("CustomRegionNumofMsgPushReqSent"),
+                    Kind::MissedCall => count("CustomRegionNumofMissedCallMsgPushReqSent"),
+                    Kind::SharedCancel => count("CustomRegionNumofSharedCancelMsgPushReqSent"),
+                    Kind::Voip | Kind::Message | Kind::Other => {}
+                }
+            }
+            if let End::Answered(status) = end {
+                count("NumberOfPushResReceived");
+                // The guide says: other than 200 OK.
+                if status != 200 {
+                    count("NumberOfPushErrorResReceived");
+                }
+            } else if end == End::NoTls {
+                count("NumberOfPushErrorResReceived");
+            }
+        }
+        Component::XcpConfigManager if service.counts_as_apns() => match (verdict, end) {
+            (Some(Verdict::Accepted), _) => count("NumberOfPushSuccess"),
+            (None, End::Left) => {}
+            (verdict, _) => {
+                count("NumberOfPushFailure");
+                match verdict {
+                    Some(Verdict::TargetInvalid) => count("TargetInvalid"),
+                    Some(Verdict::TargetExpired) => count("TargetExpired"),
+                    _ => {}
+                }
+            }
+        },
+        Component::XcpPush if failed => {
+            if let Some(name) = errors_of(service) {
+                count(name);
+            }
+        }
+        Component::CallManager
+        | Component::XcpConfigManager
+        | Component::XcpPush
+        | Component::MobilityManager
+        | Component::PushNotificationService
+        | Component::Jabber
+        | Component::Tidegate => {}
+    }
+}
+
+/// Errors by service, as the guide spells them.
+fn errors_of(service: Service) -> Option<&'static str> {
+    Some(match service {
+        Service::Apns => "PushErrorsApns",
+        Service::ApnsBeta => "PushErrorsApnsBeta",
+        Service::ApnsDev => "PushErrorsApnsDev",
+        Service::ApnsLoad => "PushErrorsApnsLoad",
+        Service::ApnsTest => "PushErrorsApnsTest",
+        Service::Fcm => "PushErrorsFcm",
+        Service::FcmDev => "PushErrorFcmDev",
+        Service::WebPush | Service::Other => return None,
+    })
+}
+
+fn alarms(component: Component, end: End, verdict: Option<Verdict>, moves: &mut Vec<Move>) {
+    let mut raise = |alarm| moves.push(Move::Raise(alarm));
+    let target = matches!(
+        verdict,
+        Some(Verdict::TargetInvalid | Verdict::TargetExpired)
+    );
+    let refused = verdict == Some(Verdict::AccessRefused);
+    match component {
+        Component::CallManager => {
+            if target {
+                raise(Alarm::InvalidDeviceTokenResponse);
+            }
+            if refused {
+                raise(Alarm::AccessTokenUnavailable);
+            }
+            if matches!(end, End::Unreached | End::NoTls) {
+                raise(Alarm::ServiceUnavailable);
+            }
+        }
+        Component::PushNotificationService if refused => raise(Alarm::AccessTokenInvalid),
+        Component::XcpConfigManager => match (verdict, end) {
+            (Some(Verdict::Accepted), _) | (None, End::Left) => {}
+            _ if target => raise(Alarm::FailedInvalidDeviceToken),
+            _ if refused => raise(Alarm::FailedInvalidAccessToken),
+            _ => raise(Alarm::PushFailed),
+        },
+        Component::PushNotificationService
+        | Component::XcpPush
+        | Component::MobilityManager
+        | Component::Jabber
+        | Component::Tidegate => {}
+    }
+    // A push to another device tells nothing of a token that was refused with 410: that clears by itself.
+    let works: &[Alarm] = match (component, verdict) {
+        (Component::CallManager, Some(Verdict::Accepted)) => {
+            &[Alarm::ServiceUnavailable, Alarm::AccessTokenUnavailable]
+        }
+        (Component::CallManager, Some(_)) => &[Alarm::ServiceUnavailable],
+        (Component::PushNotificationService, Some(Verdict::Accepted)) => {
+            &[Alarm::AccessTokenInvalid]
+        }
+        (Component::XcpConfigManager, Some(Verdict::Accepted)) => {
+            &[Alarm::PushFailed, Alarm::FailedInvalidAccessToken]
+        }
+        _ => &[],
+    };
+    moves.extend(works.iter().map(|alarm| Move::Clear(*alarm)));
+}
+
+fn token(component: Component, end: End) -> Vec<Move> {
+    let alarm = match component {
+        Component::CallManager => Alarm::AccessTokenUnavailable,
+        Component::PushNotificationService => Alarm::AccessTokenInvalid,
+        Component::XcpConfigManager => Alarm::AccessTokenFetchFailed,
+        Component::XcpPush
+        | Component::MobilityManager
+        | Component::Jabber
+        | Component::Tidegate => return Vec::new(),
+    };
+    match end {
+        End::Answered(200..=299) => vec![Move::Clear(alarm)],
+        End::Answered(_) | End::Unanswered | End::Unreached | End::NoTls => {
+            vec![Move::Raise(alarm)]
+        }
+        End::Left => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
