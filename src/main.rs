@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate::commands::capacity::Capacity;
 use tidegate::commands::control::Reach;
 use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
@@ -60,6 +61,8 @@ enum Command {
     Passwd(Passwd),
     /// List what the proxy has to reach, for the firewall team
     ExportAcl(ExportAcl),
+    /// From users, calls and messages to transactions a second, tunnels, memory and limits
+    Capacity(Capacity),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         }
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
+        Command::Capacity(capacity) => capacity.run(&mut io::stdout(), &mut io::stderr()),
     };
     ExitCode::from(code)
 }

@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/prometheus.rs"]
+mod prometheus;
+
 /// Each floor's rooms, the lowest first. A room may import from lower floors only.
 const PROXY: &[&[&str]] = &[
     &["exchange", "sys"],

@@ -285,3 +285,16 @@ fn the_list_for_the_firewall_needs_no_file_and_no_network() {
         assert_eq!(output.stdout.is_empty(), code != 0, "{}", said(&output));
     }
 }
+
+#[test]
+fn the_configuration_in_the_guide_for_cisco_is_good() {
+    let folder = Folder::new();
+    let guide = include_str!("../../docs/cisco.md");
+    let (_, rest) = guide.split_once("```toml\n").unwrap();
+    let (toml, _) = rest.split_once("```").unwrap();
+    folder.file("tidegate.toml", toml);
+    let line = format!("cucm1:tidegate:{}\n", "0".repeat(32));
+    folder.file("users.htdigest", &line);
+    let output = tidegate(&["check", "tidegate.toml"], folder.path());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
