@@ -49,7 +49,7 @@ pub(super) fn count(cores: &[Tunnels], resolver: &Resolver, meters: &Meters) {
     let mut counts: HashMap<DestinationName, usize> = HashMap::new();
     for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
         let is_off = off_dns.is_off(&tunnel) == Some(true);
-        *counts.entry(tunnel.destination.clone()).or_default() += usize::from(is_off);
+        *counts.entry(tunnel.destination().clone()).or_default() += usize::from(is_off);
     }
     meters.tunnels_off_dns(counts);
 }

@@ -60,8 +60,13 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
         ("/config", _) => config(&window.loaded.borrow()),
         ("/would-refuse", _) => page(StatusCode::OK, JSON, would_refuse::shown(&window.reports)),
         ("/destinations", _) => {
-            let health = window.health.view(Instant::now());
-            page(StatusCode::OK, JSON, destinations::shown(&health))
+            let now = Instant::now();
+            let health = window.health.view(now);
+            page(
+                StatusCode::OK,
+                JSON,
+                destinations::shown(&health, &window.tunnels, now),
+            )
         }
         ("/tunnels", _) => tunnels(window, Instant::now()).await,
         _ => page(StatusCode::NOT_FOUND, TEXT, NO_PAGE),
