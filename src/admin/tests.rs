@@ -3,8 +3,9 @@ use crate::exchange::{
     ClientAddr, ClientName, DestinationName, ExchangeId, Host, PeerAddr, Target, UserName,
 };
 use crate::lifecycle::Drain;
+use crate::relay::LiveTunnel;
+use crate::relay::confirmations::Tally;
 use crate::relay::live::{Orders, Traffic};
-use crate::relay::{LiveTunnel, Tally};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 

@@ -18,8 +18,8 @@ const SMALL_IN_CLEAR: usize = 31;
 const FINISHED: [u16; 2] = [53, 69];
 /// Pieces of a question that are further apart are none. Microseconds, as all times here.
 const PAUSE: u32 = 1_000_000;
-/// Parts of an answer may be so much later than its first byte, measured by what it took; beyond, it was another's. An
-/// error of this size is the largest that a time may have: 4 %.
+/// The pieces of a question, and those of an answer, may be so far apart, measured by what was between them: 4 %. It is the
+/// error that a time may have where one of the pieces was another's.
 const SLACK: u32 = 25;
 /// How long a tunnel that may carry several exchanges at once must be quiet before a question, and after its answer: four
 /// times what the longest took, within these bounds, and the upper one after exchanges were seen to cross.
@@ -27,8 +27,9 @@ const REST_MIN: u32 = 250_000;
 const REST_MAX: u32 = 5_000_000;
 /// The unit in which the longest is remembered.
 const LONG: u32 = 8_000;
-/// Session tickets come together; what comes later than this after the first is an answer.
-const TICKETS: u32 = 1_000;
+/// What is sent at once comes no further apart than this: the tickets of a session, the head and the body of an HTTP/2
+/// message.
+const TOGETHER: u32 = 1_000;
 
 /// What one step has shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -291,14 +292,14 @@ impl Exchanges {
                 self.answered(alone, now, told);
                 self.moved = now;
             }
-            Stage::Opened if since_moved > TICKETS => {
+            Stage::Opened if since_moved > TOGETHER => {
                 self.note_longest(now.wrapping_sub(self.asked));
                 self.first_was_answered(told);
                 self.moved = now;
             }
             Stage::Opened => {}
             // The rest of an answer follows at once. What comes later is another's, and the last may have been, too.
-            Stage::Quiet if since_moved > self.waiting / SLACK => {
+            Stage::Quiet if since_moved > TOGETHER.max(self.waiting / SLACK) => {
                 self.crossed = self.is_at_once();
                 self.waiting = 0;
                 self.moved = now;
@@ -319,7 +320,7 @@ impl Exchanges {
         }
         // Of several questions: whose answer is it, and what of the others?
         let is_sharp = self.span <= took / SLACK;
-        self.crossed |= !is_sharp;
+        self.crossed |= !is_sharp && self.span > TOGETHER;
         self.note_longest(took.saturating_add(self.span));
         if is_sharp && alone {
             self.waiting = took;

@@ -26,7 +26,7 @@ pub(crate) mod upstream;
 
 pub(crate) use brake::{Brake, Toll};
 pub(crate) use client::ClientStream;
-pub(crate) use confirmations::{Confirmations, Tally};
+pub(crate) use confirmations::Confirmations;
 pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;
 pub(crate) use inspection::Inspection;
