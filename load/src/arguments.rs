@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Bench(Bench),
     /// Run everything around a real tidegate process for a few seconds, and judge it
     Demo(Demo),
-    /// Play a scenario around real tidegate processes (a storm of logins, or dying addresses and DNS), and judge it
+    /// Play a scenario around real tidegate processes (a storm of logins, dying addresses and DNS, or the times of answers), and judge it
     Run(Run),
     /// What a run's drivers do; the run starts them
     #[command(hide = true)]
@@ -160,6 +160,9 @@ pub(crate) struct Onprem {
     /// The certificates the cloud is checked against, PEM
     #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
     ca: PathBuf,
+    /// Push over HTTP/2, several pushes at once in one tunnel of each server
+    #[arg(long)]
+    http2: bool,
     /// How many call servers
     #[arg(long, default_value = "8")]
     pub(crate) servers: NonZeroU16,
@@ -246,6 +249,7 @@ impl Onprem {
             token: authority(&self.token_url)?,
             onboard: authority(&self.onboard_url)?,
             absolute: self.absolute_form(),
+            http2: self.http2,
             ..ServerPlan::new(&format!("cucm{number}"), 443, &roots_pem)
         };
         let mut client = self.client()?.counted_in(counts).taste(match self.scheme {

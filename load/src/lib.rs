@@ -18,10 +18,11 @@
 //! | [`demo`] | all of it around one proxy process, with a verdict |
 //! | [`bench`] | the proxy beside the relay: CPU per transaction, memory per idle tunnel |
 //! | [`failover`] | addresses and DNS die in every way we know, and a table says what a sender notices |
+//! | [`turns`] | what the proxy says of the exchanges inside its tunnels, beside the servers' own clocks |
 //! | [`run`] | a scenario: one cluster's storm of logins beside another's calls, with limits and without |
 //!
 //! Rooms import from the floors below only: `scenario measure control` · `cloud names onprem relay child` · `drive display` ·
-//! `demo bench run failover`.
+//! `demo bench run failover turns`.
 
 pub mod control;
 pub mod measure;
@@ -40,3 +41,4 @@ pub mod bench;
 pub mod demo;
 pub mod failover;
 pub mod run;
+pub mod turns;

@@ -11,6 +11,7 @@ use std::error::Error;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser as _;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -21,12 +22,13 @@ use tidegate_load::demo;
 use tidegate_load::display::{Frame, chain};
 use tidegate_load::drive::{Pace, drive};
 use tidegate_load::failover;
-use tidegate_load::measure::Summary;
 use tidegate_load::measure::summary::CONFIRMED;
+use tidegate_load::measure::{Latencies, Summary};
 use tidegate_load::names::{self, Names};
 use tidegate_load::onprem::{Counts, Server};
 use tidegate_load::relay::Relay;
 use tidegate_load::run as scenario_run;
+use tidegate_load::turns;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -123,7 +125,9 @@ async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
         }
     })
     .await;
+    let mut answers = Latencies::default();
     for server in &servers {
+        answers.add(&server.answers());
         server.close().await;
     }
 
@@ -135,6 +139,10 @@ async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
     }
     frame = frame
         .value("confirmation, from when it was due", summary.times())
+        .value(
+            "answers in tunnels, from the last byte sent",
+            times(&answers),
+        )
         .value("CONNECTs answered 200", seen.established)
         .value("absolute-form requests answered", seen.forwarded)
         .value("407 answers", seen.challenged)
@@ -217,6 +225,11 @@ async fn scenario(arguments: arguments::Run) -> Result<ExitCode, Failure> {
             let json = serde_json::to_string_pretty(&report)?;
             (report.is_good(), report.lines(), json)
         }
+        Plan::Turns(plan) => {
+            let report = turns::run(&plan, progress).await?;
+            let json = serde_json::to_string_pretty(&report)?;
+            (report.is_good(), report.lines(), json)
+        }
     };
     if arguments.json {
         println!("{json}");
@@ -254,6 +267,15 @@ fn raise_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+fn times(latencies: &Latencies) -> String {
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    format!(
+        "p50 {:.1} ms, p99 {:.1} ms",
+        ms(latencies.quantile(0.5)),
+        ms(latencies.quantile(0.99))
+    )
 }
 
 /// Says where orders are taken.

@@ -4,10 +4,14 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::dial::health::{DestinationHealth, Standing};
+use crate::relay::Tunnels;
+use crate::relay::confirmations::{Recent, Times};
 use crate::telemetry::{catalogue, json};
 
 /// Addresses that the gauge tells; the page has all.
@@ -19,6 +23,35 @@ struct Destination<'a> {
     /// The last exchange that tried all addresses of its target found none that connects, and none has since.
     dead: bool,
     addresses: Vec<Address>,
+    /// What the exchanges in its tunnels took in the last minute; null without any.
+    confirmations: Option<Confirmed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Confirmed {
+    exchanges: u64,
+    /// How many of them have a time; without any the next three are null.
+    timed: u64,
+    mean_ms: Option<f64>,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+}
+
+impl Confirmed {
+    fn of(recent: Recent) -> Self {
+        let milliseconds = |time: fn(Times) -> Duration| {
+            recent
+                .times
+                .map(|times| time(times).as_micros() as f64 / 1_000.0)
+        };
+        Self {
+            exchanges: recent.exchanges,
+            timed: recent.timed,
+            mean_ms: milliseconds(|times| times.mean),
+            p50_ms: milliseconds(|times| times.p50),
+            p99_ms: milliseconds(|times| times.p99),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -32,7 +65,7 @@ struct Address {
     suspected: bool,
 }
 
-pub(super) fn shown(all: &[DestinationHealth]) -> Vec<u8> {
+pub(super) fn shown(all: &[DestinationHealth], cores: &[Tunnels], now: Instant) -> Vec<u8> {
     let rows: Vec<_> = all
         .iter()
         .map(|one| Destination {
@@ -54,6 +87,11 @@ pub(super) fn shown(all: &[DestinationHealth]) -> Vec<u8> {
                     suspected: peer.suspected,
                 })
                 .collect(),
+            // Each core knows the figures of all.
+            confirmations: cores
+                .first()
+                .and_then(|core| core.confirmations().recent(&one.destination, now))
+                .map(Confirmed::of),
         })
         .collect();
     let mut text = Vec::new();

@@ -54,7 +54,7 @@ pub(crate) fn counts(cores: &[Tunnels], resolver: &Resolver) -> HashMap<Destinat
     let mut counts: HashMap<DestinationName, usize> = HashMap::new();
     for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
         let is_off = off_dns.is_off(&tunnel) == Some(true);
-        *counts.entry(tunnel.destination.clone()).or_default() += usize::from(is_off);
+        *counts.entry(tunnel.destination().clone()).or_default() += usize::from(is_off);
     }
     counts
 }

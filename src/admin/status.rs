@@ -36,7 +36,7 @@ fn look(window: &Window, clients: bool) -> Status {
     let tunnels: Vec<_> = window.tunnels.iter().flat_map(Tunnels::snapshot).collect();
     let mut tunnels_by_destination = BTreeMap::new();
     for tunnel in &tunnels {
-        let destination = tunnel.destination.to_string();
+        let destination = tunnel.destination().to_string();
         *tunnels_by_destination.entry(destination).or_default() += 1;
     }
     let loaded = window.loaded.borrow().clone();

@@ -4,6 +4,7 @@ use crate::exchange::{
 };
 use crate::lifecycle::Drain;
 use crate::relay::LiveTunnel;
+use crate::relay::confirmations::Tally;
 use crate::relay::live::{Orders, Traffic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
@@ -147,7 +148,7 @@ fn a_tunnel_is_one_line() {
             r#""client_name":"cluster-1","user":"ann","target":"push.test:443","#,
             r#""destination":"cisco","peer":"127.0.0.2:443","off_dns":null,"rtt_ms":null,"#,
             r#""opened_at":"1970-01-01T00:00:00.000Z","age_s":90.5,"idle_s":30.5,"#,
-            r#""bytes_up":7,"bytes_down":9}"#,
+            r#""bytes_up":7,"bytes_down":9,"exchanges":null}"#,
             "\n]\n"
         )
     );
@@ -351,9 +352,9 @@ fn tunnel(number: u32, opened: Instant) -> LiveTunnel {
             host: Host::Name("push.test".into()),
             port: 443,
         },
-        destination: DestinationName::new("cisco"),
         peer: PeerAddr(([127, 0, 0, 2], 443).into()),
         traffic,
         orders: Orders::default(),
+        tally: Arc::new(Tally::new(DestinationName::new("cisco"))),
     }
 }

@@ -112,6 +112,8 @@ struct Row<'a> {
     idle_s: f64,
     bytes_up: u64,
     bytes_down: u64,
+    /// Requests and their answers inside it; null where they cannot be told.
+    exchanges: Option<u32>,
 }
 
 impl<'a> Row<'a> {
@@ -123,7 +125,7 @@ impl<'a> Row<'a> {
             client_name: tunnel.sender.as_ref().map(|name| name.as_str()),
             user: tunnel.user.as_ref().map(|user| user.as_str()),
             target: tunnel.target.to_string(),
-            destination: tunnel.destination.as_str(),
+            destination: tunnel.destination().as_str(),
             peer: tunnel.peer.0,
             off_dns,
             rtt_ms: tunnel
@@ -135,6 +137,7 @@ impl<'a> Row<'a> {
             idle_s: seconds(tunnel.idle(now)),
             bytes_up: tunnel.traffic.up(),
             bytes_down: tunnel.traffic.down(),
+            exchanges: tunnel.traffic.exchanges(),
         }
     }
 }

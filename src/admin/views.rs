@@ -70,8 +70,13 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
             page(StatusCode::OK, JSON, counters::shown(&window.counters, now))
         }
         ("/destinations", _) => {
-            let health = window.health.view(Instant::now());
-            page(StatusCode::OK, JSON, destinations::shown(&health))
+            let now = Instant::now();
+            let health = window.health.view(now);
+            page(
+                StatusCode::OK,
+                JSON,
+                destinations::shown(&health, &window.tunnels, now),
+            )
         }
         ("/tunnels", _) => tunnels(window, Instant::now()).await,
         _ => page(StatusCode::NOT_FOUND, TEXT, NO_PAGE),

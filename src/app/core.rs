@@ -161,8 +161,8 @@ pub(super) fn seed() -> u32 {
     RandomState::new().hash_one(thread::current().id()) as u32
 }
 
-/// Ends idle tunnels, has old ones write their line, lets go of origin connections that nobody needs, and counts bytes, a
-/// few times within every idle limit.
+/// Ends idle tunnels, has old ones write their line, lets go of origin connections that nobody needs, and counts bytes and
+/// exchanges, a few times within every idle limit.
 async fn sweep(
     tunnels: Tunnels,
     idle: Idle,
@@ -175,6 +175,7 @@ async fn sweep(
         let now = ticks.tick().await;
         let (up, down) = tunnels.sweep(idle_timeout, hourly, now);
         meters.tunnel_bytes(up, down);
+        tunnels.tell_exchanges(&meters, now);
         idle.sweep(now);
     }
 }

@@ -39,7 +39,7 @@ use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
 use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
-use crate::relay::{Patience, Peers, Tunnels};
+use crate::relay::{Confirmations, Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::alarms::Alarm;
 use crate::telemetry::{
@@ -292,8 +292,9 @@ impl App {
             health: Arc::clone(&health),
         };
         let peers = Arc::new(Peers::new(patience, court));
+        let confirmations = Arc::new(Confirmations::default());
         let tunnels: Vec<_> = (0..workers)
-            .map(|_| Tunnels::new(Arc::clone(&peers)))
+            .map(|_| Tunnels::new(Arc::clone(&peers), Arc::clone(&confirmations)))
             .collect();
         for (number, doors) in shares.into_iter().enumerate() {
             let core = Core {

@@ -141,6 +141,8 @@ pub(crate) struct Exchange {
     pub(crate) setup: Option<Duration>,
     pub(crate) bytes_up: u64,
     pub(crate) bytes_down: u64,
+    /// Inside a tunnel, as far as they can be told from outside.
+    pub(crate) exchanges: Option<u32>,
     pub(crate) idle_max: Option<Duration>,
     pub(crate) status: Option<u16>,
     /// Microseconds that it waited for its turn, where a limit made it wait. A tunnel lives long, and pays for a whole
@@ -190,6 +192,7 @@ impl Exchange {
             setup: None,
             bytes_up: 0,
             bytes_down: 0,
+            exchanges: None,
             idle_max: None,
             status: None,
             limit_wait_us: None,

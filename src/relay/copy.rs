@@ -8,11 +8,13 @@ use std::io;
 use std::ops::DerefMut;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Scratch;
 use super::brake::Brake;
+use super::exchanges::Exchanges;
 use super::inspection::{Inspection, Ruling};
 use super::live::Listing;
 use crate::exchange::{Exchange, Side};
@@ -64,24 +66,30 @@ where
         exchange,
         mut brake,
     } = opening;
-    let mut up = Direction {
-        rest: Rest::empty(),
-        step: Step::Read,
-    };
-    let mut down = Direction {
-        rest: Rest::empty(),
-        step: Step::Read,
-    };
+    let mut up = Direction::new();
+    let mut down = Direction::new();
     let mut first = None;
+    let mut exchanges = Exchanges::default();
     poll_fn(move |cx| {
-        let note_up = |bytes| live.traffic.note_up(bytes, live.opened.elapsed());
+        if exchanges.is_waiting() {
+            let told = exchanges.rest(micros(live.opened.elapsed()));
+            live.told(told, &exchanges);
+        }
+        let mut note_up = |bytes: &[u8]| {
+            let since_opened = live.opened.elapsed();
+            live.traffic.note_up(bytes.len(), since_opened);
+            if !bytes.is_empty() {
+                let told = exchanges.up(bytes, micros(since_opened));
+                live.told(told, &exchanges);
+            }
+        };
         if let Some(held) = &mut inspection {
             let early = std::mem::take(&mut early);
             let exchange = &mut *exchange.borrow_mut();
-            match inspect(cx, held, &early, client, scratch, exchange, || note_up(0)) {
+            match inspect(cx, held, &early, client, scratch, exchange, || note_up(&[])) {
                 Poll::Ready(Ok(Ruling::Pass)) => {
                     if let Some(held) = inspection.take() {
-                        up.pass(held.into_held(), note_up);
+                        up.pass(held.into_held(), &mut note_up);
                     }
                 }
                 Poll::Ready(Ok(Ruling::Refuse { tls })) => {
@@ -97,7 +105,7 @@ where
             if let Some(brake) = &mut brake {
                 brake.moved(early.len());
             }
-            up.pass(std::mem::take(&mut early), note_up);
+            up.pass(std::mem::take(&mut early), &mut note_up);
         }
         let up_done = match &inspection {
             Some(_) => false,
@@ -112,7 +120,14 @@ where
         if up.has_ended() {
             first.get_or_insert(Side::Client);
         }
-        let note_down = |bytes| live.traffic.note_down(bytes, live.opened.elapsed());
+        let note_down = |bytes: &[u8]| {
+            let since_opened = live.opened.elapsed();
+            live.traffic.note_down(bytes.len(), since_opened);
+            if !bytes.is_empty() {
+                let told = exchanges.down(bytes, micros(since_opened));
+                live.told(told, &exchanges);
+            }
+        };
         let down_done = match down.advance(cx, upstream, client, scratch, &mut brake, note_down) {
             Poll::Ready(Ok(())) => true,
             // A client that has closed, and is then sent more, answers with a reset: it has ended all the same.
@@ -144,6 +159,10 @@ where
     })
 }
 
+fn micros(since_opened: Duration) -> u64 {
+    u64::try_from(since_opened.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Reads what the client opens with until it is clear what becomes of it.
 fn inspect<C: AsyncRead + Unpin>(
     cx: &mut Context<'_>,
@@ -152,7 +171,7 @@ fn inspect<C: AsyncRead + Unpin>(
     client: &mut C,
     scratch: &Scratch,
     exchange: &mut Exchange,
-    note: impl Fn(),
+    mut note: impl FnMut(),
 ) -> Poll<io::Result<Ruling>> {
     let mut ruling = inspection.read(early, exchange);
     while ruling == Ruling::Hold {
@@ -172,23 +191,6 @@ fn inspect<C: AsyncRead + Unpin>(
     Poll::Ready(Ok(ruling))
 }
 
-/// Bytes that the receiver would not take yet.
-#[derive(Debug)]
-struct Rest {
-    bytes: Box<[u8]>,
-    start: usize,
-}
-
-impl Rest {
-    fn empty() -> Self {
-        Self::of(Box::default())
-    }
-
-    fn of(bytes: Box<[u8]>) -> Self {
-        Self { bytes, start: 0 }
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Read,
@@ -201,7 +203,9 @@ enum Step {
 
 #[derive(Debug)]
 struct Direction {
-    rest: Rest,
+    /// Bytes that the receiver would not take yet, and how many of them it has taken since: never as many as 4 GiB.
+    rest: Box<[u8]>,
+    taken: u32,
     step: Step,
 }
 
@@ -227,10 +231,22 @@ impl Broken {
 }
 
 impl Direction {
+    fn new() -> Self {
+        Self {
+            rest: Box::default(),
+            taken: 0,
+            step: Step::Read,
+        }
+    }
+
+    fn hold(&mut self, rest: Box<[u8]>) {
+        (self.rest, self.taken) = (rest, 0);
+    }
+
     /// Writes these bytes before any that are read.
-    fn pass(&mut self, bytes: Box<[u8]>, note: impl Fn(usize)) {
-        note(bytes.len());
-        self.rest = Rest::of(bytes);
+    fn pass(&mut self, bytes: Box<[u8]>, mut note: impl FnMut(&[u8])) {
+        note(&bytes);
+        self.hold(bytes);
         self.step = Step::Write;
     }
 
@@ -252,7 +268,7 @@ impl Direction {
         writer: &mut W,
         scratch: &Scratch,
         brake: &mut Option<Box<Brake>>,
-        mut note: impl FnMut(usize),
+        mut note: impl FnMut(&[u8]),
     ) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
@@ -275,17 +291,16 @@ impl Direction {
                         self.step = Step::Shutdown;
                         continue;
                     }
-                    note(bytes.len());
+                    note(bytes);
                     if let Some(brake) = brake {
                         brake.moved(bytes.len());
                     }
                     let taken = write_some(cx, writer, bytes).map_err(Broken::Writer)?;
-                    self.rest = Rest::of(bytes[taken..].into());
+                    self.hold(bytes[taken..].into());
                     self.step = Step::Write;
                 }
                 Step::Write => {
-                    while self.rest.start < self.rest.bytes.len() {
-                        let left = &self.rest.bytes[self.rest.start..];
+                    while let left @ [_, ..] = &self.rest[self.taken as usize..] {
                         let taken = ready!(Pin::new(&mut *writer).poll_write(cx, left))
                             .map_err(Broken::Writer)?;
                         if taken == 0 {
@@ -293,11 +308,11 @@ impl Direction {
                                 io::ErrorKind::WriteZero.into(),
                             )));
                         }
-                        self.rest.start += taken;
+                        self.taken += taken as u32;
                         // A slow receiver that takes what is held is not silent.
-                        note(0);
+                        note(&[]);
                     }
-                    self.rest = Rest::empty();
+                    self.hold(Box::default());
                     self.step = Step::Flush;
                 }
                 Step::Flush => {

@@ -1,5 +1,6 @@
 //! The tunnels that live now: one small shared record each, so that sweeps and views can look without asking.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -11,6 +12,8 @@ use slab::Slab;
 use tokio::time::Instant;
 
 use super::acks::Acks;
+use super::confirmations::{Confirmations, Tally};
+use super::exchanges::{Exchanges, Told};
 use super::peers::Peers;
 use super::turns::Turn;
 use crate::exchange::{
@@ -18,6 +21,9 @@ use crate::exchange::{
     UserName,
 };
 use crate::sys::TcpInfo;
+use crate::telemetry::Meters;
+
+const DESTINATIONS_MAX: usize = 1_024;
 
 /// What a tunnel is, and how far it has come.
 #[derive(Debug)]
@@ -30,10 +36,11 @@ pub(crate) struct LiveTunnel {
     pub(crate) sender: Option<ClientName>,
     pub(crate) user: Option<UserName>,
     pub(crate) target: Target,
-    pub(crate) destination: DestinationName,
     pub(crate) peer: PeerAddr,
     pub(crate) traffic: Traffic,
     pub(crate) orders: Orders,
+    /// Its destination, and where its exchanges are counted.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// What has passed through. Written by the tunnel's own core, read by anyone.
@@ -55,6 +62,10 @@ pub(crate) struct Traffic {
     rtt: AtomicU16,
     /// Whether bytes were read from one side that the other has not taken yet.
     holding: AtomicBool,
+    /// Whether it has a confirmation of which only silence can tell that it is one.
+    waiting: AtomicBool,
+    /// One more than the exchanges that it is sure to have had; 0 where they cannot be told.
+    exchanges: AtomicU32,
     /// What the metrics know already: a tunnel lives for days, and its bytes must show before it ends.
     counted_up: AtomicU64,
     counted_down: AtomicU64,
@@ -125,6 +136,11 @@ impl Traffic {
     /// Whether a cut now would lose bytes that one side has sent.
     pub(crate) fn is_holding(&self) -> bool {
         self.holding.load(Ordering::Relaxed)
+    }
+
+    /// The exchanges that it is sure to have had; `None` where they cannot be told.
+    pub(crate) fn exchanges(&self) -> Option<u32> {
+        self.exchanges.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Bytes up and down since this was last asked.
@@ -244,6 +260,10 @@ impl Orders {
 }
 
 impl LiveTunnel {
+    pub(crate) fn destination(&self) -> &DestinationName {
+        &self.tally.destination
+    }
+
     /// How long both directions have been silent.
     pub(crate) fn idle(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.opened + self.last())
@@ -270,6 +290,27 @@ impl LiveTunnel {
         // Rounded up: what was heard just before is no answer to it.
         let asked = self.opened + turn.asked()? + Duration::from_millis(1);
         (!turn.is_noted() && now.saturating_duration_since(asked) >= patience).then_some(asked)
+    }
+
+    /// Notes what its bytes have told of its exchanges. Said by its own core.
+    pub(super) fn told(&self, told: Told, exchanges: &Exchanges) {
+        if told != Told::default() {
+            self.tally.note(told.exchanges, told.confirmation);
+        }
+        let traffic = &self.traffic;
+        let known = traffic
+            .exchanges()
+            .unwrap_or(0)
+            .saturating_add(told.exchanges);
+        let known = if exchanges.are_understood() {
+            known.saturating_add(1)
+        } else {
+            0
+        };
+        traffic.exchanges.store(known, Ordering::Relaxed);
+        traffic
+            .waiting
+            .store(exchanges.is_waiting(), Ordering::Relaxed);
     }
 
     /// Whether its sockets have to be looked at. `turn`: whether it is its turn, if it has moved.
@@ -323,14 +364,52 @@ struct Shared {
     all: Mutex<Slab<Arc<LiveTunnel>>>,
     /// `None`: nobody wants to know how peers behave.
     peers: Option<Arc<Peers>>,
+    /// What this core counts of each destination.
+    tallies: Mutex<HashMap<DestinationName, Arc<Tally>>>,
+    /// Where all cores tell it.
+    confirmations: Arc<Confirmations>,
 }
 
 impl Tunnels {
-    pub(crate) fn new(peers: Arc<Peers>) -> Self {
+    pub(crate) fn new(peers: Arc<Peers>, confirmations: Arc<Confirmations>) -> Self {
         Self(Arc::new(Shared {
-            all: Mutex::default(),
             peers: Some(peers),
+            confirmations,
+            ..Shared::default()
         }))
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, HashMap<DestinationName, Arc<Tally>>> {
+        self.0
+            .tallies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the exchanges in a tunnel to this destination are counted. Beyond the limit they are counted nowhere: no
+    /// configuration has so many destinations, and reloads may bring new names again and again.
+    pub(crate) fn tally(&self, destination: &DestinationName) -> Arc<Tally> {
+        let mut tallies = self.tallies();
+        if let Some(tally) = tallies.get(destination) {
+            return Arc::clone(tally);
+        }
+        let tally = Arc::new(Tally::new(destination.clone()));
+        if tallies.len() < DESTINATIONS_MAX {
+            tallies.insert(destination.clone(), Arc::clone(&tally));
+        }
+        tally
+    }
+
+    /// Tells what was counted of exchanges since this was last asked. For this core's own thread.
+    pub(crate) fn tell_exchanges(&self, meters: &Meters, now: Instant) {
+        for tally in self.tallies().values() {
+            self.0.confirmations.take(tally, meters, now);
+        }
+    }
+
+    /// What the exchanges of all cores took.
+    pub(crate) fn confirmations(&self) -> &Confirmations {
+        &self.0.confirmations
     }
 
     fn all(&self) -> MutexGuard<'_, Slab<Arc<LiveTunnel>>> {
@@ -373,6 +452,9 @@ impl Tunnels {
         for (_, tunnel) in self.all().iter() {
             let (up, down) = tunnel.traffic.uncounted();
             moved = (moved.0 + up, moved.1 + down);
+            if tunnel.traffic.waiting.load(Ordering::Relaxed) {
+                tunnel.orders.ring();
+            }
             if tunnel.idle(now) >= idle_timeout {
                 tunnel.orders.end(Cause::Idle);
             } else if hourly {
@@ -446,10 +528,10 @@ pub(super) mod tests {
                 host: Host::Name("push.test".into()),
                 port: 443,
             },
-            destination: DestinationName::new("cisco"),
             peer: PeerAddr(([127, 0, 0, 1], 443).into()),
             traffic: Traffic::default(),
             orders: Orders::default(),
+            tally: Arc::new(Tally::new(DestinationName::new("cisco"))),
         })
     }
 

@@ -5,15 +5,19 @@
 mod acks;
 pub(crate) mod brake;
 pub(crate) mod client;
+pub(crate) mod confirmations;
 pub(crate) mod copy;
+mod exchanges;
 pub(crate) mod forward;
 pub(crate) mod halves;
 mod hello;
 pub(crate) mod idle;
 pub(crate) mod inspection;
 pub(crate) mod live;
+mod offer;
 pub(crate) mod outgoing;
 pub(crate) mod peers;
+mod records;
 pub(crate) mod scratch;
 mod silence;
 pub(crate) mod tunnel;
@@ -22,6 +26,7 @@ pub(crate) mod upstream;
 
 pub(crate) use brake::{Brake, Toll};
 pub(crate) use client::ClientStream;
+pub(crate) use confirmations::Confirmations;
 pub(crate) use forward::{ForwardError, Origin};
 pub(crate) use idle::Idle;
 pub(crate) use inspection::Inspection;

@@ -82,7 +82,7 @@ impl Peers {
     /// A tunnel is reset because its upstream acknowledges nothing.
     pub(super) fn unacknowledged(&self, tunnel: &LiveTunnel) {
         self.verdicts
-            .suspect(tunnel.peer.0, &tunnel.destination, Ground::Unacknowledged);
+            .suspect(tunnel.peer.0, tunnel.destination(), Ground::Unacknowledged);
     }
 
     /// A tunnel has ended. A sender that waits for as long as we do gives up just before we would have noted it.
@@ -100,7 +100,7 @@ impl Peers {
             silence.heard(peer, at, now);
         }
         if let Some(asked) = given_up {
-            silence.silent(peer, &tunnel.destination, tunnel.id, asked, now);
+            silence.silent(peer, tunnel.destination(), tunnel.id, asked, now);
         }
         silence.ended(peer);
     }
@@ -121,7 +121,7 @@ impl Peers {
             if let Some(asked) = tunnel.silent_since(self.patience.answer, now) {
                 tunnel.traffic.note_silence();
                 self.silence()
-                    .silent(tunnel.peer.0, &tunnel.destination, tunnel.id, asked, now);
+                    .silent(tunnel.peer.0, tunnel.destination(), tunnel.id, asked, now);
             }
             let turn = place % rounds == round % rounds;
             if tunnel.is_due(turn, self.patience.acknowledge, now) {

@@ -111,7 +111,7 @@ impl<Held> Tunnel<Held> {
                 }
             };
             if let (None, Some(reason)) = (reported, entry.would_refuse) {
-                meters.would_refuse(&live.destination, live.sender.as_ref(), reason);
+                meters.would_refuse(live.destination(), live.sender.as_ref(), reason);
             }
             live.ended(closed_by, Instant::now());
             live.traffic.note(live.opened.elapsed());
@@ -144,6 +144,7 @@ impl<Held> Tunnel<Held> {
 fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
     entry.bytes_up = live.traffic.up();
     entry.bytes_down = live.traffic.down();
+    entry.exchanges = live.traffic.exchanges();
     entry.idle_max = Some(live.traffic.idle_max().max(live.idle(Instant::now())));
 }
 

@@ -247,10 +247,10 @@ fn list<Permit>(
         sender: login.sender.clone(),
         user: login.user.clone(),
         target: cleared.target().clone(),
-        destination: cleared.destination().name.clone(),
         peer,
         traffic: Default::default(),
         orders: Default::default(),
+        tally: service.tunnels.tally(&cleared.destination().name),
     }))
 }
 

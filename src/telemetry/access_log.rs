@@ -221,7 +221,7 @@ struct Line<'a> {
     total_ms: f64,
     bytes_up: u64,
     bytes_down: u64,
-    exchanges: Option<u64>,
+    exchanges: Option<u32>,
     idle_max_ms: Option<f64>,
     limit_wait_ms: Option<f64>,
     tracking_id: Option<&'a str>,
@@ -293,7 +293,7 @@ impl<'a> Line<'a> {
             total_ms: milliseconds(total),
             bytes_up: exchange.bytes_up,
             bytes_down: exchange.bytes_down,
-            exchanges: None,
+            exchanges: exchange.exchanges,
             idle_max_ms: exchange.idle_max.map(milliseconds),
             limit_wait_ms: exchange
                 .limit_wait_us

@@ -64,6 +64,24 @@ pub(crate) const TUNNEL_BYTES: Row = Row {
     help: "Bytes moved through tunnels, up to the target and down to the client, counted as they flow.",
     why: "Bytes that go up while none come down are pushes without confirmation.",
 };
+pub(crate) const TUNNEL_EXCHANGES: Row = Row {
+    name: "tidegate_tunnel_exchanges_total",
+    kind: Kind::Counter,
+    labels: &[],
+    help: "Requests and their answers inside tunnels, as far as they can be told by who sends when: each of HTTP/1.1, some of HTTP/2.",
+    why: "It is what pushes look like from outside; at 0 beside open tunnels, senders keep tunnels that they do not use.",
+};
+/// Where it matters whether a confirmation came in time: call servers count 2 s, 5 s and 13 s.
+pub(crate) const CONFIRMATION_EDGES: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 13.0, 30.0,
+];
+pub(crate) const TUNNEL_CONFIRMATION: Row = Row {
+    name: "tidegate_tunnel_confirmation_seconds",
+    kind: Kind::Histogram(CONFIRMATION_EDGES),
+    labels: &[],
+    help: "Seconds from the last byte of a request inside a tunnel to the first of its answer, for exchanges of which that can be told for sure.",
+    why: "How long the cloud takes to confirm a push; senders give up after 5 s.",
+};
 pub(crate) const AUTHENTICATIONS: Row = Row {
     name: "tidegate_authentications_total",
     kind: Kind::Counter,
@@ -269,6 +287,8 @@ pub(crate) const ALL: &[Row] = &[
     TUNNELS,
     TUNNEL_SECONDS,
     TUNNEL_BYTES,
+    TUNNEL_EXCHANGES,
+    TUNNEL_CONFIRMATION,
     AUTHENTICATIONS,
     MISLABELLED_DIGESTS,
     DNS_LOOKUPS,

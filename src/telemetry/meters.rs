@@ -37,6 +37,8 @@ pub(crate) struct Meters {
     tunnel_seconds: Histogram,
     bytes_up: Counter,
     bytes_down: Counter,
+    tunnel_exchanges: Counter,
+    confirmation_seconds: Histogram,
     authentications: Family<(Option<Scheme>, Option<Algorithm>, &'static str)>,
     dns_lookups: Family<&'static str>,
     dns_lookup_seconds: Histogram,
@@ -102,6 +104,8 @@ impl Meters {
             tunnel_seconds: histogram(&recorder, &catalogue::TUNNEL_SECONDS),
             bytes_up: counter(&recorder, &catalogue::TUNNEL_BYTES, &["up"]),
             bytes_down: counter(&recorder, &catalogue::TUNNEL_BYTES, &["down"]),
+            tunnel_exchanges: counter(&recorder, &catalogue::TUNNEL_EXCHANGES, &[]),
+            confirmation_seconds: histogram(&recorder, &catalogue::TUNNEL_CONFIRMATION),
             authentications: Family::new(&catalogue::AUTHENTICATIONS),
             dns_lookups: Family::new(&catalogue::DNS_LOOKUPS),
             dns_lookup_seconds: histogram(&recorder, &catalogue::DNS_LOOKUP_SECONDS),
@@ -175,6 +179,15 @@ impl Meters {
     pub(crate) fn tunnel_bytes(&self, up: u64, down: u64) {
         self.bytes_up.increment(up);
         self.bytes_down.increment(down);
+    }
+
+    pub(crate) fn tunnel_exchanges(&self, exchanges: u64) {
+        self.tunnel_exchanges.increment(exchanges);
+    }
+
+    /// So many confirmations took so many seconds.
+    pub(crate) fn confirmations(&self, seconds: f64, times: usize) {
+        self.confirmation_seconds.record_many(seconds, times);
     }
 
     /// `result` is a word of ours: `ok`, `no_credentials`, `bad_credentials`, `stale_nonce`,

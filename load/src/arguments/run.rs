@@ -8,10 +8,11 @@ use clap::Args;
 use tidegate_load::failover::{FailoverPlan, Part, SAMPLES_MAX};
 use tidegate_load::run::RunPlan;
 use tidegate_load::scenario::Scenario;
+use tidegate_load::turns::TurnsPlan;
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// What is played: "storm", "failover", or a TOML file that is like the storm's
+    /// What is played: "storm", "failover", "turns", or a TOML file that is like the storm's
     #[arg(long, default_value = "storm", value_parser = scenario, value_name = "NAME|FILE")]
     scenario: Played,
     /// Only the run without limits, judged like the one with them: it must fail, with exit code 1
@@ -19,6 +20,8 @@ pub(crate) struct Run {
     without_limits: bool,
     #[command(flatten)]
     failover: Failover,
+    #[command(flatten)]
+    turns: Turns,
     /// The tidegate program; without it, the one next to this program
     #[arg(long, value_name = "PATH")]
     proxy: Option<PathBuf>,
@@ -27,17 +30,19 @@ pub(crate) struct Run {
     pub(crate) json: bool,
 }
 
-/// Which of the two kinds of scenario.
+/// Which kind of scenario.
 #[derive(Debug, Clone)]
 enum Played {
     Storm(Scenario),
     Failover,
+    Turns,
 }
 
 /// What is to be done.
 pub(crate) enum Plan {
     Storm(RunPlan),
     Failover(FailoverPlan),
+    Turns(TurnsPlan),
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +57,14 @@ struct Failover {
     /// These troubles only, separated by commas: refuse, hang, blackhole, reset, silent, dns, outage
     #[arg(long, value_delimiter = ',', value_parser = part, value_name = "TROUBLE")]
     only: Vec<Part>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of turns")]
+struct Turns {
+    /// How long the cloud thinks before it answers, in milliseconds, one after the other
+    #[arg(long, value_delimiter = ',', default_value = "5,50,500,3000", value_parser = clap::value_parser!(u16).range(1..=5_000), value_name = "MS")]
+    delays: Vec<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +88,15 @@ impl Run {
                 outage: self.failover.outage,
                 only: self.failover.only.clone(),
             }),
+            Played::Turns => {
+                let delays = self.turns.delays.iter();
+                Plan::Turns(TurnsPlan {
+                    proxy: self.proxy.clone(),
+                    delays: delays
+                        .map(|ms| Duration::from_millis((*ms).into()))
+                        .collect(),
+                })
+            }
         }
     }
 }
@@ -83,6 +105,7 @@ fn scenario(text: &str) -> Result<Played, String> {
     match text {
         "storm" => return Ok(Played::Storm(Scenario::storm())),
         "failover" => return Ok(Played::Failover),
+        "turns" => return Ok(Played::Turns),
         _ => {}
     }
     let content = fs::read_to_string(Path::new(text)).map_err(|error| error.to_string())?;

@@ -8,16 +8,17 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::Behavior;
 use super::desk::{Answer, Asked, Desk};
+use super::{Behavior, HTTP2};
 
 const BODY_MAX: usize = 64 * 1024;
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -74,31 +75,57 @@ async fn serve(
         return;
     }
     let _ = stream.set_nodelay(true);
+    let counter = Counter {
+        desk,
+        answer_after,
+        mood,
+    };
     let Some(tls) = tls else {
-        return answer(stream, &desk, answer_after, &mood).await;
+        return counter.serve(stream, false).await;
     };
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await else {
         return;
     };
-    if mood.borrow().behavior == Behavior::ResetTls {
+    if counter.mood.borrow().behavior == Behavior::ResetTls {
         return;
     }
-    answer(stream, &desk, answer_after, &mood).await;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+    counter.serve(stream, is_http2).await;
 }
 
-/// HTTP, on whatever it stands.
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    desk: &Desk,
+/// Where requests are answered; each of HTTP/2 in a task of its own.
+#[derive(Debug, Clone)]
+struct Counter {
+    desk: Arc<Desk>,
     answer_after: Duration,
-    mood: &watch::Receiver<Mood>,
-) {
-    let service = service_fn(|request| reply(request, desk, answer_after, mood));
-    // An error here is a client that left or spoke no HTTP; its side knows.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    mood: watch::Receiver<Mood>,
+}
+
+impl Counter {
+    /// HTTP, on whatever it stands.
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        is_http2: bool,
+    ) {
+        let service = service_fn(move |request| {
+            let counter = self.clone();
+            async move { reply(request, &counter.desk, counter.answer_after, &counter.mood).await }
+        });
+        let stream = TokioIo::new(stream);
+        // An error here is a client that left or spoke no HTTP; its side knows.
+        if is_http2 {
+            let _ = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .serve_connection(stream, service)
+                .await;
+        } else {
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(stream, service)
+                .await;
+        }
+    }
 }
 
 async fn reply(
@@ -125,7 +152,10 @@ async fn reply(
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let asked = Asked {
         method: &head.method,
-        host: text(header::HOST).unwrap_or_default(),
+        // HTTP/2 has it in the URI.
+        host: text(header::HOST)
+            .or_else(|| Some(head.uri.authority()?.as_str()))
+            .unwrap_or_default(),
         path: head.uri.path(),
         authorization: text(header::AUTHORIZATION),
         body: &body,

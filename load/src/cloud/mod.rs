@@ -1,4 +1,5 @@
-//! A simulated push cloud: onboarding, tokens and Push REST over TLS, and in clear if wanted, on several addresses.
+//! A simulated push cloud: onboarding, tokens and Push REST over TLS (HTTP/2 or HTTP/1.1, as the client likes), and in
+//! clear if wanted, on several addresses.
 //!
 //! Each address can be made slow, silent, refusing, resetting or hanging while it runs, from here or over [`control`].
 //! It passes nothing on and keeps nothing but counts: which push was confirmed, and how often.
@@ -38,6 +39,8 @@ pub use self::behavior::Behavior;
 pub use self::control::control;
 pub use self::desk::{ONBOARD_PATH, PUSH_PATH, TOKEN_PATH};
 
+/// HTTP/2 in ALPN.
+const HTTP2: &[u8] = b"h2";
 /// How often a free port is looked for that is free on every address.
 const PORT_TRIES: usize = 20;
 
@@ -158,7 +161,9 @@ impl Cloud {
         ];
         names.extend(plan.addresses.iter().map(IpAddr::to_string));
         let identity = ca.issue(&names).map_err(io::Error::other)?;
-        let tls = TlsAcceptor::from(Arc::new(identity.server_config()?));
+        let mut terms = identity.server_config()?;
+        terms.alpn_protocols = [HTTP2, b"http/1.1"].map(<[u8]>::to_vec).into();
+        let tls = TlsAcceptor::from(Arc::new(terms));
 
         let desk = Arc::new(Desk::new(plan.hosts.clone(), plan.token_lifetime));
         let open = |port, tls: Option<&TlsAcceptor>| {

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// A histogram with three significant figures, in microseconds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
@@ -23,6 +23,24 @@ impl Latencies {
     pub fn record(&mut self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.0.saturating_record(micros.max(1));
+    }
+
+    /// All of these as well.
+    pub fn add(&mut self, others: &Self) {
+        // The bounds are the same.
+        let _ = self.0.add(&others.0);
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Their mean.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_secs_f64(self.0.mean() / 1e6)
     }
 
     /// The latency that this share (0 to 1) stayed at or below.

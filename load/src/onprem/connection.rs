@@ -1,20 +1,26 @@
-//! HTTP/1.1, in TLS in a tunnel or to the proxy itself: one request at a time, and the knowledge whether it is open.
+//! HTTP/1.1 in TLS in a tunnel or to the proxy itself, one request at a time; or HTTP/2 in a tunnel, shared by several. It
+//! knows whether it is open, and what its own clock says of each answer.
 
+use std::convert::Infallible;
 use std::io;
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use super::Tunnel;
-use super::tls::server_name;
+use super::tls::{HTTP2, server_name};
 use super::tunnel::ProxyStream;
 
 const BODY_MAX: usize = 64 * 1024;
@@ -23,10 +29,17 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    task: JoinHandle<()>,
+    sender: Sender,
+    /// None where another one holds it.
+    task: Option<JoinHandle<()>>,
     /// Which address of the proxy it goes through.
     pub(super) via: usize,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<SentBody>),
+    Http2(http2::SendRequest<SentBody>),
 }
 
 /// One request.
@@ -48,6 +61,8 @@ pub(super) struct Answered {
     pub(super) headers: HeaderMap,
     /// Null where it is no JSON.
     pub(super) body: Value,
+    /// From the last byte of the request to the head of the answer.
+    pub(super) took: Duration,
 }
 
 impl Answered {
@@ -77,7 +92,38 @@ impl Connection {
         let name = authority
             .rsplit_once(':')
             .map_or(authority, |(name, _)| name);
-        Self::on(tls.connect(server_name(name)?, tunnel).await?, via).await
+        let stream = tls.connect(server_name(name)?, tunnel).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
+            return Self::on(stream, via).await;
+        }
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let task = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(Self {
+            sender: Sender::Http2(sender),
+            task: Some(task),
+            via,
+        })
+    }
+
+    /// The same connection once more, if it can carry several requests at once.
+    pub(super) fn share(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => Some(Self {
+                sender: Sender::Http2(sender.clone()),
+                task: None,
+                via: self.via,
+            }),
+        }
+    }
+
+    /// Whether another one holds it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.task.is_none()
     }
 
     /// HTTP to the proxy itself.
@@ -96,33 +142,54 @@ impl Connection {
         let task = tokio::spawn(async move {
             let _ = connection.await;
         });
-        Ok(Self { sender, task, via })
+        Ok(Self {
+            sender: Sender::Http1(sender),
+            task: Some(task),
+            via,
+        })
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
     }
 
     /// POSTs JSON and reads the reply.
     pub(super) async fn post(&mut self, post: &Post<'_>) -> Result<Answered, SendError> {
-        if self.sender.ready().await.is_err() {
+        let ready = match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await,
+            Sender::Http2(sender) => sender.ready().await,
+        };
+        if ready.is_err() {
             return Err(SendError::Unsent);
         }
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(Method::POST)
-            .uri(post.uri)
-            .header(header::HOST, post.host)
             .header(header::CONTENT_TYPE, "application/json");
+        let mut request = match &self.sender {
+            Sender::Http1(_) => request.uri(post.uri).header(header::HOST, post.host),
+            Sender::Http2(_) => request.uri(format!("https://{}{}", post.host, post.uri)),
+        };
         if let Some(token) = post.bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(credentials) = post.credentials {
             request = request.header(header::PROXY_AUTHORIZATION, credentials);
         }
-        let request = request
-            .body(Full::new(Bytes::from(post.body.to_string())))
-            .expect("target and fields are our own");
-        let reply = match self.sender.try_send_request(request).await {
+        let sent = Arc::default();
+        let body = SentBody {
+            body: Full::new(Bytes::from(post.body.to_string())),
+            sent: Arc::clone(&sent),
+        };
+        let request = request.body(body).expect("target and fields are our own");
+        let reply = match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender) => sender.try_send_request(request).await,
+        };
+        let answered = Instant::now();
+        let reply = match reply {
             Ok(reply) => reply,
             // hyper hands a request back when it has not begun to write it.
             Err(mut error) => {
@@ -133,6 +200,8 @@ impl Connection {
                 });
             }
         };
+        // Answered before it was all sent: nothing was waited for.
+        let took = sent.get().map_or(Duration::ZERO, |sent| answered - *sent);
         let (head, body) = reply.into_parts();
         let body = Limited::new(body, BODY_MAX)
             .collect()
@@ -143,13 +212,14 @@ impl Connection {
             status: head.status,
             headers: head.headers,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            took,
         })
     }
 
     /// Says goodbye in every layer.
     pub(super) async fn close(self) {
         drop(self.sender);
-        let mut task = self.task;
+        let Some(mut task) = self.task else { return };
         if tokio::time::timeout(GOODBYE, &mut task).await.is_err() {
             task.abort();
         }
@@ -157,6 +227,36 @@ impl Connection {
 
     /// Ends it at once, with whatever was under way.
     pub(super) fn abandon(self) {
-        self.task.abort();
+        if let Some(task) = self.task {
+            task.abort();
+        }
+    }
+}
+
+/// A body that notes when the last of it is handed over to be written, which it is at once.
+#[derive(Debug)]
+struct SentBody {
+    body: Full<Bytes>,
+    sent: Arc<OnceLock<Instant>>,
+}
+
+impl Body for SentBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.sent.get_or_init(Instant::now);
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -17,8 +17,10 @@ pub struct ServerPlan {
     pub onboard: String,
     /// The certificates it trusts, PEM.
     pub roots_pem: String,
-    /// How many tunnels to Push REST it keeps at most.
+    /// How many tunnels to Push REST it keeps at most; with HTTP/2, how many pushes are under way in its one.
     pub tunnels: usize,
+    /// HTTP/2 in its tunnels, where the cloud takes it.
+    pub http2: bool,
     /// How long it waits for a confirmation.
     pub confirmation_wait: Duration,
     /// Which pushes go in absolute form instead of through a tunnel.
@@ -26,8 +28,8 @@ pub struct ServerPlan {
 }
 
 impl ServerPlan {
-    /// The usual names (`push.test`, `token.test`, `onboard.test`) on one port, four tunnels, 5 s, nothing in absolute
-    /// form.
+    /// The usual names (`push.test`, `token.test`, `onboard.test`) on one port, four tunnels, HTTP/1.1, 5 s,
+    /// nothing in absolute form.
     #[must_use]
     pub fn new(name: &str, port: u16, roots_pem: &str) -> Self {
         Self {
@@ -37,6 +39,7 @@ impl ServerPlan {
             onboard: format!("onboard.test:{port}"),
             roots_pem: roots_pem.to_owned(),
             tunnels: 4,
+            http2: false,
             confirmation_wait: Duration::from_secs(5),
             absolute: AbsoluteForm {
                 percent: 0,

@@ -15,6 +15,7 @@ use super::absolute::{Turns, authority};
 use super::connection::{Answered, Connection, Post, SendError};
 use super::seal::SealingKey;
 use super::{Outcome, ProxyClient, PushLabel, ServerError, ServerPlan, tls};
+use crate::measure::Latencies;
 
 const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
 const TOKEN_PATH: &str = "/token/v1/access-tokens";
@@ -43,6 +44,9 @@ pub struct Server {
     places: Semaphore,
     key: SealingKey,
     reopened: AtomicU64,
+    /// One new tunnel at a time, where it is shared.
+    opening: tokio::sync::Mutex<()>,
+    answers: Mutex<Latencies>,
 }
 
 struct TlsTerms(TlsConnector);
@@ -62,7 +66,12 @@ struct AccessToken {
 impl Server {
     /// Onboards and fetches the first token, both through the proxy.
     pub async fn start(plan: ServerPlan, proxy: ProxyClient) -> Result<Self, ServerError> {
-        let tls = tls::trusting(&plan.roots_pem).map_err(|source| ServerError::Tls {
+        let trusting = if plan.http2 {
+            tls::trusting_for_http2
+        } else {
+            tls::trusting
+        };
+        let tls = trusting(&plan.roots_pem).map_err(|source| ServerError::Tls {
             target: plan.push.clone(),
             source,
         })?;
@@ -82,6 +91,8 @@ impl Server {
             idle_to_proxy: Mutex::default(),
             key: SealingKey::random(),
             reopened: AtomicU64::new(0),
+            opening: tokio::sync::Mutex::default(),
+            answers: Mutex::default(),
         })
     }
 
@@ -107,6 +118,13 @@ impl Server {
     #[must_use]
     pub fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Relaxed)
+    }
+
+    /// What its own clock says of the pushes that were answered in a tunnel: from the last byte that was sent of one to the
+    /// head of its answer.
+    #[must_use]
+    pub fn answers(&self) -> Latencies {
+        locked(&self.answers).clone()
     }
 
     /// Sends one push and waits for its confirmation. `text` is encrypted on the way.
@@ -151,7 +169,12 @@ impl Server {
             };
             match self.send(&way, &mut connection, &body).await {
                 Sent::Reply(reply) => {
-                    self.idle(&way).push_back(connection);
+                    if matches!(way, Way::Tunnel) {
+                        locked(&self.answers).record(reply.took);
+                    }
+                    if !connection.is_shared() {
+                        self.idle(&way).push_back(connection);
+                    }
                     return match reply.status {
                         StatusCode::OK => Outcome::Confirmed,
                         status if reply.is_by_proxy() => Outcome::Undelivered(status),
@@ -229,8 +252,21 @@ impl Server {
         }
     }
 
-    /// An idle connection that is still open, or a new one.
+    /// An idle connection that is still open, or a new one; of HTTP/2, the one that is kept, shared with others.
     async fn connection(&self, way: &Way, via: usize) -> Result<Connection, ServerError> {
+        if !self.plan.http2 || via > 0 || matches!(way, Way::Absolute { .. }) {
+            return self.own_connection(way, via).await;
+        }
+        let _turn = self.opening.lock().await;
+        let kept = self.own_connection(way, via).await?;
+        let Some(shared) = kept.share() else {
+            return Ok(kept);
+        };
+        self.idle(way).push_front(kept);
+        Ok(shared)
+    }
+
+    async fn own_connection(&self, way: &Way, via: usize) -> Result<Connection, ServerError> {
         let kept = {
             let mut idle = self.idle(way);
             let before = idle.len();

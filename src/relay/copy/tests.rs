@@ -172,7 +172,7 @@ fn an_idle_tunnel_pays_pointers_for_an_inspection_and_no_buffer() {
         &live,
         |_, _, _| None,
     );
-    // Two directions of 32 bytes, and what was handed in.
+    // Two directions of 24 bytes, 36 for its exchanges, and what was handed in.
     assert!(size_of_val(&copy) <= 160, "{}", size_of_val(&copy));
 }
 

@@ -37,8 +37,8 @@ impl World {
         let clerk = Clerk::default();
         let peers = Arc::new(Peers::new(PATIENCE, clerk.clone()));
         let cores = [
-            Tunnels::new(Arc::clone(&peers)),
-            Tunnels::new(Arc::clone(&peers)),
+            Tunnels::new(Arc::clone(&peers), Arc::default()),
+            Tunnels::new(Arc::clone(&peers), Arc::default()),
         ];
         Self {
             peers,
