@@ -42,6 +42,7 @@ mod smuggling;
 mod sni;
 mod start;
 mod syslog;
+mod turns;
 mod upstream;
 mod ways;
 mod websocket;
