@@ -1,1 +1,296 @@
+//! Each rule: what raises, what clears, and what is no sign of anything.
 
+use super::*;
+use crate::config;
+use crate::exchange::{Attempt, ClientAddr, ExchangeId, PeerAddr, Target};
+use std::time::Instant;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PUSH: Alarm = Alarm::PushNotificationServiceUnavailable;
+const TOKEN: Alarm = Alarm::PushNotificationServiceAccessTokenUnavailable;
+const LOGIN: Alarm = Alarm::ClientNeverAuthenticates;
+
+struct World {
+    board: Arc<AlarmBoard>,
+    counters: Arc<GuideCounters>,
+    derivation: Derivation,
+    start: Moment,
+}
+
+impl World {
+    /// With the destinations of the embedded default.
+    fn new() -> Self {
+        let start = Moment::now();
+        let board = Arc::new(AlarmBoard::default());
+        let counters = Arc::new(GuideCounters::new(start.instant));
+        let derivation = Derivation::new(Arc::clone(&board), Arc::clone(&counters));
+        derivation.configure(&config::load(None).unwrap(), start);
+        Self {
+            board,
+            counters,
+            derivation,
+            start,
+        }
+    }
+
+    fn active(&self, alarm: Alarm) -> Vec<Arc<str>> {
+        self.board.active_subjects(alarm)
+    }
+
+    fn ended(&self, exchange: &Exchange) {
+        self.derivation.ended(exchange, self.start);
+    }
+
+    fn push_errors(&self) -> u64 {
+        let standings = self.counters.standings(self.start.instant);
+        let mut standings = standings.iter();
+        let name = "NumberOfPushErrorResReceived";
+        let one = standings.find(|one| *one.row.name == *name).unwrap();
+        let derived = one
+            .values
+            .iter()
+            .find(|(origin, _)| *origin == Origin::Derived);
+        derived.unwrap().1
+    }
+}
+
+fn exchange(destination: Option<&str>, target: &str, reason: Reason) -> Exchange {
+    let mut exchange = Exchange::new(
+        ExchangeId::new(1, 2, 3),
+        SystemTime::now(),
+        Instant::now(),
+        ListenerName::new("plain"),
+        ClientAddr(([10, 0, 0, 7], 40_000).into()),
+    );
+    exchange.kind = Kind::Tunnel;
+    exchange.destination = destination.map(DestinationName::new);
+    exchange.target = Some(Target::from_connect(target.as_bytes()).unwrap());
+    exchange.reason = reason;
+    exchange
+}
+
+/// Every address refused.
+fn refused(destination: &str, target: &str, addresses: usize, tried: usize) -> Exchange {
+    let mut exchange = exchange(Some(destination), target, Reason::ConnectRefused);
+    exchange.resolved = (0..addresses)
+        .map(|n| [192, 0, 2, n as u8].into())
+        .collect();
+    let attempt = |ip: &std::net::IpAddr| Attempt {
+        peer: (*ip, 443).into(),
+        took: SECOND,
+        error: Some("refused"),
+    };
+    exchange.attempts = exchange.resolved.iter().take(tried).map(attempt).collect();
+    exchange
+}
+
+#[test]
+fn unreachable_services() {
+    let check = |exchange: Exchange, alarm: Alarm, subjects: &[&str]| {
+        let world = World::new();
+        world.ended(&exchange);
+        let target = exchange.target.as_ref().unwrap();
+        let active: Vec<_> = world
+            .active(alarm)
+            .iter()
+            .map(|one| one.to_string())
+            .collect();
+        assert_eq!(active, subjects, "{target} {}", exchange.reason.token());
+        assert_eq!(world.board.active(), subjects.len(), "{target}");
+    };
+    let push = "push.webexconnect.com:443";
+    check(
+        refused("cisco", push, 2, 2),
+        PUSH,
+        &["cisco/push.webexconnect.com"],
+    );
+    let token = "idbroker.webex.com:443";
+    check(
+        refused("cisco", token, 1, 1),
+        TOKEN,
+        &["cisco/idbroker.webex.com"],
+    );
+    // A budget that was over before every address was tried shows nothing of the others.
+    check(refused("cisco", push, 3, 2), PUSH, &[]);
+    check(refused("cisco", "fos-a.wbx2.com:443", 1, 1), PUSH, &[]);
+    let no_name = |destination, target| exchange(Some(destination), target, Reason::NameNotFound);
+    check(
+        no_name("cisco", push),
+        PUSH,
+        &["cisco/push.webexconnect.com"],
+    );
+    // A name under a wildcard may never have been.
+    check(
+        no_name("webpush", "no.such.notify.windows.com:443"),
+        PUSH,
+        &[],
+    );
+    let dead = refused("webpush", "a.notify.windows.com:443", 1, 1);
+    check(dead, PUSH, &["webpush/*.notify.windows.com"]);
+    // A client that left before the dial was over is impatient.
+    check(exchange(Some("cisco"), push, Reason::ClientGone), PUSH, &[]);
+    check(exchange(None, push, Reason::NameNotFound), PUSH, &[]);
+}
+
+#[test]
+fn the_next_that_is_connected_clears_it_before_its_tunnel_ends() {
+    let world = World::new();
+    let target = "push.webexconnect.com:443";
+    world.ended(&refused("cisco", target, 1, 1));
+    let mut other = exchange(Some("cisco"), "idbroker.webex.com:443", Reason::Dropped);
+    other.peer = Some(PeerAddr(([192, 0, 2, 9], 443).into()));
+    world.derivation.reached(&other, world.start);
+    assert_eq!(world.active(PUSH).len(), 1, "that was the token service");
+    let mut good = exchange(Some("cisco"), target, Reason::Dropped);
+    good.peer = Some(PeerAddr(([192, 0, 2, 1], 443).into()));
+    world.derivation.reached(&good, world.start);
+    assert_eq!(world.board.active(), 0);
+}
+
+#[test]
+fn a_client_that_never_gets_through() {
+    use Reason::{BadCredentials, Finished, NoCredentials, StaleNonce, TargetDenied};
+    let check = |reasons: &[(Reason, usize)], apart: Duration, raised: bool| {
+        let world = World::new();
+        let mut now = world.start;
+        for (reason, times) in reasons {
+            for _ in 0..*times {
+                let through = *reason == Finished;
+                let destination = through.then_some("cisco");
+                let one = exchange(destination, "push.webexconnect.com:443", *reason);
+                world.derivation.ended(&one, now);
+                now = now + apart;
+            }
+        }
+        let active: Vec<_> = world
+            .active(LOGIN)
+            .iter()
+            .map(|one| one.to_string())
+            .collect();
+        let expected: &[&str] = if raised { &["10.0.0.7"] } else { &[] };
+        assert_eq!(active, expected, "{reasons:?}");
+    };
+    let slowly = 10 * SECOND;
+    check(&[(BadCredentials, 3)], Duration::ZERO, true);
+    check(&[(BadCredentials, 2)], slowly, false);
+    check(
+        &[(NoCredentials, 1), (Finished, 1)].repeat(30),
+        slowly,
+        false,
+    );
+    // Many connections at once, each with its first request.
+    check(&[(NoCredentials, 200)], Duration::ZERO, false);
+    check(&[(NoCredentials, 20)], slowly, true);
+    check(&[(StaleNonce, 20)], slowly, true);
+    check(
+        &[(BadCredentials, 2), (Finished, 1), (BadCredentials, 2)],
+        slowly,
+        false,
+    );
+    check(&[(BadCredentials, 3), (Finished, 1)], slowly, false);
+    // What the policy refuses has passed the login.
+    check(&[(BadCredentials, 3), (TargetDenied, 1)], slowly, false);
+}
+
+#[test]
+fn clients_that_are_refused_fill_no_memory() {
+    let world = World::new();
+    for n in 0..5_000_u32 {
+        let mut one = exchange(None, "a.test:443", Reason::NoCredentials);
+        one.client = ClientAddr((std::net::Ipv4Addr::from_bits(n), 1).into());
+        world.ended(&one);
+        let known = world.derivation.known();
+        assert!(known.refused.len() <= SENDERS_MAX);
+        assert!(known.began.len() <= SENDERS_MAX);
+    }
+}
+
+#[test]
+fn handshakes_that_die() {
+    let check = |change: &dyn Fn(&mut Exchange), counted: u64| {
+        let world = World::new();
+        let target = "push.webexconnect.com:443";
+        let mut one = exchange(Some("cisco"), target, Reason::UpstreamReset);
+        one.sni = Some("push.webexconnect.com".into());
+        one.bytes_up = 517;
+        change(&mut one);
+        world.ended(&one);
+        assert_eq!(world.push_errors(), counted, "{one:?}");
+    };
+    let closed = |one: &mut Exchange, side| {
+        one.reason = Reason::Finished;
+        one.closed_by = Some(side);
+    };
+    check(&|_| {}, 1);
+    check(&|one| one.bytes_down = 7, 1);
+    check(&|one| closed(one, Side::Upstream), 1);
+    // A client that lost its patience, or did not like what it saw.
+    check(&|one| closed(one, Side::Client), 0);
+    check(&|one| one.reason = Reason::ClientReset, 0);
+    // The server said more than an alert.
+    check(&|one| one.bytes_down = 8, 0);
+    // No hello was seen; nothing went up; it is no push service; no tunnel.
+    check(&|one| one.sni = None, 0);
+    check(&|one| one.bytes_up = 0, 0);
+    check(&|one| one.kind = Kind::Forward, 0);
+    let token = Target::from_connect(b"idbroker.webex.com:443").unwrap();
+    check(&|one| one.target = Some(token.clone()), 0);
+}
+
+#[test]
+fn certificates_expire() {
+    let world = World::new();
+    let alarm = Alarm::CertificateExpiring;
+    let check = |days: u64, active: usize| {
+        let expires = world.start.wall + Duration::from_secs(days * 24 * 3600);
+        world.derivation.known().certificates = vec![(ListenerName::new("tls"), expires)];
+        world.derivation.certificates(world.start);
+        assert_eq!(world.active(alarm).len(), active, "{days} days");
+    };
+    check(15, 0);
+    check(13, 1);
+    check(0, 1);
+    check(365, 0);
+}
+
+#[test]
+fn dead_destinations_and_tunnels_off_dns() {
+    let world = World::new();
+    let cisco = DestinationName::new("cisco");
+    let look = |dead: bool| {
+        let one = (cisco.clone(), dead, "refused".to_owned());
+        world
+            .derivation
+            .destinations([one].into_iter(), world.start);
+        world.active(Alarm::AllAddressesDead).len()
+    };
+    assert_eq!(
+        [look(false), look(true), look(true), look(false)],
+        [0, 1, 1, 0]
+    );
+    let off = |tunnels: usize| {
+        let counts = HashMap::from([(cisco.clone(), tunnels)]);
+        world.derivation.off_dns(&counts, world.start);
+        world.active(Alarm::TunnelsOffDns).len()
+    };
+    // Names that answer in turns show for a look or two.
+    assert_eq!([off(1), off(1), off(0), off(1), off(1)], [0; 5]);
+    assert_eq!([off(2), off(2), off(0)], [1, 1, 0]);
+}
+
+#[test]
+fn what_a_reload_takes_away_is_cleared() {
+    let world = World::new();
+    world.ended(&refused("cisco", "push.webexconnect.com:443", 1, 1));
+    world
+        .derivation
+        .reloaded(Some("bad".to_owned()), world.start);
+    assert_eq!(world.board.active(), 2);
+    let mut config = config::load(None).unwrap();
+    config
+        .destinations
+        .retain(|one| one.name.as_str() != "cisco");
+    world.derivation.configure(&config, world.start);
+    world.derivation.reloaded(None, world.start);
+    assert_eq!(world.board.active(), 0);
+}
