@@ -188,7 +188,8 @@ async fn answer(words: &str, by: By, window: &Arc<Window>, orders: &mpsc::Sender
         "status --clients" => return status::answer(window, true).await,
         "reload" => Order::Reload,
         "drain" => Order::Drain,
-        _ => return refuse("unknown command; there are reload, drain, status, status --clients"),
+        "upload" => Order::Upload,
+        _ => return refuse("unknown command; there are reload, drain, upload, status, status --clients"),
     };
     let (answer, answered) = oneshot::channel();
     let asked = Asked { order, by, answer };

@@ -20,8 +20,4 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("forward.inspect_max", Whole),
     ("drain.upgrade_grace", Whole),
     ("drain.release_idle_first", Whole),
-    ("alarms.syslog", Whole),
-    ("alarms.alertmanager", Whole),
-    ("alarms.webhook", Whole),
-    ("alarms.upload", Whole),
 ];
