@@ -26,7 +26,7 @@ mod uploader;
 mod webhook;
 
 pub(crate) use courier::{Courier, CourierError, Delivery};
-pub(crate) use deliveries::{Deliveries, Delivering, Wants};
+pub(crate) use deliveries::{Deliveries, Wants};
 
 /// Returns when the end has come.
 async fn end(told: &mut tokio::sync::watch::Receiver<bool>) {
