@@ -1,11 +1,12 @@
 //! Every alarm there is: the deployment guide's and our own, and what each of them says.
 //!
 //! A closed list. The guide's words come from `config/guide/alarms.toml`; ours stand here.
+#![allow(dead_code, reason = "more rooms raise and count as they are built")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::guide::{self, Component, Raiser, Severity};
+use super::guide::{self, Component, Origin, Raiser, Severity};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -24,7 +25,7 @@ pub(crate) enum Alarm {
     PushNotificationFailedInvalidAccessToken,
     AccessTokenFetchFailed,
     XcpConfigMgrAccessTokenIsNull,
-    ApnsAlarm,
+    Apns,
     UnreadMessages,
     AllAddressesDead,
     ClientNeverAuthenticates,
@@ -59,7 +60,7 @@ impl Alarm {
         Self::PushNotificationFailedInvalidAccessToken,
         Self::AccessTokenFetchFailed,
         Self::XcpConfigMgrAccessTokenIsNull,
-        Self::ApnsAlarm,
+        Self::Apns,
         Self::UnreadMessages,
         Self::AllAddressesDead,
         Self::ClientNeverAuthenticates,
@@ -91,7 +92,7 @@ impl Alarm {
             }
             Self::AccessTokenFetchFailed => "AccessTokenFetchFailed",
             Self::XcpConfigMgrAccessTokenIsNull => "XCPConfigMgrAccessTokenIsNull",
-            Self::ApnsAlarm => "APNSAlarm",
+            Self::Apns => "APNSAlarm",
             Self::UnreadMessages => "UnreadMessages",
             Self::AllAddressesDead => "TidegateAllAddressesDead",
             Self::ClientNeverAuthenticates => "TidegateClientNeverAuthenticates",
@@ -110,7 +111,7 @@ impl Alarm {
             | Self::PushNotificationFailed
             | Self::PushNotificationFailedInvalidDeviceToken
             | Self::PushNotificationFailedInvalidAccessToken
-            | Self::ApnsAlarm
+            | Self::Apns
             | Self::UnreadMessages => Some(10 * MINUTE),
             // Whoever does not come any more can't get through either; nobody would ever clear it. A token is asked for
             // every 10 minutes when it failed.
@@ -127,6 +128,32 @@ impl Alarm {
             | Self::CertificateExpiring
             | Self::TunnelsOffDns
             | Self::ReloadRefused => None,
+        }
+    }
+
+    /// How a proxy can come to know of it; empty: it never can.
+    pub(crate) fn origins(self) -> &'static [Origin] {
+        use Origin::{Derived, Observed};
+        match self {
+            Self::PushNotificationServiceUnavailable
+            | Self::PushNotificationServiceAccessTokenUnavailable => &[Observed, Derived],
+            Self::PushNotificationInvalidDeviceTokenResponse
+            | Self::AccessTokenInvalid
+            | Self::PushNotificationFailed
+            | Self::PushNotificationFailedInvalidDeviceToken
+            | Self::PushNotificationFailedInvalidAccessToken
+            | Self::AccessTokenFetchFailed => &[Observed],
+            Self::HttpClientPoolCreationError
+            | Self::XcpConfigMgrAccessTokenIsNull
+            | Self::Apns
+            | Self::UnreadMessages => &[],
+            Self::StartFailed
+            | Self::AllAddressesDead
+            | Self::ClientNeverAuthenticates
+            | Self::CertificateExpiring
+            | Self::AddressesChanged
+            | Self::TunnelsOffDns
+            | Self::ReloadRefused => &[Derived],
         }
     }
 
@@ -240,6 +267,8 @@ mod tests {
         {
             assert_eq!(alarm as usize, place);
             let ours = definition.component == Component::Tidegate;
+            let can = definition.raised_by.contains(&Raiser::Proxy);
+            assert_eq!(!alarm.origins().is_empty(), can, "{}", alarm.name());
             assert_eq!(alarm.name().starts_with("Tidegate"), ours);
             assert_eq!(place >= 13, ours);
             for text in [&definition.summary, &definition.action] {

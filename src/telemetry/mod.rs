@@ -21,7 +21,6 @@ pub(crate) mod summary;
 pub(crate) mod timestamp;
 
 pub(crate) use access_log::{AccessLog, AccessLogError, Event, LogEnd};
-pub(crate) use alarm::Alarm;
 pub(crate) use alarms::AlarmBoard;
 pub(crate) use guide_counters::GuideCounters;
 pub(crate) use journal::{Chain, Journal, LevelSwitch};

@@ -29,7 +29,11 @@ fn told(board: &AlarmBoard) -> Vec<String> {
     let (changes, _) = board.changes_since(0);
     let words = |one: &Change| {
         let (subject, text) = (&one.subject, &one.evidence.text);
-        format!("{} {subject} {}: {text}", one.alarm.name(), one.state.token())
+        format!(
+            "{} {subject} {}: {text}",
+            one.alarm.name(),
+            one.state.token()
+        )
     };
     changes.iter().map(words).collect()
 }
@@ -134,7 +138,10 @@ fn texts_are_cut_and_steer_no_terminal() {
     let long = format!("a\nb\u{1b}[2J{}", "ü".repeat(TEXT_BYTES));
     board.raise(DEAD, "cisco", Origin::Observed, seen(&long), start);
     let text = &state(&board, DEAD, start).subjects[0].evidence.text;
-    assert!(text.starts_with("a b [2Jü") && text.ends_with("ü…"), "{text}");
+    assert!(
+        text.starts_with("a b [2Jü") && text.ends_with("ü…"),
+        "{text}"
+    );
     assert!(text.len() <= TEXT_BYTES + "…".len());
 }
 
@@ -196,7 +203,12 @@ fn subjects_that_are_gone_are_cleared() {
     let (board, start) = (AlarmBoard::default(), Moment::now());
     raise(&board, DEAD, "old", start);
     raise(&board, DEAD, "kept", start);
-    board.clear_others(DEAD, |name| name == "kept", "not configured any more", start);
+    board.clear_others(
+        DEAD,
+        |name| name == "kept",
+        "not configured any more",
+        start,
+    );
     let active = board.active_subjects(DEAD);
     assert_eq!(active, ["kept".into()]);
 }
