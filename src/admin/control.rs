@@ -189,7 +189,11 @@ async fn answer(words: &str, by: By, window: &Arc<Window>, orders: &mpsc::Sender
         "reload" => Order::Reload,
         "drain" => Order::Drain,
         "upload" => Order::Upload,
-        _ => return refuse("unknown command; there are reload, drain, upload, status, status --clients"),
+        _ => {
+            return refuse(
+                "unknown command; there are reload, drain, upload, status, status --clients",
+            );
+        }
     };
     let (answer, answered) = oneshot::channel();
     let asked = Asked { order, by, answer };

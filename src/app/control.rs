@@ -211,10 +211,8 @@ impl Control {
         for core in cores {
             let _ = core.join();
         }
-        let (is_written, ()) = tokio::join!(
-            log_end.finish(LOG_FLUSH),
-            deliveries.finish(LAST_ALARMS)
-        );
+        let (is_written, ()) =
+            tokio::join!(log_end.finish(LOG_FLUSH), deliveries.finish(LAST_ALARMS));
         if !is_written {
             tracing::warn!("the access log could not be written to its end");
         }

@@ -355,6 +355,7 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
+                alarms: Arc::clone(&alarms),
                 health,
                 phase: drain.view(),
             },

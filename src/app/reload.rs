@@ -44,6 +44,7 @@ pub(super) struct Reloader {
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
+    pub(super) alarms: Arc<crate::telemetry::AlarmBoard>,
     pub(super) health: Arc<HealthBook>,
     pub(super) phase: PhaseView,
 }
@@ -63,6 +64,7 @@ impl Reloader {
             let old = Arc::clone(&self.in_force);
             let done = self.reload().await;
             self.meters.reloaded(done.is_ok());
+            self.alarm(&done);
             let done = match done {
                 Ok(plan) => {
                     // Of a level that changes, the one that says more hears of it.
@@ -76,6 +78,26 @@ impl Reloader {
             };
             // Whoever asked may have gone.
             let _ = answer.send(done);
+        }
+    }
+
+    fn alarm(&self, done: &Result<Plan, Refused>) {
+        use crate::telemetry::Moment;
+        use crate::telemetry::alarm::Alarm;
+        use crate::telemetry::alarms::Evidence;
+        use crate::telemetry::guide::Origin;
+        let (alarm, now) = (Alarm::ReloadRefused, Moment::now());
+        match done {
+            Ok(_) => self
+                .alarms
+                .clear(alarm, "configuration", "a reload was carried out", now),
+            Err(refused) => {
+                let text = refused.why.clone();
+                let exchange = None;
+                let evidence = Evidence { exchange, text };
+                self.alarms
+                    .raise(alarm, "configuration", Origin::Derived, evidence, now);
+            }
         }
     }
 

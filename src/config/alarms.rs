@@ -22,7 +22,10 @@ pub(super) fn read(mut section: Section<'_, '_>) -> Alarms {
         "http://127.0.0.1:9093",
         "alertmanager_secret_file",
     );
-    if alertmanager.as_ref().is_some_and(|one| one.path.contains('?')) {
+    if alertmanager
+        .as_ref()
+        .is_some_and(|one| one.path.contains('?'))
+    {
         section.complain(
             "alertmanager",
             Wrong::new(

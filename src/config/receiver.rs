@@ -145,10 +145,7 @@ mod tests {
     fn a_path_is_shown_where_it_is_no_secret() {
         let shown = |text, public| parse(text).unwrap().shown(public);
         assert_eq!(shown("http://h/am", true), "http://h:80/am");
-        assert_eq!(
-            shown("https://h/T0/B0/sesame", false),
-            "https://h:443/***"
-        );
+        assert_eq!(shown("https://h/T0/B0/sesame", false), "https://h:443/***");
         assert_eq!(shown("https://h/", false), "https://h:443");
     }
 }

@@ -9,9 +9,9 @@ use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::{authorities, path};
 use super::{
-    AccessSink, Admin, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
-    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines,
-    Unlisted, endpoint, places, units,
+    AccessSink, Admin, Authentication, Connect, Dns, Drain, Families, Forward, Grace, Intake,
+    Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines, Unlisted,
+    endpoint, places, units,
 };
 use crate::exchange::{Algorithm, Scheme};
 

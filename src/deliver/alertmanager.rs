@@ -59,12 +59,45 @@ fn alert<'a>(notice: &'a Notice, instance: &'a str) -> Alert<'a> {
         ("origin", notice.origin.to_owned()),
     ];
     Alert {
-        labels: labels.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        labels: labels
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect(),
         annotations: annotations
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
             .collect(),
         starts_at: Timestamp(notice.since),
         ends_at: notice.cleared.map(Timestamp),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::notice::tests::{active, cleared};
+    use super::*;
+
+    #[test]
+    fn alerts() {
+        let mut nameless = active("", 5);
+        (nameless.exchange, nameless.text) = (None, String::new());
+        let news = News {
+            changes: vec![cleared("gone", 0, 60), active("cisco", 1)],
+            active: vec![active("cisco", 1), nameless],
+            again: false,
+        };
+        let expected = concat!(
+            r#"[{"labels":{"alertname":"PushNotificationServiceUnavailable","component":"Cisco CallManager","instance":"proxy-1","severity":"ALERT","subject":"gone"},"#,
+            r#""annotations":{"action":"Look at \"DNS\" [and TLS].","description":"push.test:443: refused (exchange 01J)","origin":"derived","summary":"No push can be sent."},"#,
+            r#""startsAt":"2026-03-01T09:30:00.000Z","endsAt":"2026-03-01T09:31:00.000Z"},"#,
+            r#"{"labels":{"alertname":"PushNotificationServiceUnavailable","component":"Cisco CallManager","instance":"proxy-1","severity":"ALERT","subject":"cisco"},"#,
+            r#""annotations":{"action":"Look at \"DNS\" [and TLS].","description":"push.test:443: refused (exchange 01J)","origin":"derived","summary":"No push can be sent."},"#,
+            r#""startsAt":"2026-03-01T09:30:01.000Z"},"#,
+            r#"{"labels":{"alertname":"PushNotificationServiceUnavailable","component":"Cisco CallManager","instance":"proxy-1","severity":"ALERT"},"#,
+            r#""annotations":{"action":"Look at \"DNS\" [and TLS].","origin":"derived","summary":"No push can be sent."},"#,
+            r#""startsAt":"2026-03-01T09:30:05.000Z"}]"#,
+        );
+        let body = String::from_utf8(body(&news, "proxy-1")).unwrap();
+        assert_eq!(body, expected);
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::notice::Notice;
+use crate::telemetry::Moment;
+use crate::telemetry::alarm::Alarm;
 use crate::telemetry::alarms::{AlarmBoard, AlarmState, State, SubjectState};
-use crate::telemetry::{Alarm, Moment};
 
 #[derive(Debug, Clone)]
 pub(super) struct Board(pub(super) Arc<AlarmBoard>);

@@ -149,7 +149,8 @@ impl Courier {
             }
             if !self.batch.is_empty() {
                 let waiting = &self.waiting;
-                link.send(&mut self.batch, |error| waiting.lost(1, error)).await?;
+                link.send(&mut self.batch, |error| waiting.lost(1, error))
+                    .await?;
                 self.trouble.sent(self.waiting.dropped(), Instant::now());
                 self.look();
             }

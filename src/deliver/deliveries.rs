@@ -27,7 +27,7 @@ const ORDERS: usize = 4;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wants {
     alarms: Alarms,
-    /// Of listeners, clients and destinations.
+    /// Of listeners, clients and destinations, and of what is no more than a word of ours.
     pub(super) names: BTreeSet<String>,
 }
 
@@ -38,7 +38,11 @@ impl Wants {
         let destinations = config.destinations.iter().map(|one| one.name.to_string());
         Self {
             alarms: config.alarms.clone(),
-            names: listeners.chain(clients).chain(destinations).collect(),
+            names: listeners
+                .chain(clients)
+                .chain(destinations)
+                .chain([String::from("configuration")])
+                .collect(),
         }
     }
 }
@@ -143,9 +147,8 @@ impl Deliveries {
     fn post(&self, spec: Spec) -> Result<Running, rustls::Error> {
         let (end, told) = watch::channel(false);
         let ca = spec.ca.as_ref();
-        let post = |to: &Receiver| {
-            Post::new(to.clone(), &self.native_roots, ca, self.dialer.clone())
-        };
+        let post =
+            |to: &Receiver| Post::new(to.clone(), &self.native_roots, ca, self.dialer.clone());
         let sink = match &spec.to {
             To::Syslog(collector) => {
                 let (collector, dialer) = (collector.clone(), self.dialer.clone());

@@ -125,3 +125,98 @@ impl Desk {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::notice::tests::{active, at, cleared};
+    use super::*;
+
+    const REPEAT: Duration = Duration::from_secs(60);
+
+    /// A desk that opened at second 0, and its clock.
+    fn desk() -> (Desk, Instant) {
+        (Desk::new(REPEAT, at(0)), Instant::now())
+    }
+
+    /// What is due of these alarms, as words; then it is delivered.
+    fn tell(desk: &mut Desk, alarms: &[Notice], now: Instant) -> String {
+        let Some(news) = desk.due(alarms, now, at(99)) else {
+            return String::from("nothing");
+        };
+        desk.delivered(&news, now);
+        let word = |one: &Notice| if one.is_active() { "+" } else { "-" };
+        let changes = news.changes.iter();
+        let told: Vec<_> = changes
+            .map(|one| format!("{}{}", word(one), one.subject))
+            .collect();
+        let again = if news.again { " again" } else { "" };
+        format!("{}{again} of {}", told.join(" "), news.active.len())
+    }
+
+    #[test]
+    fn changes_are_told_once() {
+        let (mut desk, now) = desk();
+        let told = |desk: &mut Desk, alarms: &[Notice]| tell(desk, alarms, now);
+        assert_eq!(told(&mut desk, &[]), "nothing");
+        assert_eq!(told(&mut desk, &[active("a", 1)]), "+a of 1");
+        assert_eq!(told(&mut desk, &[active("a", 1)]), "nothing");
+        let both = [active("a", 1), active("b", 2)];
+        assert_eq!(told(&mut desk, &both), "+b of 2");
+        let one = [active("b", 2), cleared("a", 1, 3)];
+        assert_eq!(told(&mut desk, &one), "-a of 1");
+        assert_eq!(told(&mut desk, &one), "nothing");
+        // Cleared and raised again between two looks.
+        assert_eq!(told(&mut desk, &[active("b", 4)]), "+b of 1");
+    }
+
+    #[test]
+    fn what_came_and_went_while_the_receiver_was_away_is_told_as_over() {
+        let (mut desk, now) = desk();
+        let alarms = [cleared("a", 1, 2), cleared("b", 0, 0)];
+        assert_eq!(
+            tell(&mut desk, &alarms, now),
+            "-a of 0",
+            "b was over before anybody was to be told"
+        );
+        assert_eq!(tell(&mut desk, &alarms, now), "nothing");
+    }
+
+    #[test]
+    fn what_is_active_is_told_again_after_a_while_or_when_it_may_be_forgotten() {
+        let (mut desk, now) = desk();
+        let alarms = [active("a", 1)];
+        assert_eq!(desk.next(), None);
+        assert_eq!(tell(&mut desk, &alarms, now), "+a of 1");
+        assert_eq!(desk.next(), Some(now + REPEAT));
+        assert_eq!(tell(&mut desk, &alarms, now + REPEAT / 2), "nothing");
+        assert_eq!(tell(&mut desk, &alarms, now + REPEAT), " again of 1");
+        desk.again();
+        let more = [active("a", 1), active("b", 2)];
+        assert_eq!(tell(&mut desk, &more, now + REPEAT), "+b again of 2");
+        let over = [cleared("a", 1, 5), cleared("b", 2, 5)];
+        assert_eq!(tell(&mut desk, &over, now + REPEAT), "-a -b of 0");
+        assert_eq!(desk.next(), None);
+        assert_eq!(tell(&mut desk, &over, now + 9 * REPEAT), "nothing");
+    }
+
+    #[test]
+    fn of_a_silence_only_what_outlives_it_is_told() {
+        let (mut desk, now) = desk();
+        assert_eq!(tell(&mut desk, &[active("a", 1)], now), "+a of 1");
+        // In the silence a ends, b comes and goes, c comes and stays.
+        let after = [cleared("a", 1, 2), cleared("b", 2, 3), active("c", 4)];
+        desk.silent(&after);
+        assert_eq!(tell(&mut desk, &after, now), "-a +c of 1");
+        assert_eq!(tell(&mut desk, &after, now), "nothing");
+    }
+
+    #[test]
+    fn what_the_board_has_forgotten_is_over() {
+        let (mut desk, now) = desk();
+        assert_eq!(tell(&mut desk, &[active("a", 1)], now), "+a of 1");
+        assert_eq!(tell(&mut desk, &[], now), "-a of 0");
+        desk.tidy(&[]);
+        assert!(desk.told.is_empty());
+        assert_eq!(tell(&mut desk, &[], now), "nothing");
+    }
+}

@@ -46,3 +46,40 @@ impl Notice {
 
 /// What tells alarms apart.
 pub(super) type Key = (&'static str, String);
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// So many seconds after 2026-03-01T09:30:00Z.
+    pub(in crate::deliver) fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_357_400 + seconds)
+    }
+
+    /// One of this subject that is active since then.
+    pub(in crate::deliver) fn active(subject: &str, since: u64) -> Notice {
+        Notice {
+            alarm: "PushNotificationServiceUnavailable",
+            component: "Cisco CallManager",
+            severity: Severity::Alert,
+            subject: subject.into(),
+            origin: "derived",
+            since: at(since),
+            cleared: None,
+            times: 3,
+            summary: "No push can be sent.".into(),
+            action: "Look at \"DNS\" [and TLS].".into(),
+            text: "push.test:443: refused".into(),
+            exchange: Some("01J".into()),
+        }
+    }
+
+    /// The same, over since then.
+    pub(in crate::deliver) fn cleared(subject: &str, since: u64, cleared: u64) -> Notice {
+        Notice {
+            cleared: Some(at(cleared)),
+            ..active(subject, since)
+        }
+    }
+}

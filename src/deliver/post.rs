@@ -123,9 +123,7 @@ impl Post {
 }
 
 /// Those that the operator adds to the system's.
-pub(super) fn trusted(
-    ca: Option<&Authorities>,
-) -> &[rustls::pki_types::CertificateDer<'static>] {
+pub(super) fn trusted(ca: Option<&Authorities>) -> &[rustls::pki_types::CertificateDer<'static>] {
     ca.map_or(&[], |ca| &ca.certificates)
 }
 

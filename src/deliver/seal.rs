@@ -16,8 +16,7 @@ pub(super) fn seal(key: &Secret, plain: &[u8]) -> Result<String, Unspecified> {
     let key = RandomizedNonceKey::new(&AES_256_GCM, key.reveal())?;
     let header = URL_SAFE_NO_PAD.encode(HEADER);
     let mut text = plain.to_vec();
-    let (nonce, tag) =
-        key.seal_in_place_separate_tag(Aad::from(header.as_bytes()), &mut text)?;
+    let (nonce, tag) = key.seal_in_place_separate_tag(Aad::from(header.as_bytes()), &mut text)?;
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     // With `dir` there is no encrypted key: its part is empty.
     Ok(format!(
@@ -45,7 +44,9 @@ mod tests {
             let mut text = [decode(text), decode(tag)].concat();
             let key = RandomizedNonceKey::new(&AES_256_GCM, &[key; 32]).unwrap();
             let plain = key.open_in_place(nonce, Aad::from(header.as_bytes()), &mut text);
-            plain.ok().map(|plain| String::from_utf8(plain.to_vec()).unwrap())
+            plain
+                .ok()
+                .map(|plain| String::from_utf8(plain.to_vec()).unwrap())
         };
         let seal = || seal(&Secret::new([7; 32]), b"ann was here").unwrap();
         let sealed = seal();

@@ -51,7 +51,10 @@ impl Syslog {
             Transport::Tcp | Transport::Tls => Framing::Counted,
         };
         let mut batch = Batch::new(framing);
-        let again = news.active.iter().filter(|one| news.again && !news.changes.contains(one));
+        let again = news
+            .active
+            .iter()
+            .filter(|one| news.again && !news.changes.contains(one));
         for notice in news.changes.iter().chain(again) {
             batch.push(&structured::message(notice, instance, &self.sender));
         }
@@ -60,8 +63,11 @@ impl Syslog {
             None => Link::open(&self.collector, &self.dialer, self.terms.as_ref()).await?,
         };
         // No message is so long: what an alarm says is bounded.
-        link.send(&mut batch, |error| tracing::debug!(%error, "an alarm is too long for a datagram"))
-            .await?;
+        link.send(
+            &mut batch,
+            |error| tracing::debug!(%error, "an alarm is too long for a datagram"),
+        )
+        .await?;
         self.link = Some(link);
         Ok(())
     }

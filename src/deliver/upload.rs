@@ -110,3 +110,59 @@ pub(super) fn is_wanted(severity: Severity, least: LeastSeverity) -> bool {
     };
     severity >= least
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::notice::tests::{active, at};
+    use super::*;
+    use serde_json::Value;
+
+    fn upload(subject: &str, key: Option<&Secret>) -> Value {
+        let terms = Terms {
+            instance: "proxy-1",
+            least: LeastSeverity::Error,
+            key,
+            names: &BTreeSet::from(["cisco".to_owned()]),
+        };
+        let body = body(&[active(subject, 1)], &terms, at(2)).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            (&body["version"], &body["minimum_severity"]),
+            (&1.into(), &"ERROR".into())
+        );
+        body["alarms"][0].clone()
+    }
+
+    #[test]
+    fn personal_data_is_left_out_or_encrypted() {
+        let plain = upload("cisco", None);
+        assert_eq!(plain["subject"], "cisco");
+        assert_eq!(plain["summary"], "No push can be sent.");
+        let key = Secret::new([7; 32]);
+        for uploaded in [
+            plain,
+            upload("10.1.2.3", None),
+            upload("10.1.2.3", Some(&key)),
+        ] {
+            let text = uploaded.to_string();
+            for secret in ["refused", "01J", "10.1.2.3"] {
+                assert!(!text.contains(secret), "{text}");
+            }
+        }
+        let sealed = upload("cisco", Some(&key));
+        assert!(sealed["personal"].as_str().unwrap().starts_with("eyJ"));
+        assert_eq!(upload("cisco", None).get("personal"), None);
+    }
+
+    #[test]
+    fn severities() {
+        let check = |severity, least, wanted| assert_eq!(is_wanted(severity, least), wanted);
+        check(Severity::Alert, LeastSeverity::Critical, true);
+        check(Severity::Error, LeastSeverity::Critical, false);
+        check(Severity::Error, LeastSeverity::Error, true);
+        check(Severity::Unspecified, LeastSeverity::Error, true);
+        check(Severity::Unspecified, LeastSeverity::Critical, false);
+        check(Severity::Notice, LeastSeverity::Warning, false);
+        check(Severity::Information, LeastSeverity::Information, true);
+    }
+}

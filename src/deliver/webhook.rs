@@ -105,3 +105,30 @@ pub(super) fn body(news: &News, instance: &str, now: SystemTime) -> Vec<u8> {
     );
     body
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::notice::tests::{active, at, cleared};
+    use super::*;
+
+    #[test]
+    fn the_body_has_what_changed_and_what_is_active() {
+        let news = News {
+            changes: vec![cleared("cisco", 0, 60)],
+            active: vec![active("", 1)],
+            again: false,
+        };
+        let body = String::from_utf8(body(&news, "proxy-1", at(61))).unwrap();
+        let expected = concat!(
+            r#"{"version":1,"instance":"proxy-1","sent":"2026-03-01T09:31:01.000Z","changes":[{"#,
+            r#""alarm":"PushNotificationServiceUnavailable","component":"Cisco CallManager","severity":"ALERT","subject":"cisco","origin":"derived","#,
+            r#""state":"cleared","since":"2026-03-01T09:30:00.000Z","cleared":"2026-03-01T09:31:00.000Z","times":3,"#,
+            r#""summary":"No push can be sent.","action":"Look at \"DNS\" [and TLS].","text":"push.test:443: refused","exchange":"01J"}],"#,
+            r#""active":[{"#,
+            r#""alarm":"PushNotificationServiceUnavailable","component":"Cisco CallManager","severity":"ALERT","subject":null,"origin":"derived","#,
+            r#""state":"active","since":"2026-03-01T09:30:01.000Z","cleared":null,"times":3,"#,
+            r#""summary":"No push can be sent.","action":"Look at \"DNS\" [and TLS].","text":"push.test:443: refused","exchange":"01J"}]}"#,
+        );
+        assert_eq!(body, expected);
+    }
+}

@@ -744,7 +744,11 @@ fn receivers_of_alarms() {
             (2, "alarms.instance", "is empty"),
             (3, "alarms.syslog", "begins with syslog://"),
             (4, "alarms.alertmanager", "has a query"),
-            (5, "alarms.webhook", "there is no password for it (webhook_secret_file"),
+            (
+                5,
+                "alarms.webhook",
+                "there is no password for it (webhook_secret_file",
+            ),
             (6, "alarms.ca", "there is no such file"),
             (7, "alarms.timeout", "too long"),
             (8, "alarms.repeat", "too short"),
@@ -785,11 +789,22 @@ fn secrets_of_receivers_are_in_good_files() {
             "{lines}: {said}"
         );
     };
-    check("webhook = \"http://h/\"\nwebhook_secret_file = \"open\"", "by everybody");
-    check("webhook = \"http://h/sesame\"\nwebhook_secret_file = \"secret\"", "http://h:80/***");
-    check("alertmanager = \"http://ann@h/am\"\nalertmanager_secret_file = \"secret\"", "http://ann@h:80/am");
+    check(
+        "webhook = \"http://h/\"\nwebhook_secret_file = \"open\"",
+        "by everybody",
+    );
+    check(
+        "webhook = \"http://h/sesame\"\nwebhook_secret_file = \"secret\"",
+        "http://h:80/***",
+    );
+    check(
+        "alertmanager = \"http://ann@h/am\"\nalertmanager_secret_file = \"secret\"",
+        "http://ann@h:80/am",
+    );
     let upload = |personal_data: &str, key: &str| {
-        format!("[alarms.upload]\nurl = \"http://h/sesame?sesame\"\npersonal_data = \"{personal_data}\"\nkey_file = \"{key}\"")
+        format!(
+            "[alarms.upload]\nurl = \"http://h/sesame?sesame\"\npersonal_data = \"{personal_data}\"\nkey_file = \"{key}\""
+        )
     };
     check(&upload("omit", "key"), "encrypts nothing");
     check(&upload("encrypt", "open.key"), "by everybody");
