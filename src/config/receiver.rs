@@ -137,7 +137,7 @@ mod tests {
         check("http://a:b@h/x", Err("has a password"));
         check("http://h/x#y", Err("without a #"));
         check("http://h/é", Err("%C3%A9"));
-        check("http://h/a\"b{", Err("%20"));
+        check("http://h/a<b", Err("%20"));
         check("syslog://h", Err("begins with http://"));
     }
 

@@ -232,7 +232,8 @@ async fn an_upload_on_demand_says_what_happened_and_leaves_personal_data_out() {
     };
     // The file is spoilt, and so is what the command could learn from it.
     let socket = house.folder.path().join("control.sock");
-    let upload = tidegate(&["upload", "--socket", socket.to_str().unwrap()]);
+    let words = ["upload", "--socket", socket.to_str().unwrap()];
+    let upload = tidegate(&words);
     let ((code, out), alarm) = tokio::join!(upload, serve);
     assert_eq!(code, 0, "{out}");
     assert!(out.starts_with("uploaded 1 alarm to http://agent@127.0.0.1:"));
@@ -243,7 +244,7 @@ async fn an_upload_on_demand_says_what_happened_and_leaves_personal_data_out() {
         (&alarm["text"], &alarm["personal"]),
         (&Value::Null, &Value::Null)
     );
-    let upload = tidegate(&["upload", "--socket", socket.to_str().unwrap()]);
+    let upload = tidegate(&words);
     let refuse = async { receiver.posted().await.answer(403).await };
     let ((code, out), ()) = tokio::join!(upload, refuse);
     assert_eq!(code, 1);
