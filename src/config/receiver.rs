@@ -6,39 +6,38 @@ use std::fmt;
 use std::path::Path;
 
 use super::complaint::{Wrong, quoted};
-use super::{Parent, Password, Receiver, Secret, disk, endpoint, parent};
+use super::{Parent, Password, Receiver, Secret, disk, parent};
 
 /// A key's file holds 64 digits and a line end.
 const LONGEST_KEY: u64 = 256;
 
 /// `http://[user@]host[:80][/path][?query]` or `https://…`.
 pub(super) fn parse(text: &str) -> Result<Receiver, Wrong> {
-    let text = endpoint::url(text, &["http", "https"])?;
-    if text.contains('#') || !text.is_ascii() {
-        return Err(Wrong::new(
-            format!("{} is no URL to post to", quoted(&endpoint::hide(&text))),
-            "without a #, and with characters beyond ASCII as %C3%A9",
-        ));
-    }
+    // Complaints show what stands before it alone.
     let behind = text.find("://").map_or(0, |at| at + 3);
     let end = text[behind..]
-        .find(['/', '?'])
+        .find(['/', '?', '#'])
         .map_or(text.len(), |at| behind + at);
+    let (place, path) = text.split_at(end);
     let Parent {
         tls,
         user,
         host,
         port,
-    } = parent::parse(&text[..end])?;
-    let path = match &text[end..] {
+    } = parent::parse(place)?;
+    let path = match path {
         "" => String::from("/"),
         query if query.starts_with('?') => format!("/{query}"),
         path => path.to_owned(),
     };
-    if path.parse::<http::uri::PathAndQuery>().is_err() {
+    let is_good = path.is_ascii()
+        && path.len() <= 2_048
+        && !path.contains('#')
+        && path.parse::<http::uri::PathAndQuery>().is_ok();
+    if !is_good {
         return Err(Wrong::new(
-            format!("{} has no good path", quoted(&endpoint::hide(&text))),
-            "spell odd characters as %20",
+            format!("{} has no good path", quoted(place)),
+            "without a #, at most 2048 characters, and odd ones as %20 or %C3%A9",
         ));
     }
     Ok(Receiver {
@@ -136,6 +135,7 @@ mod tests {
         check("http://a@[::1]?k", Ok(("http://a@[::1]:80", "/?k")));
         check("http://a:b@h/x", Err("has a password"));
         check("http://h/x#y", Err("without a #"));
+        check("http://h#y", Err("without a #"));
         check("http://h/é", Err("%C3%A9"));
         check("http://h/a<b", Err("%20"));
         check("syslog://h", Err("begins with http://"));

@@ -63,7 +63,8 @@ fn notice(state: &AlarmState, subject: &SubjectState, raised: &Raised) -> Notice
         subject: subject.name.to_string(),
         origin: subject.origin.token(),
         since: since.wall,
-        cleared: (!is_active).then_some(subject.since.wall),
+        // A clock that was set back must not make an end before a beginning: Alertmanager takes no such alert.
+        cleared: (!is_active).then(|| subject.since.wall.max(since.wall)),
         times: subject.raised,
         summary: definition.summary.to_string(),
         action: definition.action.to_string(),

@@ -862,6 +862,8 @@ fn a_password_in_a_url_is_not_repeated() {
         "[[destination]]\npreset = \"fcm\"\nvia = \"http://u:sesame@p:1\"\n",
         "[alarms]\nwebhook = \"ftp://u:sesame@p:1\"\n",
         "[alarms]\nwebhook = \"https://u:sesame@p:0\"\n",
+        "[alarms]\nwebhook = \"https://p:0/sesame\"\n",
+        "[alarms]\nwebhook = \"https://p/sesame#\"\n",
     ] {
         let said = parse(text, &folder.path("t.toml")).unwrap_err().to_string();
         assert!(!said.contains("sesame"), "{said}");
