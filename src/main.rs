@@ -51,6 +51,13 @@ enum Command {
         #[arg(long)]
         clients: bool,
     },
+    /// Hold back deliveries of alarms for a change window; without a time it shows whether they are
+    Silence {
+        /// For how long ("2h", at most 7d), or "off"
+        time: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Set a user's password in a users file
     Passwd(Passwd),
     /// List what the proxy has to reach, for the firewall team
@@ -77,6 +84,10 @@ fn main() -> ExitCode {
         Command::Upload(reach) => control::upload(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Status { reach, clients } => {
             control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
+        }
+        Command::Silence { time, reach } => {
+            let (out, err) = (&mut io::stdout(), &mut io::stderr());
+            control::silence(&reach, time.as_deref(), out, err)
         }
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),

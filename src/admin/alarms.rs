@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::lifecycle::orders::ActiveAlarm;
 use crate::telemetry::alarms::{AlarmState, State, SubjectState};
 use crate::telemetry::{AlarmBoard, Moment, Timestamp, catalogue, json};
 
@@ -103,6 +104,28 @@ pub(super) fn metrics(board: &AlarmBoard, now: Moment) -> String {
         }
     }
     text
+}
+
+/// For `tidegate status`: those that are active, the worst first.
+pub(super) fn active(board: &AlarmBoard, now: Moment) -> Vec<ActiveAlarm> {
+    let all = board.snapshot(now);
+    let active = all.iter().filter(|one| one.state == State::Active);
+    let told = |one: &AlarmState| {
+        let subjects = one.subjects.iter();
+        let subjects = subjects.filter(|one| one.state == State::Active);
+        Some(ActiveAlarm {
+            alarm: one.alarm.name().to_owned(),
+            severity: one.definition.severity.name().to_owned(),
+            since: Timestamp(one.since()?.wall).to_string(),
+            subjects: subjects.map(|one| one.name.to_string()).collect(),
+        })
+    };
+    active.filter_map(told).collect()
+}
+
+pub(super) fn silenced_until(board: &AlarmBoard, now: Moment) -> Option<String> {
+    let until = board.silenced(now)?;
+    Some(Timestamp(until.wall).to_string())
 }
 
 fn heading(row: &catalogue::Row, kind: &str) -> String {

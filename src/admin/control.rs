@@ -1,10 +1,11 @@
 //! The control socket: reload, drain and status for whoever may open it.
 //!
-//! One line of request, one line of JSON as the answer, then the end. Who asks is what the kernel says. Changes nothing
-//! by itself: orders go to the control thread's loop.
+//! One line of request, one line of JSON as the answer, then the end. Who asks is what the kernel says. But for a silence
+//! of alarms it changes nothing by itself: orders go to the control thread's loop.
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{ACCEPT_PAUSE, Window, status};
-use crate::lifecycle::orders::{Answer, Asked, By, Order, Refused};
+use crate::config::units::duration;
+use crate::lifecycle::orders::{Answer, Asked, By, Order, Refused, Silence};
+use crate::telemetry::{Moment, Timestamp};
 
 /// Connections at a time; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 8;
@@ -31,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_ORDER: Duration = Duration::from_secs(60);
 /// Owner and group, nobody else.
 const MODE: u32 = 0o660;
+/// How long deliveries of alarms may be held back.
+const SILENCE: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 3600);
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -186,12 +192,17 @@ async fn answer(words: &str, by: By, window: &Arc<Window>, orders: &mpsc::Sender
     let order = match words {
         "status" => return status::answer(window, false).await,
         "status --clients" => return status::answer(window, true).await,
+        "silence" => return silence(None, by, window),
+        _ if words.starts_with("silence ") => {
+            let wanted = words.trim_start_matches("silence ").trim();
+            return silence(Some(wanted), by, window);
+        }
         "reload" => Order::Reload,
         "drain" => Order::Drain,
         "upload" => Order::Upload,
         _ => {
             return refuse(
-                "unknown command; there are reload, drain, upload, status, status --clients",
+                "unknown command; there are reload, drain, upload, silence, status, status --clients",
             );
         }
     };
@@ -207,6 +218,31 @@ async fn answer(words: &str, by: By, window: &Arc<Window>, orders: &mpsc::Sender
         }
         Err(_) => refuse("not done yet; the journal will tell what came of it"),
     }
+}
+
+/// Holds deliveries of alarms back for a while, or no longer; without a wish it only tells.
+fn silence(wanted: Option<&str>, by: By, window: &Window) -> Answer {
+    let now = Moment::now();
+    let until = match wanted {
+        None => window.alarms.silenced(now),
+        Some("off") => None,
+        Some(time) => match duration(time) {
+            Some(time) if SILENCE.contains(&time) => Some(now + time),
+            _ => return refuse("say for how long, from 1s to 7d (\"2h\"), or \"off\""),
+        },
+    };
+    if wanted.is_some() {
+        window.alarms.silence(until);
+        let until = until.map(|until| Timestamp(until.wall).to_string());
+        tracing::info!(
+            action = "silence", %by, uid = by.uid(), pid = by.pid(), until = until.as_deref(),
+            "deliveries of alarms are held back until then, or no longer"
+        );
+    }
+    Answer::Silence(Silence {
+        until: until.map(|until| Timestamp(until.wall).to_string()),
+        active: window.alarms.active(),
+    })
 }
 
 fn refuse(why: &str) -> Answer {

@@ -7,7 +7,7 @@ mod alarms;
 pub(crate) mod control;
 mod counters;
 mod destinations;
-mod off_dns;
+pub(crate) mod off_dns;
 mod status;
 mod tunnels;
 mod views;

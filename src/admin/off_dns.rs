@@ -45,11 +45,16 @@ impl OffDns {
 
 /// Counts them for each destination that has tunnels, or had when it was counted last.
 pub(super) fn count(cores: &[Tunnels], resolver: &Resolver, meters: &Meters) {
+    meters.tunnels_off_dns(counts(cores, resolver));
+}
+
+/// How many there are of each destination that has tunnels.
+pub(crate) fn counts(cores: &[Tunnels], resolver: &Resolver) -> HashMap<DestinationName, usize> {
     let mut off_dns = OffDns::new(resolver.clone());
     let mut counts: HashMap<DestinationName, usize> = HashMap::new();
     for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
         let is_off = off_dns.is_off(&tunnel) == Some(true);
         *counts.entry(tunnel.destination.clone()).or_default() += usize::from(is_off);
     }
-    meters.tunnels_off_dns(counts);
+    counts
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use tokio::task;
 use tokio::time::Instant;
 
-use super::{Loaded, Window};
+use super::{Loaded, Window, alarms};
 use crate::lifecycle::orders::{Answer, ClientRow, Configuration, Refused, Status, WouldRefuse};
 use crate::policy;
 use crate::relay::{LiveTunnel, Tunnels};
 use crate::telemetry::summary::Summary;
-use crate::telemetry::{Meters, Timestamp};
+use crate::telemetry::{Meters, Moment, Timestamp};
 
 /// Senders that are listed; the others are many, and small.
 const CLIENTS_MAX: usize = 1_000;
@@ -61,6 +61,8 @@ fn look(window: &Window, clients: bool) -> Status {
         tunnels_by_destination,
         exchanges,
         memory_bytes: memory(),
+        alarms: alarms::active(&window.alarms, Moment::now()),
+        silenced_until: alarms::silenced_until(&window.alarms, Moment::now()),
         clients: clients.then(|| senders(&tunnels)),
         would_refuse: window
             .reports

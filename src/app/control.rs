@@ -12,6 +12,7 @@ use tokio::time::{interval, timeout};
 use super::core::runtime;
 use super::logkeeper::LogKeeper;
 use super::reload::Reloader;
+use super::watchman::Watchman;
 use crate::admin::control::{self, ControlSocket};
 use crate::admin::{self, Window};
 use crate::config::{Dns, Grace};
@@ -22,7 +23,7 @@ use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
 use crate::relay::Tunnels;
-use crate::telemetry::{AccessLog, AlarmBoard, Meters, Moment};
+use crate::telemetry::{AccessLog, Meters};
 
 /// How long tunnels have to write their last line once they were told to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -56,7 +57,7 @@ pub(super) struct Control {
     pub(super) dns: Dns,
     pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
-    pub(super) alarms: Arc<AlarmBoard>,
+    pub(super) watchman: Watchman,
     pub(super) tunnels: Vec<Tunnels>,
     pub(super) drain: Drain,
     pub(super) grace: watch::Receiver<Grace>,
@@ -94,7 +95,7 @@ impl Control {
             dns,
             native_roots,
             meters,
-            alarms,
+            watchman,
             tunnels,
             drain,
             grace,
@@ -129,7 +130,8 @@ impl Control {
         tokio::task::spawn_local(reloader.run(to_reload));
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run(dns, native_roots));
-        tokio::task::spawn_local(upkeep(meters, alarms));
+        tokio::task::spawn_local(upkeep(meters));
+        tokio::task::spawn_local(watchman.watch());
         let log_end = log_end.start();
         let deliveries = deliveries.start();
         let _ = ready.send(Ok(()));
@@ -264,11 +266,10 @@ impl Ending {
     }
 }
 
-async fn upkeep(meters: Arc<Meters>, alarms: Arc<AlarmBoard>) {
+async fn upkeep(meters: Arc<Meters>) {
     let mut ticks = interval(UPKEEP);
     loop {
         ticks.tick().await;
         meters.upkeep();
-        alarms.tick(Moment::now());
     }
 }

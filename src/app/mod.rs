@@ -7,6 +7,7 @@ mod logkeeper;
 mod reload;
 mod room;
 mod verdicts;
+mod watchman;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use self::logkeeper::LogKeeper;
 use self::reload::Reloader;
 use self::room::{Room, descriptors};
 use self::verdicts::Court;
+use self::watchman::Watchman;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
@@ -40,9 +42,10 @@ use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
 use crate::relay::{Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
+use crate::telemetry::alarms::Alarm;
 use crate::telemetry::{
-    AccessLog, AccessLogError, AlarmBoard, Chain, GuideCounters, Journal, Ledger, LevelSwitch,
-    Meters,
+    AccessLog, AccessLogError, AlarmBoard, Chain, Derivation, GuideCounters, Journal, Ledger,
+    LevelSwitch, Meters, Moment,
 };
 
 const FAILED: u8 = 1;
@@ -172,10 +175,23 @@ pub fn run(path: Option<&Path>, out: &mut dyn io::Write) -> u8 {
     match App::start(config, journal.level()) {
         Ok(app) => app.run(),
         Err(error) => {
-            tracing::error!("cannot start: {}", Chain(&error));
+            tell_failure(&error);
             error.code()
         }
     }
+}
+
+/// No page shows it, since nothing runs: the journal, which is also the exit message, says it under the guide's name.
+fn tell_failure(error: &StartError) {
+    let alarm = Alarm::StartFailed;
+    let definition = &Alarm::definitions()[alarm as usize];
+    tracing::error!(
+        alarm = alarm.name(),
+        component = definition.component.name(),
+        severity = definition.severity.name(),
+        "cannot start: {}",
+        Chain(error)
+    );
 }
 
 /// A running proxy.
@@ -198,6 +214,9 @@ impl App {
         let meters = Arc::new(Meters::new(&names, &destinations));
         let alarms = Arc::new(AlarmBoard::default());
         let counters = Arc::new(GuideCounters::new(std::time::Instant::now()));
+        let derivation = Derivation::new(Arc::clone(&alarms), Arc::clone(&counters));
+        let derivation = Arc::new(derivation);
+        derivation.configure(&config, Moment::now());
         let counted = Arc::clone(&meters);
         // Before the listeners say that they listen: without its log nothing is served.
         let (log, log_end) =
@@ -251,6 +270,7 @@ impl App {
             Arc::clone(&meters),
             Arc::clone(&health),
             native_roots.clone(),
+            Arc::clone(&derivation),
         );
         let permits = Permits::new(room.connections);
         let drain = Drain::new();
@@ -294,7 +314,7 @@ impl App {
                 gate: Arc::clone(&gate),
                 rules: rules.subscribe(),
                 dialer: dialer.clone(),
-                ledger: Ledger::new(Arc::clone(&meters), log.clone()),
+                ledger: Ledger::deriving(Arc::clone(&meters), log.clone(), Arc::clone(&derivation)),
                 meters: Arc::clone(&meters),
                 alarms: Arc::clone(&alarms),
                 counters: Arc::clone(&counters),
@@ -355,12 +375,18 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
-                alarms: Arc::clone(&alarms),
                 health,
                 phase: drain.view(),
+                derivation: Arc::clone(&derivation),
             },
             meters,
-            alarms,
+            watchman: Watchman {
+                alarms,
+                derivation: Arc::clone(&derivation),
+                health: Arc::clone(&health),
+                tunnels: tunnels.clone(),
+                resolver: resolver.clone(),
+            },
             drain,
             exit,
             cores,

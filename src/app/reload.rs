@@ -23,7 +23,7 @@ use crate::lifecycle::orders::{Answer, Asked, By, Refused, Reloaded};
 use crate::lifecycle::{PhaseView, notify};
 use crate::listen::Terms;
 use crate::policy::{OwnAddresses, Policy};
-use crate::telemetry::{Chain, LevelSwitch, Meters};
+use crate::telemetry::{Chain, Derivation, LevelSwitch, Meters, Moment};
 
 /// Complaints in the journal, `/config` and an answer; `tidegate check` shows all.
 const COMPLAINTS_MAX: usize = 50;
@@ -44,9 +44,9 @@ pub(super) struct Reloader {
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
-    pub(super) alarms: Arc<crate::telemetry::AlarmBoard>,
     pub(super) health: Arc<HealthBook>,
     pub(super) phase: PhaseView,
+    pub(super) derivation: Arc<Derivation>,
 }
 
 /// All that a good configuration has become before any of it is in force.
@@ -64,7 +64,7 @@ impl Reloader {
             let old = Arc::clone(&self.in_force);
             let done = self.reload().await;
             self.meters.reloaded(done.is_ok());
-            self.alarm(&done);
+            self.note(done.as_ref().err());
             let done = match done {
                 Ok(plan) => {
                     // Of a level that changes, the one that says more hears of it.
@@ -78,26 +78,6 @@ impl Reloader {
             };
             // Whoever asked may have gone.
             let _ = answer.send(done);
-        }
-    }
-
-    fn alarm(&self, done: &Result<Plan, Refused>) {
-        use crate::telemetry::Moment;
-        use crate::telemetry::alarm::Alarm;
-        use crate::telemetry::alarms::Evidence;
-        use crate::telemetry::guide::Origin;
-        let (alarm, now) = (Alarm::ReloadRefused, Moment::now());
-        match done {
-            Ok(_) => self
-                .alarms
-                .clear(alarm, "configuration", "a reload was carried out", now),
-            Err(refused) => {
-                let text = refused.why.clone();
-                let exchange = None;
-                let evidence = Evidence { exchange, text };
-                self.alarms
-                    .raise(alarm, "configuration", Origin::Derived, evidence, now);
-            }
         }
     }
 
@@ -148,6 +128,22 @@ impl Reloader {
         applied
     }
 
+    /// A drain refuses every reload; that says nothing of the file.
+    fn note(&self, refused: Option<&Refused>) {
+        if refused.is_some() && self.phase.is_draining() {
+            return;
+        }
+        let why = refused.map(
+            |Refused {
+                 why, complaints, ..
+             }| match &complaints[..] {
+                [] => why.clone(),
+                [first, ..] => format!("{why}: {first}"),
+            },
+        );
+        self.derivation.reloaded(why, Moment::now());
+    }
+
     fn refuse_in_drain(&self) -> Result<(), Refused> {
         if self.phase.is_draining() {
             return Err(Refused::because(
@@ -183,6 +179,7 @@ impl Reloader {
         self.meters.start_at_zero(&listeners, &destinations);
         self.health.configure(&destinations);
         super::note_certificates(&in_force, &self.meters);
+        self.derivation.configure(&in_force, Moment::now());
         self.loaded.send_modify(|loaded| {
             loaded.hash.clone_from(&in_force.source.hash);
             loaded.shown.clone_from(&in_force.source.shown);

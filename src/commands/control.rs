@@ -12,7 +12,9 @@ use clap::Args;
 use super::status;
 use crate::config;
 use crate::config::diff::Change;
-use crate::lifecycle::orders::{Answer, Draining, Refused, Reloaded, SOCKET, Uploaded};
+use crate::lifecycle::orders::{
+    Answer, Draining, Refused, Reloaded, SOCKET, Silence, Uploaded,
+};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -103,6 +105,16 @@ pub fn status(reach: &Reach, clients: bool, out: &mut dyn Write, err: &mut dyn W
     run(reach, request, out, err)
 }
 
+/// Exit code: 0 answered, 1 failed.
+pub fn silence(reach: &Reach, time: Option<&str>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let request = match time {
+        // What holds a line's end would be two requests.
+        Some(time) => format!("silence {}", time.replace(char::is_whitespace, "")),
+        None => "silence".to_owned(),
+    };
+    run(reach, &request, out, err)
+}
+
 fn run(reach: &Reach, request: &str, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let path = match reach.path() {
         Ok(path) => path,
@@ -138,6 +150,7 @@ fn told(answer: &Answer) -> (String, u8) {
             DONE,
         ),
         Answer::Uploaded(uploaded) => (uploaded_text(uploaded), DONE),
+        Answer::Silence(silence) => (silence_text(silence), DONE),
         Answer::Status(status) => (status::text(status), DONE),
         Answer::Refused(Refused {
             why, complaints, ..
@@ -156,6 +169,16 @@ fn told(answer: &Answer) -> (String, u8) {
                 },
             )
         }
+    }
+}
+
+fn silence_text(silence: &Silence) -> String {
+    let active = silence.active;
+    match &silence.until {
+        Some(until) => format!(
+            "silence until {until}: no alarm is delivered; {active} are active, see /alarms\n"
+        ),
+        None => format!("no silence: alarms are delivered; {active} are active\n"),
     }
 }
 
@@ -241,6 +264,16 @@ mod tests {
             r#"{"answer":"refused","why":"a.toml is not a good configuration","complaints":["a.toml:1: x"]}"#,
             "a.toml:1: x\nrefused, and nothing has changed: a.toml is not a good configuration\n",
             78,
+        );
+        check(
+            r#"{"answer":"silence","until":"2026-03-01T09:30:00.250Z","active":2}"#,
+            "silence until 2026-03-01T09:30:00.250Z: no alarm is delivered; 2 are active, see /alarms\n",
+            0,
+        );
+        check(
+            r#"{"answer":"silence","until":null,"active":0}"#,
+            "no silence: alarms are delivered; 0 are active\n",
+            0,
         );
         check(
             r#"{"answer":"draining","tunnels":3,"tunnel_grace":"1800s"}"#,

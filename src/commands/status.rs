@@ -19,6 +19,8 @@ pub(super) fn text(status: &Status) -> String {
         tunnels_by_destination,
         exchanges,
         memory_bytes,
+        alarms,
+        silenced_until,
         clients,
         would_refuse,
     } = status;
@@ -48,6 +50,19 @@ pub(super) fn text(status: &Status) -> String {
     }
     for (name, address) in listeners {
         row("listener", format!("{name} {address}"));
+    }
+    if let Some(until) = silenced_until {
+        row("SILENCE", format!("no alarm is delivered until {until}"));
+    }
+    for alarm in alarms {
+        let subjects = alarm.subjects.join(", ");
+        row(
+            "ALARM",
+            format!(
+                "{} {} ({subjects}) since {}",
+                alarm.severity, alarm.alarm, alarm.since
+            ),
+        );
     }
     row("connections", connections.to_string());
     row("tunnels", tunnels.to_string());
@@ -150,7 +165,8 @@ mod tests {
             "configuration":{"path":"/etc/t.toml","hash":"abc","loaded_at":"2026-03-01T09:30:00.250Z",
               "last_complaint":"t.toml:3: log.level: bad (hint)","needs_restart":[{"key":"runtime.workers","what":"0 → 2"}]},
             "listeners":{"plain":"127.0.0.1:3128"},"connections":5,"tunnels":4,
-            "tunnels_by_destination":{"cisco":4},"exchanges":{"finished":10,"idle":2},"memory_bytes":20971520,
+            "tunnels_by_destination":{"cisco":4},"exchanges":{"finished":10,"idle":2},"memory_bytes":20971520,"silenced_until":"s",
+            "alarms":[{"alarm":"TidegateReloadRefused","severity":"ERROR","since":"t","subjects":["configuration"]}],
             "clients":[{"by":"client","name":"cluster-1","tunnels":3,"bytes_up":2048,"bytes_down":5}],
             "would_refuse":[{"client":"10.0.0.1","target":"a.test:443","reason":"target_denied","count":3,
               "first_seen":"f","last_seen":"l","add":"[[destination]]\nname = \"a\""},
@@ -168,6 +184,8 @@ configuration  /etc/t.toml
   restart for  runtime.workers: 0 → 2
   COMPLAINT    t.toml:3: log.level: bad (hint)
 listener       plain 127.0.0.1:3128
+SILENCE        no alarm is delivered until s
+ALARM          ERROR TidegateReloadRefused (configuration) since t
 connections    5
 tunnels        4
                       4 cisco

@@ -13,6 +13,7 @@ use super::{ADDRESSES_MAX, Dialer, RESOLUTION_DELAY, source};
 use crate::config::{self, Families};
 use crate::exchange::Host;
 use crate::policy::{Cleared, ClearedAddr, Denial};
+use crate::telemetry::Moment;
 
 /// What resolving has brought so far.
 #[derive(Debug, Default)]
@@ -147,6 +148,12 @@ impl Dialer {
         drop(changes);
         let destination = &cleared.destination().name;
         self.meters.address_change(destination);
+        let text = format!(
+            "{name}: added {:?}, removed {:?}",
+            change.added, change.removed
+        );
+        self.derivation
+            .addresses_changed(destination, text, Moment::now());
         tracing::info!(
             event = "address_set_changed", %destination, %name,
             added = ?change.added, removed = ?change.removed,

@@ -42,7 +42,7 @@ use tokio::time::Instant;
 use crate::config::{self, Keepalive};
 use crate::exchange::{DestinationName, PeerAddr, Reason};
 use crate::policy::{Cleared, ClearedAddr, Denial};
-use crate::telemetry::Meters;
+use crate::telemetry::{Derivation, Meters};
 use addresses::Resolution;
 use connect::ConnectError;
 use health::HealthBook;
@@ -70,6 +70,8 @@ pub(crate) struct Dialer {
     told: Arc<Mutex<published::Told>>,
     changes: Arc<Mutex<changes::Changes>>,
     health: Arc<HealthBook>,
+    /// Told of addresses that come and go.
+    derivation: Arc<Derivation>,
     turns: Arc<source::Turns>,
     parents: Arc<parents::Parents>,
 }
@@ -144,6 +146,7 @@ impl Dialer {
         meters: Arc<Meters>,
         health: Arc<HealthBook>,
         roots: tls::NativeRoots,
+        derivation: Arc<Derivation>,
     ) -> Self {
         Self {
             connect,
@@ -153,6 +156,7 @@ impl Dialer {
             told: Arc::default(),
             changes: Arc::default(),
             health,
+            derivation,
             turns: Arc::default(),
             parents: Arc::new(parents::Parents::new(roots)),
         }

@@ -35,7 +35,14 @@ impl Component {
         }
     }
 
+    /// The component that the guide calls so.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.name() == name)
+    }
+}
+
+impl AsRef<str> for Component {
+    fn as_ref(&self) -> &str {
+        self.name()
     }
 }

@@ -47,6 +47,7 @@ pub(crate) enum Answer {
     Draining(Draining),
     Status(Box<Status>),
     Uploaded(Uploaded),
+    Silence(Silence),
     Refused(Refused),
 }
 
@@ -77,6 +78,15 @@ pub(crate) struct Uploaded {
     pub(crate) minimum_severity: String,
 }
 
+/// How deliveries of alarms stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Silence {
+    /// Until when they are held back.
+    pub(crate) until: Option<String>,
+    /// How many alarms are active all the same.
+    pub(crate) active: usize,
+}
+
 /// Nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refused {
@@ -105,6 +115,12 @@ pub(crate) struct Status {
     /// Ended so far, by reason.
     pub(crate) exchanges: BTreeMap<String, u64>,
     pub(crate) memory_bytes: Option<u64>,
+    /// Active now; the worst first.
+    #[serde(default)]
+    pub(crate) alarms: Vec<ActiveAlarm>,
+    /// Until when deliveries of alarms are held back.
+    #[serde(default)]
+    pub(crate) silenced_until: Option<String>,
     /// Only where they were asked for; those with the most tunnels first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) clients: Option<Vec<ClientRow>>,
@@ -120,6 +136,15 @@ pub(crate) struct Configuration {
     pub(crate) loaded_at: String,
     pub(crate) last_complaint: Option<String>,
     pub(crate) needs_restart: Vec<Change>,
+}
+
+/// An alarm that is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ActiveAlarm {
+    pub(crate) alarm: String,
+    pub(crate) severity: String,
+    pub(crate) since: String,
+    pub(crate) subjects: Vec<String>,
 }
 
 /// A sender with live tunnels.

@@ -130,6 +130,7 @@ async fn connect<Permit: 'static>(
         }
     };
     turn.entry.peer = Some(peer);
+    turn.entry.reached();
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
     turn.entry.status = Some(reply::ESTABLISHED_STATUS);
     turn.entry.setup = Some(turn.entry.opened.elapsed());
@@ -391,6 +392,7 @@ async fn forward<Permit: 'static>(
     };
     let peer = origin.peer;
     turn.entry.peer = Some(peer);
+    turn.entry.reached();
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
     let rule = admission.cleared.destination().repeat;
     let exchange = forward::Exchange {

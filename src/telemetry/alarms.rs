@@ -3,9 +3,9 @@
 //! Pure but for the journal, which gets one line per change: the clock is an argument, nobody waits, and the lock is held
 //! for a look-up. What flaps is damped: an alarm that comes back soon after it cleared has to stay away for longer each
 //! time before it clears again. Bounded in subjects, in text and in the changes that are remembered.
-#![allow(dead_code, reason = "more rooms raise and count as they are built")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -112,6 +112,8 @@ pub(crate) struct SubjectState {
 pub(crate) struct AlarmBoard {
     definitions: Vec<Definition>,
     inner: Mutex<Inner>,
+    /// Subjects for which an alarm is active, to be looked at without the lock.
+    active: AtomicUsize,
     /// Told of every change and of every silence; the value is the last change's number.
     wake: watch::Sender<u64>,
 }
@@ -153,6 +155,7 @@ impl Default for AlarmBoard {
                 seq: 0,
                 silenced_until: None,
             }),
+            active: AtomicUsize::new(0),
             wake: watch::Sender::new(0),
         }
     }
@@ -213,6 +216,11 @@ impl AlarmBoard {
                 self.clear(alarm, &subject, text, now);
             }
         }
+    }
+
+    /// Alarms that are active now, each subject counted.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
     }
 
     /// The subjects for which it is active now.
@@ -294,6 +302,11 @@ impl AlarmBoard {
         now: Moment,
     ) {
         inner.seq += 1;
+        // Never below zero: what clears was raised before, under the same lock.
+        match told.state {
+            State::Active => self.active.fetch_add(1, Ordering::Relaxed),
+            State::Cleared | State::NeverRaised => self.active.fetch_sub(1, Ordering::Relaxed),
+        };
         let change = Change {
             seq: inner.seq,
             at: now,

@@ -2,7 +2,6 @@
 //!
 //! Pure: the clock is an argument. A counter moves by what its row allows and by nothing else; values of different
 //! origins are never added together.
-#![allow(dead_code, reason = "more rooms raise and count as they are built")]
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{AccessLog, Event, Meters};
+use super::{AccessLog, Derivation, Event, Meters, Moment};
 use crate::exchange::{Exchange, Reason};
 
 /// Where entries are opened; a clone of it is a handle.
@@ -18,6 +18,8 @@ pub(crate) struct Ledger(Arc<Books>);
 struct Books {
     meters: Arc<Meters>,
     log: AccessLog,
+    /// What is concluded from exchanges, where anything is.
+    derivation: Option<Arc<Derivation>>,
 }
 
 /// An open exchange.
@@ -31,7 +33,24 @@ pub(crate) struct Entry {
 
 impl Ledger {
     pub(crate) fn new(meters: Arc<Meters>, log: AccessLog) -> Self {
-        Self(Arc::new(Books { meters, log }))
+        Self(Arc::new(Books {
+            meters,
+            log,
+            derivation: None,
+        }))
+    }
+
+    /// One whose exchanges are drawn conclusions from.
+    pub(crate) fn deriving(
+        meters: Arc<Meters>,
+        log: AccessLog,
+        derivation: Arc<Derivation>,
+    ) -> Self {
+        Self(Arc::new(Books {
+            meters,
+            log,
+            derivation: Some(derivation),
+        }))
     }
 
     pub(crate) fn open(&self, exchange: Exchange) -> Entry {
@@ -49,6 +68,13 @@ impl Entry {
         if !self.ended {
             self.exchange.reason = reason;
             self.ended = true;
+        }
+    }
+
+    /// It was connected to its target. A tunnel lives for hours after that.
+    pub(crate) fn reached(&self) {
+        if let Some(derivation) = &self.ledger.0.derivation {
+            derivation.reached(&self.exchange, Moment::now());
         }
     }
 
@@ -78,9 +104,16 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // A clock is read here: an end has no caller that could bring the time.
         let total = Instant::now().saturating_duration_since(self.exchange.opened);
-        let Books { meters, log } = &*self.ledger.0;
+        let Books {
+            meters,
+            log,
+            derivation,
+        } = &*self.ledger.0;
         meters.exchange_ended(&self.exchange, total);
         log.record(Event::Close, &self.exchange, SystemTime::now(), total);
+        if let Some(derivation) = derivation {
+            derivation.ended(&self.exchange, Moment::now());
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod access_log;
 pub(crate) mod alarm;
 pub(crate) mod alarms;
 pub(crate) mod catalogue;
+pub(crate) mod derive;
 pub(crate) mod guide;
 pub(crate) mod guide_counters;
 pub(crate) mod journal;
@@ -22,6 +23,7 @@ pub(crate) mod timestamp;
 
 pub(crate) use access_log::{AccessLog, AccessLogError, Event, LogEnd};
 pub(crate) use alarms::AlarmBoard;
+pub(crate) use derive::Derivation;
 pub(crate) use guide_counters::GuideCounters;
 pub(crate) use journal::{Chain, Journal, LevelSwitch};
 pub(crate) use ledger::{Entry, Ledger};

@@ -48,12 +48,14 @@ fn a_state_holds_until_something_shows_that_it_is_over() {
     assert_eq!(active.state, State::Active);
     assert_eq!((active.raised_total(), active.occurrences), (1, 2));
     assert_eq!(active.since(), Some(start));
+    assert_eq!(board.active(), 1);
     assert_eq!(active.latest().unwrap().last_seen, start + SECOND);
     board.clear(DEAD, "apns", "another's", start + MINUTE);
     board.clear(DEAD, "cisco", "10.0.0.1:443 answers", start + MINUTE);
     board.clear(DEAD, "cisco", "again", start + MINUTE);
     let cleared = state(&board, DEAD, start);
     assert_eq!(cleared.state, State::Cleared);
+    assert_eq!(board.active(), 0);
     assert_eq!(cleared.since(), Some(start + MINUTE));
     assert_eq!(cleared.latest().unwrap().evidence, seen("refused"));
     assert_eq!(

@@ -1,0 +1,420 @@
+//! What exchanges and states that nobody could read all the same show: the rules by which alarms and counters are derived.
+//!
+//! Every rule stands here, each once, with what clears its alarm. A rule says what is certain and no more; a client that
+//! was impatient is never taken for a trouble. No clock is read: `now` is an argument. Bounded.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::alarms::{Alarm, Evidence};
+use super::guide::{Component, Origin};
+use super::{AlarmBoard, GuideCounters, Moment, Timestamp};
+use crate::config::{Config, HostPattern, HostRule, Role};
+use crate::exchange::{
+    ClientName, DestinationName, Exchange, Fault, Host, Kind, ListenerName, Reason, Side,
+};
+
+/// So many wrong passwords one after the other, and a client never gets through.
+const WRONG: u32 = 3;
+/// So many refusals with 407 whatever they were for, for so long, and it does not either. A sender that opens many
+/// connections at once begins each of them with a request that has no credentials yet.
+const ASKED: u32 = 20;
+const ASKED_FOR: Duration = Duration::from_secs(60);
+/// Clients that are refused now and are remembered; the one whose refusals began first goes first.
+const SENDERS_MAX: usize = 1_024;
+/// A certificate with less time left expires soon.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Tunnels must be off DNS in so many looks in a row: a name may answer with a part of its addresses each time.
+const OFF_LOOKS: u32 = 3;
+/// The longest that a server can have answered when it refused a hello: one alert, in a record of its own.
+const ALERT_BYTES: u64 = 7;
+
+/// Derives; shared by the cores and the control thread.
+#[derive(Debug)]
+pub(crate) struct Derivation {
+    board: Arc<AlarmBoard>,
+    counters: Arc<GuideCounters>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The hosts of each destination, with their roles.
+    hosts: HashMap<DestinationName, Vec<HostRule>>,
+    /// Clients whose component is known.
+    components: HashMap<ClientName, Component>,
+    certificates: Vec<(ListenerName, SystemTime)>,
+    refused: HashMap<Arc<str>, Refused>,
+    /// Those refused, in the order in which it began; some may have got through since.
+    began: VecDeque<Arc<str>>,
+    off_dns: HashMap<DestinationName, u32>,
+}
+
+/// A client that was refused with 407 and has not got through since.
+#[derive(Debug)]
+struct Refused {
+    first: Moment,
+    times: u32,
+    wrong: u32,
+}
+
+impl Derivation {
+    pub(crate) fn new(board: Arc<AlarmBoard>, counters: Arc<GuideCounters>) -> Self {
+        Self {
+            board,
+            counters,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Takes over a configuration, also one that was reloaded: alarms of what is not in it any more clear.
+    pub(crate) fn configure(&self, config: &Config, now: Moment) {
+        let mut known = self.known();
+        let destinations = config.destinations.iter();
+        known.hosts = destinations
+            .map(|one| (one.name.clone(), one.hosts.clone()))
+            .collect();
+        let named = |one: &crate::config::Client| {
+            let component = one.component.as_ref()?;
+            let component = Component::named(AsRef::<str>::as_ref(component))?;
+            Some((one.name.clone(), component))
+        };
+        known.components = config.clients.iter().filter_map(named).collect();
+        let expiry = |one: &crate::config::Listener| {
+            let tls = one.tls.as_ref()?;
+            Some((one.name.clone(), tls.identity.expires))
+        };
+        known.certificates = config.listeners.iter().filter_map(expiry).collect();
+        let hosts: Vec<_> = known
+            .hosts
+            .iter()
+            .flat_map(|(destination, rules)| rules.iter().map(|rule| subject(destination, rule)))
+            .collect();
+        let destinations: Vec<_> = known.hosts.keys().cloned().collect();
+        drop(known);
+        let gone = "it is not configured any more";
+        for alarm in [
+            Alarm::PushNotificationServiceUnavailable,
+            Alarm::PushNotificationServiceAccessTokenUnavailable,
+        ] {
+            let keep = |name: &str| hosts.iter().any(|host| host == name);
+            self.board.clear_others(alarm, keep, gone, now);
+        }
+        for alarm in [Alarm::AllAddressesDead, Alarm::TunnelsOffDns] {
+            let keep = |name: &str| destinations.iter().any(|one| one.as_str() == name);
+            self.board.clear_others(alarm, keep, gone, now);
+        }
+        self.certificates(now);
+    }
+
+    /// An exchange was connected to its target. Clears what said that this cannot be done.
+    pub(crate) fn reached(&self, exchange: &Exchange, now: Moment) {
+        self.got_through(exchange, now);
+        if self.board.active() == 0 {
+            return;
+        }
+        if let Some((alarm, subject, _)) = self.unavailable(exchange)
+            && let Some(peer) = exchange.peer
+        {
+            self.board
+                .clear(alarm, &subject, &format!("{peer} answers"), now);
+        }
+    }
+
+    /// An exchange has ended.
+    pub(crate) fn ended(&self, exchange: &Exchange, now: Moment) {
+        match exchange.reason {
+            Reason::BadCredentials | Reason::Throttled => self.refused(exchange, true, now),
+            Reason::NoCredentials | Reason::StaleNonce => self.refused(exchange, false, now),
+            Reason::ConnectRefused | Reason::ConnectTimeout | Reason::Unreachable
+                if tried_all(exchange) =>
+            {
+                self.unreachable(exchange, now);
+            }
+            Reason::NameNotFound | Reason::DnsTimeout | Reason::DnsFailed => {
+                self.unreachable(exchange, now);
+            }
+            _ => self.got_through(exchange, now),
+        }
+        if handshake_died(exchange) {
+            self.push_error(exchange, now);
+        }
+    }
+
+    /// How the destinations are: the name, whether none of its addresses can be connected to, and what they are like.
+    /// Raises `TidegateAllAddressesDead`; the first address that answers clears it.
+    pub(crate) fn destinations(
+        &self,
+        all: impl Iterator<Item = (DestinationName, bool, String)>,
+        now: Moment,
+    ) {
+        let alarm = Alarm::AllAddressesDead;
+        let dead: Vec<_> = all.filter(|(_, dead, _)| *dead).collect();
+        if !dead.is_empty() {
+            let active = self.board.active_subjects(alarm);
+            for (destination, _, text) in &dead {
+                let name = destination.as_str();
+                if !active.iter().any(|one| **one == *name) {
+                    self.raise(alarm, name, None, text.clone(), now);
+                }
+            }
+        }
+        let is_dead = |name: &str| dead.iter().any(|(one, ..)| one.as_str() == name);
+        let text = "an address answers again";
+        self.board.clear_others(alarm, is_dead, text, now);
+    }
+
+    /// A certificate expires soon, or has: `TidegateCertificateExpiring`, until another is in its place.
+    pub(crate) fn certificates(&self, now: Moment) {
+        let alarm = Alarm::CertificateExpiring;
+        let certificates = self.known().certificates.clone();
+        let active = self.board.active_subjects(alarm);
+        for (listener, expires) in certificates {
+            let name = listener.as_str();
+            let is_active = active.iter().any(|one| **one == *name);
+            let soon = expires < now.wall + EXPIRES_SOON;
+            if soon && !is_active {
+                let text = format!("it expires at {}", Timestamp(expires));
+                self.raise(alarm, name, None, text, now);
+            } else if !soon && is_active {
+                let text = format!("the one in its place expires at {}", Timestamp(expires));
+                self.board.clear(alarm, name, &text, now);
+            }
+        }
+    }
+
+    /// How many tunnels of each destination are on addresses that their names have no more, at each look. Raises
+    /// `TidegateTunnelsOffDns` when it lasts; a look that finds none clears it.
+    pub(crate) fn off_dns(&self, counts: &HashMap<DestinationName, usize>, now: Moment) {
+        let alarm = Alarm::TunnelsOffDns;
+        let mut known = self.known();
+        known
+            .off_dns
+            .retain(|name, _| counts.get(name).is_some_and(|tunnels| *tunnels > 0));
+        let mut lasting = Vec::new();
+        for (destination, tunnels) in counts.iter().filter(|(_, tunnels)| **tunnels > 0) {
+            let looks = known.off_dns.entry(destination.clone()).or_default();
+            *looks = looks.saturating_add(1);
+            if *looks == OFF_LOOKS {
+                lasting.push((destination.clone(), *tunnels));
+            }
+        }
+        drop(known);
+        for (destination, tunnels) in lasting {
+            let text = format!("{tunnels} tunnels are on addresses that DNS no longer lists");
+            self.raise(alarm, destination.as_str(), None, text, now);
+        }
+        let is_off = |name: &str| {
+            let mut counts = counts.iter();
+            counts.any(|(destination, tunnels)| destination.as_str() == name && *tunnels > 0)
+        };
+        let text = "no tunnel is on such an address";
+        self.board.clear_others(alarm, is_off, text, now);
+    }
+
+    /// A name of a destination got or lost addresses: `TidegateAddressesChanged`, until an hour has passed without.
+    pub(crate) fn addresses_changed(
+        &self,
+        destination: &DestinationName,
+        text: String,
+        now: Moment,
+    ) {
+        let name = destination.as_str();
+        self.raise(Alarm::AddressesChanged, name, None, text, now);
+    }
+
+    /// `TidegateReloadRefused`, with why; until a reload is carried out.
+    pub(crate) fn reloaded(&self, refused: Option<String>, now: Moment) {
+        let alarm = Alarm::ReloadRefused;
+        match refused {
+            Some(why) => self.raise(alarm, "configuration", None, why, now),
+            None => self
+                .board
+                .clear(alarm, "configuration", "a reload was carried out", now),
+        }
+    }
+
+    /// The push service, or the token service, can't be reached on any address: the guide's alarm for it. The next
+    /// exchange that is connected clears it.
+    fn unreachable(&self, exchange: &Exchange, now: Moment) {
+        let Some((alarm, subject, is_exact)) = self.unavailable(exchange) else {
+            return;
+        };
+        // Behind a wildcard anybody can ask for a name that does not exist.
+        if !is_exact && exchange.attempts.is_empty() {
+            return;
+        }
+        let mut text = format!("no connection: {}", exchange.reason.token());
+        for attempt in &exchange.attempts {
+            // Writing to a string never fails.
+            let _ = write!(text, "; {} {}", attempt.peer, attempt.error.unwrap_or("-"));
+        }
+        self.raise(alarm, &subject, Some(exchange), text, now);
+    }
+
+    /// The alarm for a target that can't be reached, its subject, and whether that names the host and no pattern.
+    fn unavailable(&self, exchange: &Exchange) -> Option<(Alarm, String, bool)> {
+        let (destination, target) = (exchange.destination.as_ref()?, exchange.target.as_ref()?);
+        let known = self.known();
+        let rule = role_of(known.hosts.get(destination)?, &target.host)?;
+        let alarm = match rule.role {
+            Role::Push => Alarm::PushNotificationServiceUnavailable,
+            Role::Token => Alarm::PushNotificationServiceAccessTokenUnavailable,
+            Role::Onboarding | Role::Other => return None,
+        };
+        let is_exact = !matches!(rule.pattern, HostPattern::Suffix(_));
+        Some((alarm, subject(destination, rule), is_exact))
+    }
+
+    /// A TLS handshake that died in a tunnel to the push service is an error response in the guide's count.
+    fn push_error(&self, exchange: &Exchange, now: Moment) {
+        let component = Component::CallManager;
+        let known = self.known();
+        let sender = exchange.sender.as_ref();
+        let sender = sender.and_then(|sender| known.components.get(sender));
+        // It is a counter of one component; of who is known to be another it says nothing.
+        let is_anothers = sender.is_some_and(|sender| *sender != component);
+        drop(known);
+        let to_push = self
+            .unavailable(exchange)
+            .is_some_and(|(alarm, ..)| alarm == Alarm::PushNotificationServiceUnavailable);
+        if to_push && !is_anothers {
+            let name = "NumberOfPushErrorResReceived";
+            self.counters
+                .add(component, name, None, Origin::Derived, 1, now.instant);
+        }
+    }
+
+    /// A client was refused with 407, or with 429 for wrong passwords: `TidegateClientNeverAuthenticates` when it never
+    /// gets through. The first request of it that does clears it, or an hour without any.
+    fn refused(&self, exchange: &Exchange, wrong: bool, now: Moment) {
+        let sender = sender(exchange);
+        let mut known = self.known();
+        if !known.refused.contains_key(&*sender) {
+            while known.began.len() >= SENDERS_MAX {
+                if let Some(oldest) = known.began.pop_front() {
+                    known.refused.remove(&oldest);
+                }
+            }
+            known.began.push_back(Arc::clone(&sender));
+        }
+        let refused = known.refused.entry(Arc::clone(&sender)).or_insert(Refused {
+            first: now,
+            times: 0,
+            wrong: 0,
+        });
+        refused.times = refused.times.saturating_add(1);
+        refused.wrong = refused.wrong.saturating_add(u32::from(wrong));
+        let Refused {
+            first,
+            times,
+            wrong,
+        } = *refused;
+        drop(known);
+        if wrong >= WRONG || times >= ASKED && now.since(first) >= ASKED_FOR {
+            let reason = exchange.reason.token();
+            let text = format!("refused {times} times in a row, the last time for {reason}");
+            let alarm = Alarm::ClientNeverAuthenticates;
+            self.raise(alarm, &sender, Some(exchange), text, now);
+        }
+    }
+
+    /// An exchange that got beyond its login.
+    fn got_through(&self, exchange: &Exchange, now: Moment) {
+        // Before the login nothing is asked of the policy, and no destination is looked for.
+        if exchange.destination.is_none() && exchange.reason.fault() != Fault::Policy {
+            return;
+        }
+        let mut known = self.known();
+        if known.refused.is_empty() {
+            return;
+        }
+        let sender = sender(exchange);
+        if known.refused.remove(&*sender).is_none() {
+            return;
+        }
+        known.began.retain(|one| *one != sender);
+        drop(known);
+        let alarm = Alarm::ClientNeverAuthenticates;
+        self.board.clear(alarm, &sender, "it got through", now);
+    }
+
+    fn raise(
+        &self,
+        alarm: Alarm,
+        subject: &str,
+        exchange: Option<&Exchange>,
+        text: String,
+        now: Moment,
+    ) {
+        let evidence = Evidence {
+            exchange: exchange.map(|exchange| exchange.id),
+            text,
+        };
+        self.board
+            .raise(alarm, subject, Origin::Derived, evidence, now);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether every address of the name was tried, and failed.
+fn tried_all(exchange: &Exchange) -> bool {
+    let attempts = &exchange.attempts;
+    !attempts.is_empty()
+        && attempts.len() >= exchange.resolved.len()
+        && attempts.iter().all(|attempt| attempt.error.is_some())
+}
+
+/// A TLS hello went up, and before any more than an alert came back the server's side ended the tunnel. That the client
+/// refused the server's certificate can't be told from a client that lost its patience, and does not count.
+fn handshake_died(exchange: &Exchange) -> bool {
+    let by_server = exchange.reason == Reason::UpstreamReset
+        || exchange.reason == Reason::Finished && exchange.closed_by == Some(Side::Upstream);
+    by_server
+        && exchange.kind == Kind::Tunnel
+        && exchange.sni.is_some()
+        && exchange.bytes_up > 0
+        && exchange.bytes_down <= ALERT_BYTES
+}
+
+/// The rule that a host is listed by; an exact one comes before a pattern.
+fn role_of<'a>(rules: &'a [HostRule], host: &Host) -> Option<&'a HostRule> {
+    let exact = rules.iter().find(|rule| match (&rule.pattern, host) {
+        (HostPattern::Name(name), Host::Name(host)) => **name == **host,
+        (HostPattern::Addr(addr), Host::Addr(host)) => addr == host,
+        _ => false,
+    });
+    exact.or_else(|| {
+        rules.iter().find(|rule| match (&rule.pattern, host) {
+            (HostPattern::Suffix(suffix), Host::Name(host)) => host
+                .strip_suffix(&**suffix)
+                .is_some_and(|rest| !rest.is_empty()),
+            _ => false,
+        })
+    })
+}
+
+/// Names of the configuration both.
+fn subject(destination: &DestinationName, rule: &HostRule) -> String {
+    match &rule.pattern {
+        HostPattern::Name(name) => format!("{destination}/{name}"),
+        HostPattern::Suffix(suffix) => format!("{destination}/*{suffix}"),
+        HostPattern::Addr(addr) => format!("{destination}/{addr}"),
+    }
+}
+
+/// The `[[client]]` it is known as, else its address. Not its user: it never proved to be that.
+fn sender(exchange: &Exchange) -> Arc<str> {
+    match &exchange.sender {
+        Some(client) => client.as_str().into(),
+        None => exchange.client.0.ip().to_canonical().to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
