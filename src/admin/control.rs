@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{ACCEPT_PAUSE, Window, status};
-use crate::config::units::duration;
+use crate::config::units::duration_of;
 use crate::lifecycle::orders::{Answer, Asked, By, Order, Refused, Silence};
 use crate::telemetry::{Moment, Timestamp};
 
@@ -226,7 +226,7 @@ fn silence(wanted: Option<&str>, by: By, window: &Window) -> Answer {
     let until = match wanted {
         None => window.alarms.silenced(now),
         Some("off") => None,
-        Some(time) => match duration(time) {
+        Some(time) => match duration_of(time) {
             Some(time) if SILENCE.contains(&time) => Some(now + time),
             _ => return refuse("say for how long, from 1s to 7d (\"2h\"), or \"off\""),
         },

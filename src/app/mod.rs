@@ -344,6 +344,13 @@ impl App {
         let grace = watch::Sender::new(config.drain.tunnel_grace);
         let (intake, hash) = (config.intake.clone(), config.source.hash.clone());
         let dns = config.dns.clone();
+        let watchman = Watchman {
+            alarms: Arc::clone(&alarms),
+            derivation: Arc::clone(&derivation),
+            health: Arc::clone(&health),
+            tunnels: tunnels.clone(),
+            resolver: resolver.clone(),
+        };
         let control = Control {
             admin,
             window: Window {
@@ -353,7 +360,7 @@ impl App {
                 phase: drain.view(),
                 reports,
                 health: Arc::clone(&health),
-                alarms: Arc::clone(&alarms),
+                alarms,
                 counters,
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
@@ -377,16 +384,10 @@ impl App {
                 meters: Arc::clone(&meters),
                 health,
                 phase: drain.view(),
-                derivation: Arc::clone(&derivation),
+                derivation,
             },
             meters,
-            watchman: Watchman {
-                alarms,
-                derivation: Arc::clone(&derivation),
-                health: Arc::clone(&health),
-                tunnels: tunnels.clone(),
-                resolver: resolver.clone(),
-            },
+            watchman,
             drain,
             exit,
             cores,

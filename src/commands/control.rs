@@ -12,9 +12,7 @@ use clap::Args;
 use super::status;
 use crate::config;
 use crate::config::diff::Change;
-use crate::lifecycle::orders::{
-    Answer, Draining, Refused, Reloaded, SOCKET, Silence, Uploaded,
-};
+use crate::lifecycle::orders::{Answer, Draining, Refused, Reloaded, SOCKET, Silence, Uploaded};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;

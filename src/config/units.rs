@@ -74,6 +74,11 @@ const SIZES: [(&str, u64); 5] = [
     ("TiB", 1 << 40),
 ];
 
+/// A duration that came another way than in a file.
+pub(crate) fn duration_of(text: &str) -> Option<Duration> {
+    duration(text).ok()
+}
+
 /// `250ms`, `30s`, `5m`, `2h`, `1d`: a whole number and its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Wrong> {
     let wrong = || {

@@ -205,6 +205,25 @@ async fn a_reload_adds_a_receiver_that_is_told_what_is_active() {
 }
 
 #[tokio::test]
+async fn a_silence_holds_deliveries_back_until_it_is_called_off() {
+    let receiver = Receiver::anywhere().await;
+    let house = house_with(&format!("webhook = \"http://{}\"", receiver.address()))
+        .open()
+        .await;
+    assert_ne!(house.control("silence 1h\n").await["until"], Value::Null);
+    spoil(&house).await;
+    mend(&house).await;
+    spoil(&house).await;
+    assert_eq!(house.control("silence off\n").await["until"], Value::Null);
+    // The first that it hears of it is the second time.
+    let posted = receiver.posted().await;
+    assert_eq!(posted.alarms("changes"), [format!("{ALARM} active")]);
+    assert_eq!(posted.json["changes"][0]["times"], 2);
+    posted.answer(200).await;
+    house.close().await;
+}
+
+#[tokio::test]
 async fn an_upload_on_demand_says_what_happened_and_leaves_personal_data_out() {
     let receiver = Receiver::anywhere().await;
     let house = house_with("")
