@@ -42,6 +42,8 @@ enum Command {
     Reload(Reach),
     /// Have the running proxy take no new work and end when its tunnels have, as SIGTERM does
     Drain(Reach),
+    /// Have the running proxy upload its alarms at once, as alarms.upload says
+    Upload(Reach),
     /// Show how the running proxy is
     Status {
         #[command(flatten)]
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         },
         Command::Reload(reach) => control::reload(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Drain(reach) => control::drain(&reach, &mut io::stdout(), &mut io::stderr()),
+        Command::Upload(reach) => control::upload(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Status { reach, clients } => {
             control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
         }

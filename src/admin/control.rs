@@ -199,9 +199,10 @@ async fn answer(words: &str, by: By, window: &Arc<Window>, orders: &mpsc::Sender
         }
         "reload" => Order::Reload,
         "drain" => Order::Drain,
+        "upload" => Order::Upload,
         _ => {
             return refuse(
-                "unknown command; there are reload, drain, silence, status, status --clients",
+                "unknown command; there are reload, drain, upload, silence, status, status --clients",
             );
         }
     };

@@ -16,6 +16,7 @@ use super::watchman::Watchman;
 use crate::admin::control::{self, ControlSocket};
 use crate::admin::{self, Window};
 use crate::config::{Dns, Grace};
+use crate::deliver::Deliveries;
 use crate::dial::answerer::Answerer;
 use crate::dial::tls::NativeRoots;
 use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
@@ -29,6 +30,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long the access log may take to write what it holds when the program ends.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// How long receivers of alarms may take to hear of the last changes.
+const LAST_ALARMS: Duration = Duration::from_secs(2);
 
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -64,6 +68,7 @@ pub(super) struct Control {
     pub(super) cores_lost: mpsc::Receiver<usize>,
     pub(super) log: AccessLog,
     pub(super) log_end: LogKeeper,
+    pub(super) deliveries: Deliveries,
 }
 
 impl Control {
@@ -101,6 +106,7 @@ impl Control {
             mut cores_lost,
             log,
             log_end,
+            deliveries,
         } = self;
         let started = Signals::take().and_then(|signals| {
             let orders = control_socket.as_mut().and_then(ControlSocket::take);
@@ -127,6 +133,7 @@ impl Control {
         tokio::task::spawn_local(upkeep(meters));
         tokio::task::spawn_local(watchman.watch());
         let log_end = log_end.start();
+        let deliveries = deliveries.start();
         let _ = ready.send(Ok(()));
 
         let mut ending = Ending::NotYet(drain);
@@ -171,6 +178,10 @@ impl Control {
                         // Where it is full, the dropped order tells the one who waits.
                         let _ = reloads.try_send(asked);
                     }
+                    (Order::Upload, as_before) => {
+                        ending = as_before;
+                        deliveries.upload(asked);
+                    }
                     (Order::Drain, Ending::NotYet(drain)) => {
                         let begun;
                         (ending, begun) = begin(drain, *grace.borrow(), &tunnels, asked.by);
@@ -202,7 +213,9 @@ impl Control {
         for core in cores {
             let _ = core.join();
         }
-        if !log_end.finish(LOG_FLUSH).await {
+        let (is_written, ()) =
+            tokio::join!(log_end.finish(LOG_FLUSH), deliveries.finish(LAST_ALARMS));
+        if !is_written {
             tracing::warn!("the access log could not be written to its end");
         }
         tracing::info!("ended");

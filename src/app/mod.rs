@@ -30,9 +30,10 @@ use self::watchman::Watchman;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
 use crate::config::{self, Config, Unlisted};
-use crate::deliver::CourierError;
+use crate::deliver::{CourierError, Deliveries, Wants};
 use crate::dial::Dialer;
 use crate::dial::health::HealthBook;
+use crate::dial::operator::OperatorDialer;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
@@ -245,6 +246,18 @@ impl App {
         let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let native_roots = NativeRoots::load();
         let log_end = LogKeeper::new(log_end, &config, &resolver, &native_roots)?;
+        let wants = watch::Sender::new(Arc::new(Wants::of(&config)));
+        let deliveries = Deliveries {
+            wants: wants.subscribe(),
+            board: Arc::clone(&alarms),
+            meters: Arc::clone(&meters),
+            dialer: OperatorDialer::new(
+                resolver.clone(),
+                config.connect.families,
+                config.tunnel.keepalive,
+            ),
+            native_roots: native_roots.clone(),
+        };
         let health = Arc::new(HealthBook::new(&config.connect));
         health.configure(&destinations);
         for (destination, source) in crate::dial::missing_sources(&config.destinations) {
@@ -366,6 +379,7 @@ impl App {
                 rules,
                 terms,
                 grace,
+                wants,
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
@@ -381,6 +395,7 @@ impl App {
             cores_lost,
             log,
             log_end,
+            deliveries,
         };
         let (ready, is_ready) = std::sync::mpsc::channel();
         let control = thread::Builder::new()

@@ -15,6 +15,7 @@ use super::bound::TermsSetter;
 use crate::admin::Loaded;
 use crate::config::diff::{self, Plan};
 use crate::config::{self, Config, Grace, check};
+use crate::deliver::Wants;
 use crate::dial::health::HealthBook;
 use crate::exchange::{DestinationName, ListenerName};
 use crate::gate::{self, Gate, Limits, Rules};
@@ -39,6 +40,7 @@ pub(super) struct Reloader {
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) terms: Vec<TermsSetter>,
     pub(super) grace: watch::Sender<Grace>,
+    pub(super) wants: watch::Sender<Arc<Wants>>,
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
@@ -172,6 +174,7 @@ impl Reloader {
             });
         }
         self.grace.send_replace(in_force.drain.tunnel_grace);
+        self.wants.send_replace(Arc::new(Wants::of(&in_force)));
         let (listeners, destinations) = names(&in_force);
         self.meters.start_at_zero(&listeners, &destinations);
         self.health.configure(&destinations);

@@ -1,4 +1,4 @@
-//! `tidegate reload`, `drain`, `status`: asks the running proxy over its control socket, and prints what it says.
+//! `tidegate reload`, `drain`, `upload`, `status`: asks the running proxy over its control socket, and prints what it says.
 //!
 //! Opens that socket and nothing else. Prints for people, or the answer itself with `--json`.
 
@@ -12,7 +12,7 @@ use clap::Args;
 use super::status;
 use crate::config;
 use crate::config::diff::Change;
-use crate::lifecycle::orders::{Answer, Draining, Refused, Reloaded, SOCKET, Silence};
+use crate::lifecycle::orders::{Answer, Draining, Refused, Reloaded, SOCKET, Silence, Uploaded};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -88,6 +88,11 @@ pub fn drain(reach: &Reach, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     run(reach, "drain", out, err)
 }
 
+/// Exit code: 0 uploaded, or nothing to upload; 1 failed.
+pub fn upload(reach: &Reach, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    run(reach, "upload", out, err)
+}
+
 /// Exit code: 0 answered, 1 failed.
 pub fn status(reach: &Reach, clients: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let request = if clients {
@@ -142,6 +147,7 @@ fn told(answer: &Answer) -> (String, u8) {
             ),
             DONE,
         ),
+        Answer::Uploaded(uploaded) => (uploaded_text(uploaded), DONE),
         Answer::Silence(silence) => (silence_text(silence), DONE),
         Answer::Status(status) => (status::text(status), DONE),
         Answer::Refused(Refused {
@@ -200,6 +206,22 @@ fn reloaded_text(reloaded: &Reloaded) -> String {
     text + &format!("configuration {new}\n")
 }
 
+fn uploaded_text(uploaded: &Uploaded) -> String {
+    let Uploaded {
+        alarms,
+        to,
+        took_ms,
+        minimum_severity,
+    } = uploaded;
+    match alarms {
+        0 => format!(
+            "nothing to upload to {to}: no alarm of at least {minimum_severity} is active, or has cleared since the last upload\n"
+        ),
+        1 => format!("uploaded 1 alarm to {to} in {took_ms} ms\n"),
+        alarms => format!("uploaded {alarms} alarms to {to} in {took_ms} ms\n"),
+    }
+}
+
 fn print(to: &mut dyn Write, text: &str, code: u8) -> u8 {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Ok(()) => code,
@@ -254,6 +276,16 @@ mod tests {
         check(
             r#"{"answer":"draining","tunnels":3,"tunnel_grace":"1800s"}"#,
             "draining: no new connections; 3 tunnels are open, and may live on for 1800s\n",
+            0,
+        );
+        check(
+            r#"{"answer":"uploaded","alarms":2,"to":"https://h:443","took_ms":7,"minimum_severity":"ERROR"}"#,
+            "uploaded 2 alarms to https://h:443 in 7 ms\n",
+            0,
+        );
+        check(
+            r#"{"answer":"uploaded","alarms":0,"to":"https://h:443","took_ms":0,"minimum_severity":"ERROR"}"#,
+            "nothing to upload to https://h:443: no alarm of at least ERROR is active, or has cleared since the last upload\n",
             0,
         );
     }

@@ -153,7 +153,7 @@ struct Service {
     port: u16,
 }
 
-/// Name servers and the log's collector. Name servers of the system are not known here.
+/// Name servers, the log's collector and the receivers of alarms. Name servers of the system are not known here.
 fn services(config: &Config) -> Vec<Service> {
     let mut services = Vec::new();
     for server in &config.dns.servers {
@@ -174,23 +174,43 @@ fn services(config: &Config) -> Vec<Service> {
             });
         }
     }
+    let tcp_or_udp = |transport| match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp | Transport::Tls => "tcp",
+    };
     if let AccessSink::Syslog(collector) = &config.log.access {
-        let (kind, value) = match &collector.host {
-            Host::Name(name) => ("name", name.to_string()),
-            Host::Addr(addr) => ("address", addr.to_string()),
-        };
-        services.push(Service {
-            what: "syslog",
-            kind,
-            value,
-            protocol: match collector.transport {
-                Transport::Udp => "udp",
-                Transport::Tcp | Transport::Tls => "tcp",
-            },
-            port: collector.port,
-        });
+        let protocol = tcp_or_udp(collector.transport);
+        services.push(service("syslog", &collector.host, protocol, collector.port));
+    }
+    let alarms = &config.alarms;
+    if let Some(collector) = &alarms.syslog {
+        let protocol = tcp_or_udp(collector.transport);
+        services.push(service("alarms", &collector.host, protocol, collector.port));
+    }
+    let upload = alarms.upload.as_ref().map(|upload| &upload.receiver);
+    let receivers = [
+        alarms.alertmanager.as_ref(),
+        alarms.webhook.as_ref(),
+        upload,
+    ];
+    for to in receivers.into_iter().flatten() {
+        services.push(service("alarms", &to.host, "tcp", to.port));
     }
     services
+}
+
+fn service(what: &'static str, host: &Host, protocol: &'static str, port: u16) -> Service {
+    let (kind, value) = match host {
+        Host::Name(name) => ("name", name.to_string()),
+        Host::Addr(addr) => ("address", addr.to_string()),
+    };
+    Service {
+        what,
+        kind,
+        value,
+        protocol,
+        port,
+    }
 }
 
 fn is_unbounded(config: &Config) -> bool {

@@ -12,8 +12,8 @@ use super::agree::Sections;
 use super::file::{Section, Written};
 use super::sheet::Sheet;
 use super::{
-    Complaint, Complaints, Config, Source, accounts, agree, client, destination, disk, fingerprint,
-    listener, sections, shown,
+    Complaint, Complaints, Config, Source, accounts, agree, alarms, client, destination, disk,
+    fingerprint, listener, sections, shown,
 };
 
 /// The complete sample, and what serves where no file is named.
@@ -140,7 +140,7 @@ pub(super) fn read(sheet: &Sheet, mut root: Section<'_, '_>) -> Config {
     let log = sections::log(root.section("log"));
     let drain = sections::drain(root.section("drain"));
     let runtime = sections::runtime(root.section("runtime"));
-    let alarms = sections::alarms(root.section("alarms"));
+    let alarms = alarms::read(root.section("alarms"));
     drop(root);
     // What is missing may stand where the text is broken; then nothing can be said of the whole.
     if sheet.is_whole() {

@@ -67,7 +67,7 @@ pub(crate) fn in_force(old: &Config, new: &Config) -> Config {
         log,
         drain,
         runtime: _,
-        alarms: _,
+        alarms,
     } = new;
     let again = |bound: &Listener| {
         listeners
@@ -99,7 +99,7 @@ pub(crate) fn in_force(old: &Config, new: &Config) -> Config {
             ..old.drain.clone()
         },
         runtime: old.runtime.clone(),
-        alarms: old.alarms.clone(),
+        alarms: alarms.clone(),
     };
     config.source = Source {
         path: source.path.clone(),
@@ -120,7 +120,7 @@ fn contents(old: &Config, new: &Source, is_renewed: impl Fn(&str) -> bool) -> Co
             .split_once('"')
             .is_some_and(|(name, _)| is_renewed(name)),
         Some(_) => true,
-        None => false,
+        None => key.starts_with("alarms."),
     };
     let keep = |(key, content): (&String, &Vec<u8>)| (key.clone(), content.clone());
     let kept = old.source.contents.iter().filter(|(key, _)| !from_new(key));

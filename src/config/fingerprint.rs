@@ -48,19 +48,36 @@ pub(super) fn of(config: &Config) -> Contents {
         contents.insert("log.syslog_ca".into(), certificates(&ca.certificates));
     }
     let alarms = &config.alarms;
+    if let Some(ca) = &alarms.ca {
+        contents.insert("alarms.ca".into(), certificates(&ca.certificates));
+    }
     let upload = alarms.upload.as_ref();
-    for (key, url) in [
-        ("alarms.syslog", alarms.syslog.as_ref()),
-        ("alarms.alertmanager", alarms.alertmanager.as_ref()),
-        ("alarms.webhook", alarms.webhook.as_ref()),
-        ("alarms.upload.url", upload.map(|upload| &upload.url)),
+    for (key, secret_key, to) in [
+        (
+            "alarms.alertmanager",
+            "alarms.alertmanager_secret_file",
+            alarms.alertmanager.as_ref(),
+        ),
+        (
+            "alarms.webhook",
+            "alarms.webhook_secret_file",
+            alarms.webhook.as_ref(),
+        ),
+        (
+            "alarms.upload.url",
+            "alarms.upload.secret_file",
+            upload.map(|upload| &upload.receiver),
+        ),
     ] {
-        if let Some(url) = url {
-            contents.insert(key.into(), hash(url.as_bytes()));
+        let Some(to) = to else { continue };
+        contents.insert(key.into(), hash(format!("{to}{}", to.path).as_bytes()));
+        if let Some(secret) = &to.secret {
+            contents.insert(secret_key.into(), hash(secret.secret.reveal()));
         }
     }
-    let key_file = upload.and_then(|upload| upload.key_file.as_deref());
-    note_file(&mut contents, "alarms.upload.key_file".into(), key_file);
+    if let Some(key) = upload.and_then(|upload| upload.key.as_ref()) {
+        contents.insert("alarms.upload.key_file".into(), hash(key.secret.reveal()));
+    }
     contents
 }
 

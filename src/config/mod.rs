@@ -6,6 +6,7 @@
 
 mod accounts;
 mod agree;
+mod alarms;
 pub(crate) mod check;
 mod client;
 mod complaint;
@@ -23,6 +24,7 @@ mod listener;
 pub(crate) mod noncekey;
 mod parent;
 mod places;
+mod receiver;
 pub(crate) mod secret;
 mod sections;
 mod sheet;
@@ -231,7 +233,7 @@ pub(crate) struct Password {
 }
 
 /// Certificates that are trusted, and the file that they came from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authorities {
     pub(crate) path: PathBuf,
     pub(crate) certificates: Arc<[CertificateDer<'static>]>,
@@ -469,19 +471,52 @@ pub(crate) struct Runtime {
     pub(crate) workers: u32,
 }
 
-#[derive(Debug, Clone, Default)]
+/// Where alarms go; each of them off until it is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alarms {
-    pub(crate) syslog: Option<String>,
-    pub(crate) alertmanager: Option<String>,
-    pub(crate) webhook: Option<String>,
+    /// Who we are in them; `None`: this machine's name.
+    pub(crate) instance: Option<String>,
+    pub(crate) syslog: Option<Collector>,
+    pub(crate) alertmanager: Option<Receiver>,
+    pub(crate) webhook: Option<Receiver>,
+    /// Trusted beside the system's, for all of them.
+    pub(crate) ca: Option<Authorities>,
+    /// For each try, from name to answer.
+    pub(crate) timeout: Duration,
+    /// After so long what is active is told again: to syslog and the webhook.
+    pub(crate) repeat: Duration,
+    pub(crate) alertmanager_repeat: Duration,
     pub(crate) upload: Option<Upload>,
 }
 
-#[derive(Debug, Clone)]
+/// Where HTTP requests with alarms go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Receiver {
+    pub(crate) tls: bool,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) host: Host,
+    pub(crate) port: u16,
+    /// With the query; may be a secret.
+    pub(crate) path: String,
+    /// The user's password, or without a user a bearer token.
+    pub(crate) secret: Option<Password>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
-    pub(crate) url: String,
+    pub(crate) receiver: Receiver,
     pub(crate) period: Duration,
-    pub(crate) minimum_severity: String,
-    pub(crate) personal_data: String,
-    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) minimum_severity: LeastSeverity,
+    /// Personal data is encrypted with it; without it, left out.
+    pub(crate) key: Option<Password>,
+}
+
+/// The least that is worth an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeastSeverity {
+    Critical,
+    Error,
+    Warning,
+    Notice,
+    Information,
 }

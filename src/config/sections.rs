@@ -9,9 +9,9 @@ use super::file::{Section, Written};
 use super::item::Item;
 use super::listener::{authorities, path};
 use super::{
-    AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
-    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines,
-    Unlisted, Upload, endpoint, places, units,
+    AccessSink, Admin, Authentication, Connect, Dns, Drain, Families, Forward, Grace, Intake,
+    Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines, Unlisted,
+    endpoint, places, units,
 };
 use crate::exchange::{Algorithm, Scheme};
 
@@ -318,50 +318,6 @@ pub(super) fn drain(mut section: Section<'_, '_>) -> Drain {
 pub(super) fn runtime(mut section: Section<'_, '_>) -> Runtime {
     Runtime {
         workers: section.number("workers", 0, 0..=1_024),
-    }
-}
-
-pub(super) fn alarms(mut section: Section<'_, '_>) -> Alarms {
-    let mut to = |key, example: &'static str, schemes: &[&str]| {
-        section.optional(key, |item| endpoint::url(item.text(example)?, schemes))
-    };
-    Alarms {
-        syslog: to("syslog", "syslog+tls://10.0.0.9:6514", &endpoint::SYSLOG),
-        alertmanager: to("alertmanager", "http://127.0.0.1:9093", &["http", "https"]),
-        webhook: to("webhook", "https://ops.example/hook", &["http", "https"]),
-        upload: section.maybe_section("upload").map(upload),
-    }
-}
-
-fn upload(mut section: Section<'_, '_>) -> Upload {
-    let url = section.optional("url", |item| {
-        endpoint::url(item.text("https://ops.example/alarms")?, &["http", "https"])
-    });
-    if !section.has("url") {
-        section.missing("url", r#"where they go: url = "https://…""#);
-    }
-    let period = section.duration("period", "30m", "5m", "90m");
-    let severities =
-        ["CRITICAL", "ERROR", "WARNING", "NOTICE", "INFORMATION"].map(|word| (word, word));
-    let minimum_severity = section.word("minimum_severity", "ERROR", &severities);
-    let personal_data = section.word(
-        "personal_data",
-        "omit",
-        &[("omit", "omit"), ("encrypt", "encrypt")],
-    );
-    let key_file = path(&mut section, "key_file", "upload.key");
-    if personal_data == "encrypt" && !section.has("key_file") {
-        section.missing(
-            "key_file",
-            r#"what to encrypt with: key_file = "upload.key""#,
-        );
-    }
-    Upload {
-        url: url.unwrap_or_default(),
-        period,
-        minimum_severity: minimum_severity.to_owned(),
-        personal_data: personal_data.to_owned(),
-        key_file,
     }
 }
 

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::endpoint::hide;
 use super::units::show_duration;
 use super::{
     AccessSink, Alarms, Authentication, Bytes, Client, ClientUser, Config, Destination, Families,
-    Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Repeat, Role, Sni,
-    TlsVersion, Unlisted,
+    Grace, HostRule, Level, Limit, LimitPer, Listener, Log, Priority, Rate, Receiver, Repeat, Role,
+    Sni, TlsVersion, Unlisted,
 };
 use crate::exchange::Component;
 
@@ -282,16 +281,29 @@ fn log_(log: &Log) -> Value {
 }
 
 fn alarms_(alarms: &Alarms) -> Value {
+    let secret = |to: Option<&Receiver>| {
+        let secret = to.and_then(|to| to.secret.as_ref());
+        maybe_path(secret.map(|secret| secret.path.as_path()))
+    };
+    let (alertmanager, webhook) = (alarms.alertmanager.as_ref(), alarms.webhook.as_ref());
     present(json!({
-        "syslog": alarms.syslog.as_deref().map(hide),
-        "alertmanager": alarms.alertmanager.as_deref().map(hide),
-        "webhook": alarms.webhook.as_deref().map(hide),
+        "instance": alarms.instance,
+        "syslog": alarms.syslog.as_ref().map(ToString::to_string),
+        "alertmanager": alertmanager.map(|to| to.shown(true)),
+        "alertmanager_secret_file": secret(alertmanager),
+        "webhook": webhook.map(|to| to.shown(false)),
+        "webhook_secret_file": secret(webhook),
+        "ca": maybe_path(alarms.ca.as_ref().map(|ca| ca.path.as_path())),
+        "timeout": duration(alarms.timeout),
+        "repeat": duration(alarms.repeat),
+        "alertmanager_repeat": duration(alarms.alertmanager_repeat),
         "upload": alarms.upload.as_ref().map(|upload| present(json!({
-            "url": hide(&upload.url),
+            "url": upload.receiver.shown(false),
+            "secret_file": secret(Some(&upload.receiver)),
             "period": duration(upload.period),
-            "minimum_severity": upload.minimum_severity,
-            "personal_data": upload.personal_data,
-            "key_file": maybe_path(upload.key_file.as_deref()),
+            "minimum_severity": upload.minimum_severity.word(),
+            "personal_data": if upload.key.is_some() { "encrypt" } else { "omit" },
+            "key_file": maybe_path(upload.key.as_ref().map(|key| key.path.as_path())),
         }))),
     }))
 }

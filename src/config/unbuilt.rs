@@ -18,8 +18,4 @@ pub(super) const UNBUILT: &[(&str, Unbuilt)] = &[
     ("listener.tls.http2", Whole),
     ("drain.upgrade_grace", Whole),
     ("drain.release_idle_first", Whole),
-    ("alarms.syslog", Whole),
-    ("alarms.alertmanager", Whole),
-    ("alarms.webhook", Whole),
-    ("alarms.upload", Whole),
 ];

@@ -15,11 +15,26 @@ impl Backoff {
         self.0 = (pause * 2).clamp(FIRST, LONGEST);
         pause
     }
+
+    /// The same, somewhat shorter by chance: many of us should not come back to a receiver in one moment. `chance` is
+    /// any number.
+    pub(super) fn jittered(&mut self, chance: u8) -> Duration {
+        let pause = self.pause();
+        pause - pause / 2 * u32::from(chance) / 255
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chance_shortens_a_pause_by_half_at_most() {
+        let mut backoff = Backoff(LONGEST);
+        assert_eq!(backoff.jittered(0), LONGEST);
+        assert_eq!(backoff.jittered(255), LONGEST / 2);
+        assert!((LONGEST / 2..LONGEST).contains(&backoff.jittered(77)));
+    }
 
     #[test]
     fn pauses_double_up_to_a_bound() {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::batch::{Batch, Framing};
+use super::end;
 use super::link::{Link, LinkError};
 use super::syslog::Sender;
 use super::tls::ClientTerms;
@@ -147,7 +148,9 @@ impl Courier {
                 self.pack(&letter);
             }
             if !self.batch.is_empty() {
-                link.send(&mut self.batch, &self.waiting).await?;
+                let waiting = &self.waiting;
+                link.send(&mut self.batch, |error| waiting.lost(1, error))
+                    .await?;
                 self.trouble.sent(self.waiting.dropped(), Instant::now());
                 self.look();
             }
@@ -200,12 +203,6 @@ impl Delivery {
         task.abort();
         done
     }
-}
-
-/// Returns when the end has come.
-async fn end(told: &mut watch::Receiver<bool>) {
-    // An error means that nobody is left who could say so.
-    let _ = told.wait_for(|end| *end).await;
 }
 
 #[cfg(test)]

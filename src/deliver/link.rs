@@ -16,7 +16,7 @@ use crate::config::{Collector, Transport};
 use crate::dial::connect::ConnectError;
 use crate::dial::operator::{OperatorDialer, OperatorError};
 use crate::dial::tls::{CertificateProblem, certificate_problem};
-use crate::telemetry::Waiting;
+use crate::exchange::Host;
 
 /// For each address, and for the TLS handshake.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -59,6 +59,9 @@ pub(super) enum Kind {
     Io(io::ErrorKind),
     Certificate(CertificateProblem),
     Tls,
+    /// It answered with this status.
+    Status(u16),
+    TimedOut,
     Other,
 }
 
@@ -83,7 +86,7 @@ impl LinkError {
 fn hint(error: &io::Error) -> &'static str {
     match certificate_problem(error) {
         Some(CertificateProblem::Authority) => {
-            ": the collector's certificate is an authority's own (CA:TRUE). If the certificate itself stands in syslog_ca, name the authority that signed it, or make one without CA:TRUE"
+            ": its certificate is an authority's own (CA:TRUE). If the certificate itself stands in log.syslog_ca or alarms.ca, name the authority that signed it, or make one without CA:TRUE"
         }
         _ => "",
     }
@@ -103,16 +106,7 @@ impl Link {
         if *transport == Transport::Udp {
             return Ok(Self::Datagrams(dialer.udp(host, *port).await?));
         }
-        let tcp = dialer.tcp(host, *port, CONNECT_PATIENCE).await?;
-        SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER)?;
-        let Some(terms) = terms else {
-            return Ok(Self::Stream(Box::new(tcp)));
-        };
-        match timeout(CONNECT_PATIENCE, terms.handshake(host, tcp)).await {
-            Ok(Ok(tls)) => Ok(Self::Stream(Box::new(tls))),
-            Ok(Err(source)) => Err(LinkError::Tls { source }),
-            Err(_) => Err(LinkError::TlsTimedOut),
-        }
+        Ok(Self::Stream(stream(host, *port, dialer, terms).await?))
     }
 
     /// Returns when the receiver has gone. What it says is not read: syslog has no answers.
@@ -131,14 +125,15 @@ impl Link {
         }
     }
 
-    /// Sends all of the batch; after an error it holds what is to be sent again.
+    /// Sends all of the batch; after an error it holds what is to be sent again. `lost` hears of a message that is too
+    /// long to be sent.
     pub(super) async fn send(
         &mut self,
         batch: &mut Batch,
-        waiting: &Waiting,
+        lost: impl Fn(&io::Error),
     ) -> Result<(), LinkError> {
         match self {
-            Self::Datagrams(socket) => send_each(socket, batch, waiting).await,
+            Self::Datagrams(socket) => send_each(socket, batch, lost).await,
             Self::Stream(stream) => send_all(stream, batch).await,
         }
     }
@@ -151,10 +146,29 @@ impl Link {
     }
 }
 
+/// A connection, with TLS where there are terms for it.
+pub(super) async fn stream(
+    host: &Host,
+    port: u16,
+    dialer: &OperatorDialer,
+    terms: Option<&ClientTerms>,
+) -> Result<Box<dyn Stream>, LinkError> {
+    let tcp = dialer.tcp(host, port, CONNECT_PATIENCE).await?;
+    SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER)?;
+    let Some(terms) = terms else {
+        return Ok(Box::new(tcp));
+    };
+    match timeout(CONNECT_PATIENCE, terms.handshake(host, tcp)).await {
+        Ok(Ok(tls)) => Ok(Box::new(tls)),
+        Ok(Err(source)) => Err(LinkError::Tls { source }),
+        Err(_) => Err(LinkError::TlsTimedOut),
+    }
+}
+
 async fn send_each(
     socket: &UdpSocket,
     batch: &mut Batch,
-    waiting: &Waiting,
+    lost: impl Fn(&io::Error),
 ) -> Result<(), LinkError> {
     while !batch.is_empty() {
         let length = batch.next().len();
@@ -163,7 +177,7 @@ async fn send_each(
             Err(error)
                 if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) =>
             {
-                waiting.lost(1, &error);
+                lost(&error);
             }
             Err(error) => return Err(error.into()),
         }

@@ -8,8 +8,10 @@ use std::time::SystemTime;
 
 use crate::telemetry::Timestamp;
 
-/// Facility local0 (16), which collectors route as their operators like; severity informational (6).
-const PRIORITY: u8 = 16 * 8 + 6;
+/// Facility local0 (16), which collectors route as their operators like; a severity is added to it.
+pub(super) const LOCAL0: u8 = 16 * 8;
+/// Of access lines.
+const INFORMATIONAL: u8 = 6;
 /// RFC 5424 §6.2.4.
 const HOST_NAME_CHARS: usize = 255;
 
@@ -40,15 +42,23 @@ impl Sender {
         )
     }
 
-    /// `json` is what `telemetry` writes: one object on one line, no control characters.
-    pub(super) fn message(&self, at: SystemTime, json: &[u8]) -> Vec<u8> {
+    /// Everything before the structured data. `id` is 1 to 32 characters of printable ASCII.
+    pub(super) fn header(&self, priority: u8, at: SystemTime, id: &str) -> String {
         let Self { host_name, process } = self;
         let at = Timestamp(at);
-        let mut message = String::with_capacity(json.len() + 96);
+        let mut header = String::with_capacity(128);
         let _ = write!(
-            message,
-            "<{PRIORITY}>1 {at} {host_name} tidegate {process} access - "
+            header,
+            "<{priority}>1 {at} {host_name} tidegate {process} {id} "
         );
+        header
+    }
+
+    /// `json` is what `telemetry` writes: one object on one line, no control characters.
+    pub(super) fn message(&self, at: SystemTime, json: &[u8]) -> Vec<u8> {
+        let mut message = self.header(LOCAL0 + INFORMATIONAL, at, "access");
+        message.reserve(json.len() + 2);
+        message.push_str("- ");
         for char in String::from_utf8_lossy(json).chars() {
             if char.is_ascii() {
                 message.push(char);

@@ -36,6 +36,11 @@ impl Trouble {
         is_news
     }
 
+    /// The receiver takes what it is sent again; true if that is news.
+    pub(super) fn ends(&mut self) -> bool {
+        self.told.take().is_some()
+    }
+
     pub(super) fn is_on(&self, losing: bool) -> bool {
         self.told.is_some() || losing
     }

@@ -18,6 +18,7 @@ pub(crate) const SOCKET: &str = "/run/tidegate/control.sock";
 pub(crate) enum Order {
     Reload,
     Drain,
+    Upload,
 }
 
 /// Who asked; every action is logged with it.
@@ -45,6 +46,7 @@ pub(crate) enum Answer {
     Reloaded(Reloaded),
     Draining(Draining),
     Status(Box<Status>),
+    Uploaded(Uploaded),
     Silence(Silence),
     Refused(Refused),
 }
@@ -63,6 +65,17 @@ pub(crate) struct Reloaded {
 pub(crate) struct Draining {
     pub(crate) tunnels: usize,
     pub(crate) tunnel_grace: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Uploaded {
+    /// How many were sent; 0: there were none, and nothing was sent.
+    pub(crate) alarms: usize,
+    /// Where to, without what nobody should see.
+    pub(crate) to: String,
+    pub(crate) took_ms: u64,
+    /// What `alarms.upload` asks for.
+    pub(crate) minimum_severity: String,
 }
 
 /// How deliveries of alarms stand.

@@ -265,6 +265,13 @@ pub(crate) const ACCESS_LOG_DROPPED: Row = Row {
     help: "Access log lines that were given up because the disk, the reader of the pipe or the collector did not keep up.",
     why: "Above zero the access log has gaps; the counters do not.",
 };
+pub(crate) const ALARM_DELIVERIES: Row = Row {
+    name: "tidegate_alarm_deliveries_total",
+    kind: Kind::Counter,
+    labels: &["sink", "result"],
+    help: "Tries to deliver alarms to a receiver (syslog, alertmanager, webhook, upload), by outcome: ok, refused (another status than 2xx), timeout, unreachable.",
+    why: "A receiver that takes nothing makes a quiet night of a bad one.",
+};
 pub(crate) const RELOADS: Row = Row {
     name: "tidegate_reloads_total",
     kind: Kind::Counter,
@@ -310,6 +317,7 @@ pub(crate) const ALL: &[Row] = &[
     LIMIT_KEYS,
     CERTIFICATE_EXPIRY,
     ACCESS_LOG_DROPPED,
+    ALARM_DELIVERIES,
     RELOADS,
     BUILD_INFO,
 ];

@@ -56,6 +56,7 @@ pub(crate) struct Meters {
     connections: Gauge,
     access_log_dropped: Counter,
     mislabelled_digests: Counter,
+    alarm_deliveries: Family<(&'static str, &'static str)>,
     reloads_ok: Counter,
     reloads_refused: Counter,
     clients: Mutex<HashSet<ClientName>>,
@@ -122,6 +123,7 @@ impl Meters {
             connections: gauge(&recorder, &catalogue::CONNECTIONS, &[]),
             access_log_dropped: counter(&recorder, &catalogue::ACCESS_LOG_DROPPED, &[]),
             mislabelled_digests: counter(&recorder, &catalogue::MISLABELLED_DIGESTS, &[]),
+            alarm_deliveries: Family::new(&catalogue::ALARM_DELIVERIES),
             reloads_ok: counter(&recorder, &catalogue::RELOADS, &["ok"]),
             reloads_refused: counter(&recorder, &catalogue::RELOADS, &["refused"]),
             recorder,
@@ -318,6 +320,18 @@ impl Meters {
         self.access_log_dropped.increment(lines);
     }
 
+    /// `sink` and `result` are words of ours.
+    pub(crate) fn alarm_delivery(&self, sink: &'static str, result: &'static str) {
+        self.alarm_delivery_series(sink, result).increment(1);
+    }
+
+    /// A receiver of alarms is configured.
+    pub(crate) fn alarm_deliveries_begin(&self, sink: &'static str) {
+        for result in ["ok", "refused", "timeout", "unreachable"] {
+            self.alarm_delivery_series(sink, result).increment(0);
+        }
+    }
+
     pub(crate) fn reloaded(&self, ok: bool) {
         let counter = if ok {
             &self.reloads_ok
@@ -426,6 +440,11 @@ impl Meters {
 
     fn dns_series(&self, result: &'static str) -> Counter {
         self.dns_lookups.series(&self.recorder, result, &[result])
+    }
+
+    fn alarm_delivery_series(&self, sink: &'static str, result: &'static str) -> Counter {
+        self.alarm_deliveries
+            .series(&self.recorder, (sink, result), &[sink, result])
     }
 
     fn connect_series(&self, destination: &DestinationName, result: &'static str) -> Counter {

@@ -23,6 +23,10 @@ pub(crate) struct Message {
     pub(crate) app_name: String,
     pub(crate) process: String,
     pub(crate) id: String,
+    /// The structured data; an access line has none.
+    pub(crate) data: String,
+    /// What stands behind it, where that is no JSON.
+    pub(crate) text: String,
     pub(crate) json: Value,
 }
 
@@ -30,8 +34,8 @@ pub(crate) struct Message {
 fn parse(message: &[u8]) -> Message {
     let text = std::str::from_utf8(message).expect("UTF-8");
     assert!(
-        text.is_ascii(),
-        "beyond ASCII a byte-order mark would be needed: {text}"
+        text.is_ascii() || text.contains("] \u{feff}"),
+        "beyond ASCII a byte-order mark is needed: {text}"
     );
     assert!(!text.contains(|c: char| c.is_control()), "{text:?}");
     let rest = text
@@ -39,21 +43,12 @@ fn parse(message: &[u8]) -> Message {
         .unwrap_or_else(|| panic!("no PRI: {text}"));
     let (priority, rest) = rest.split_once('>').expect("PRI ends");
     assert!((1..=3).contains(&priority.len()) && (priority == "0" || !priority.starts_with('0')));
-    let fields: Vec<&str> = rest.splitn(8, ' ').collect();
-    let [
-        version,
-        timestamp,
-        host_name,
-        app_name,
-        process,
-        id,
-        data,
-        body,
-    ] = fields[..]
-    else {
+    let fields: Vec<&str> = rest.splitn(7, ' ').collect();
+    let [version, timestamp, host_name, app_name, process, id, rest] = fields[..] else {
         panic!("not all of the header: {text}");
     };
-    assert_eq!((version, data), ("1", "-"), "{text}");
+    let (data, body) = structured_data(rest);
+    assert_eq!(version, "1", "{text}");
     assert!(is_timestamp(timestamp), "{timestamp}");
     for (field, longest) in [(host_name, 255), (app_name, 48), (process, 128), (id, 32)] {
         assert!((1..=longest).contains(&field.len()), "{text}");
@@ -66,8 +61,32 @@ fn parse(message: &[u8]) -> Message {
         app_name: app_name.into(),
         process: process.into(),
         id: id.into(),
-        json: serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
+        data: data.into(),
+        text: body.trim_start_matches('\u{feff}').into(),
+        json: match data {
+            "-" => serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}")),
+            _ => Value::Null,
+        },
     }
+}
+
+/// `-` or `[…]`, and what stands behind it (RFC 5424 §6.3).
+fn structured_data(rest: &str) -> (&str, &str) {
+    if let Some(body) = rest.strip_prefix("- ") {
+        return ("-", body);
+    }
+    assert!(rest.starts_with('['), "{rest}");
+    let mut escaped = false;
+    let end = rest.char_indices().find(|(_, c)| {
+        let ends = *c == ']' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        ends
+    });
+    let (end, _) = end.expect("an end of the structured data");
+    let body = rest[end + 1..]
+        .strip_prefix(' ')
+        .expect("a space behind it");
+    (&rest[..=end], body)
 }
 
 /// `2026-03-01T09:30:00.250Z`: upper case, at most six digits of a second.

@@ -133,10 +133,10 @@ fn what_the_proxy_itself_needs_is_listed() {
         (&list["any_target"], &list["system_name_servers"]),
         (&json!(true), &json!(false))
     );
-    let file = folder.write("b.toml", "[log]\naccess = \"syslog+tls://10.0.0.9\"\n");
+    let file = folder.write("b.toml", "[log]\naccess = \"syslog+tls://10.0.0.9\"\n[alarms]\nsyslog = \"syslog://10.0.0.8\"\nwebhook = \"https://ops.test/hook\"\n");
     let (_, csv, _) = export(Some(file), Format::Csv);
     assert!(csv.ends_with(
-        "syslog,,address,10.0.0.9,tcp,6514\ndns,,system,/etc/resolv.conf,udp,53\ndns,,system,/etc/resolv.conf,tcp,53\n"
+        "syslog,,address,10.0.0.9,tcp,6514\nalarms,,address,10.0.0.8,udp,514\nalarms,,name,ops.test,tcp,443\ndns,,system,/etc/resolv.conf,udp,53\ndns,,system,/etc/resolv.conf,tcp,53\n"
     ), "{csv}");
 }
 

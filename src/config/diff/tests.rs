@@ -207,3 +207,26 @@ fn long_values_are_cut() {
         at_once[0]
     );
 }
+
+#[test]
+fn where_alarms_go_applies_at_once() {
+    let folder = Folder::new();
+    folder.write_private("token", "sesame\n");
+    let hook = |url: &str| {
+        format!(
+            "[alarms]\nwebhook = \"{url}\"\nwebhook_secret_file = \"token\"\ntimeout = \"2s\"\n"
+        )
+    };
+    let (at_once, later) = plan(&folder, "", &hook("https://h/a"));
+    assert_eq!(later, [""; 0]);
+    assert_eq!(at_once.len(), 3, "{at_once:?}");
+    let old = parse(&hook("https://h/a"), &folder.path("t.toml")).unwrap();
+    folder.write_private("token", "mellon\n");
+    let new = parse(&hook("https://h/b"), &folder.path("t.toml")).unwrap();
+    // What is not shown has changed all the same.
+    let expected = [
+        "alarms.webhook: content changed",
+        "alarms.webhook_secret_file: content changed",
+    ];
+    assert_eq!(told(&diff(&old, &new)).0, expected);
+}

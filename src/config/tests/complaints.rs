@@ -725,17 +725,6 @@ fn what_is_not_built_yet_is_refused() {
     };
     check_key("drain", "upgrade_grace", r#""1h""#);
     check_key("drain", "release_idle_first", "true");
-    check_key("alarms", "syslog", r#""syslog://10.0.0.9""#);
-    check_key("alarms", "alertmanager", r#""http://127.0.0.1:9093""#);
-    check_key("alarms", "webhook", r#""https://ops.example/hook""#);
-    check(
-        "[alarms.upload]\nurl = \"https://ops.example\"\npersonal_data = \"encrypt\"\nperiod = \"1m\"\n",
-        &[
-            (1, "alarms.upload", "not available yet"),
-            (1, "alarms.upload.key_file", "is missing"),
-            (4, "alarms.upload.period", r#"from "5m" to "90m""#),
-        ],
-    );
     check(
         "[[destination]]\npreset = \"fcm\"\nsni = \"off\"\nca = \"no.pem\"\n",
         &[(4, "destination[fcm].ca", "there is no such file")],
@@ -764,6 +753,82 @@ fn a_component_is_one_of_the_guides_that_send_pushes() {
     check_wrong(r#""X""#, r#"it is "Cisco CallManager", "#);
     check_wrong(r#""tidegate""#, "cannot be");
     check_wrong("1", "a word");
+}
+
+#[test]
+fn receivers_of_alarms() {
+    check(
+        "[alarms]\ninstance = \"\"\nsyslog = \"http://h\"\nalertmanager = \"http://am/x?y\"\nwebhook = \"http://ann@h/\"\nca = \"no.pem\"\ntimeout = \"61s\"\nrepeat = \"0s\"\nalertmanager_repeat = \"2h\"\n",
+        &[
+            (2, "alarms.instance", "is empty"),
+            (3, "alarms.syslog", "begins with syslog://"),
+            (4, "alarms.alertmanager", "has a query"),
+            (
+                5,
+                "alarms.webhook",
+                "there is no password for it (webhook_secret_file",
+            ),
+            (6, "alarms.ca", "there is no such file"),
+            (7, "alarms.timeout", "too long"),
+            (8, "alarms.repeat", "too short"),
+            (9, "alarms.alertmanager_repeat", "too long"),
+        ],
+    );
+    check(
+        "[alarms]\nwebhook_secret_file = \"no\"\n[alarms.upload]\npersonal_data = \"encrypt\"\nperiod = \"1m\"\nminimum_severity = \"ALERT\"\n",
+        &[
+            (2, "alarms.webhook_secret_file", "is for nobody"),
+            (2, "alarms.webhook_secret_file", "there is no such file"),
+            (3, "alarms.upload.url", "is missing"),
+            (3, "alarms.upload.key_file", "is missing"),
+            (5, "alarms.upload.period", r#"from "5m" to "90m""#),
+            (6, "alarms.upload.minimum_severity", r#"cannot be "ALERT""#),
+        ],
+    );
+}
+
+#[test]
+fn secrets_of_receivers_are_in_good_files() {
+    let folder = Folder::new();
+    folder.write("open", "sesame\n");
+    folder.write_private("secret", "sesame\n");
+    folder.write_private("key", &"0F".repeat(32));
+    folder.write("open.key", "0f".repeat(32));
+    let said = |lines: &str| {
+        let parsed = parse(&format!("[alarms]\n{lines}\n"), &folder.path("t.toml"));
+        parsed.map_or_else(
+            |all| all.to_string(),
+            |config| config.source.shown["alarms"].to_string(),
+        )
+    };
+    let check = |lines: &str, of: &str| {
+        let said = said(lines);
+        assert!(
+            said.contains(of) && !said.contains("sesame") && !said.contains("0f0f"),
+            "{lines}: {said}"
+        );
+    };
+    check(
+        "webhook = \"http://h/\"\nwebhook_secret_file = \"open\"",
+        "by everybody",
+    );
+    check(
+        "webhook = \"http://h/sesame\"\nwebhook_secret_file = \"secret\"",
+        "http://h:80/***",
+    );
+    check(
+        "alertmanager = \"http://ann@h/am\"\nalertmanager_secret_file = \"secret\"",
+        "http://ann@h:80/am",
+    );
+    let upload = |personal_data: &str, key: &str| {
+        format!(
+            "[alarms.upload]\nurl = \"http://h/sesame?sesame\"\npersonal_data = \"{personal_data}\"\nkey_file = \"{key}\""
+        )
+    };
+    check(&upload("omit", "key"), "encrypts nothing");
+    check(&upload("encrypt", "open.key"), "by everybody");
+    check(&upload("encrypt", "secret"), "64 hex digits");
+    check(&upload("encrypt", "key"), "\"encrypt\"");
 }
 
 #[test]
@@ -816,6 +881,8 @@ fn a_password_in_a_url_is_not_repeated() {
         "[[destination]]\npreset = \"fcm\"\nvia = \"http://u:sesame@p:1\"\n",
         "[alarms]\nwebhook = \"ftp://u:sesame@p:1\"\n",
         "[alarms]\nwebhook = \"https://u:sesame@p:0\"\n",
+        "[alarms]\nwebhook = \"https://p:0/sesame\"\n",
+        "[alarms]\nwebhook = \"https://p/sesame#\"\n",
     ] {
         let said = parse(text, &folder.path("t.toml")).unwrap_err().to_string();
         assert!(!said.contains("sesame"), "{said}");

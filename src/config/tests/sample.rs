@@ -44,6 +44,7 @@ fn furnished() -> Folder {
     let folder = Folder::new();
     let (chain, key) = certificate();
     for name in [
+        "alarms-ca.pem",
         "clients.pem",
         "dns-ca.pem",
         "lab-ca.pem",
@@ -58,6 +59,8 @@ fn furnished() -> Folder {
         format!("cucm1:tidegate:{}\n", "0".repeat(32)),
     );
     folder.write_private("parent.password", "sesame\n");
+    folder.write_private("alarms.secret", "sesame\n");
+    folder.write_private("upload.key", &"0f".repeat(32));
     folder
 }
 

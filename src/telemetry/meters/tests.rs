@@ -8,6 +8,7 @@ fn every_metric_has_help_type_and_its_edges() {
     meters.certificate_expiry(&listener(), SystemTime::UNIX_EPOCH + Duration::from_secs(7));
     meters.would_refuse(&destination("cisco"), None, Reason::PortDenied);
     let _limit = meters.limit("per-cluster");
+    meters.alarm_deliveries_begin("syslog");
     let text = meters.render();
     for row in catalogue::ALL {
         let (name, kind) = match row.kind {
