@@ -52,6 +52,7 @@ mod deliver;
 mod exchange;
 mod lifecycle;
 mod policy;
+mod probe;
 mod sys;
 mod telemetry;
 

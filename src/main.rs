@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate::commands::control::Reach;
+use tidegate::commands::doctor::Doctor;
 use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
 use tidegate::commands::{check, control};
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         clients: bool,
     },
+    /// Test the way to every destination, and say what to do where it is not good
+    Doctor(Doctor),
     /// Set a user's password in a users file
     Passwd(Passwd),
     /// List what the proxy has to reach, for the firewall team
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Status { reach, clients } => {
             control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
         }
+        Command::Doctor(doctor) => doctor.run(&mut io::stdout(), &mut io::stderr()),
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
     };

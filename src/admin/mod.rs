@@ -4,6 +4,7 @@
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
 pub(crate) mod control;
+mod deep;
 mod destinations;
 mod off_dns;
 mod status;

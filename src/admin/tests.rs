@@ -37,7 +37,7 @@ async fn pages() {
         )
         .await;
     let no_page = "there are: / /metrics";
-    for path in ["/readyz?deep", "/counters", "/alarms", "//", "/livez/"] {
+    for path in ["/readyz?deeper", "/counters", "/alarms", "//", "/livez/"] {
         house.check("GET", path, 404, "text/plain", no_page).await;
     }
     for (method, path) in [

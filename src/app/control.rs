@@ -20,6 +20,7 @@ use crate::dial::tls::NativeRoots;
 use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
+use crate::probe::Rounds;
 use crate::relay::Tunnels;
 use crate::telemetry::{AccessLog, Meters};
 
@@ -49,6 +50,7 @@ pub(super) struct Control {
     pub(super) admin: TcpListener,
     pub(super) window: Window,
     pub(super) answerer: Answerer,
+    pub(super) rounds: Rounds,
     pub(super) dns: Dns,
     pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
@@ -85,6 +87,7 @@ impl Control {
             admin,
             window,
             answerer,
+            rounds,
             dns,
             native_roots,
             meters,
@@ -121,6 +124,7 @@ impl Control {
         tokio::task::spawn_local(reloader.run(to_reload));
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run(dns, native_roots));
+        tokio::task::spawn_local(rounds.run());
         tokio::task::spawn_local(upkeep(meters));
         let log_end = log_end.start();
         let _ = ready.send(Ok(()));

@@ -37,6 +37,7 @@ use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
 use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
+use crate::probe::{Prober, Rounds};
 use crate::relay::{Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LevelSwitch, Meters};
@@ -304,8 +305,23 @@ impl App {
         let grace = watch::Sender::new(config.drain.tunnel_grace);
         let (intake, hash) = (config.intake.clone(), config.source.hash.clone());
         let dns = config.dns.clone();
+        let probe = watch::Sender::new(config.probe.clone());
+        meters.reached.configure(&config);
+        let rounds = Rounds {
+            prober: Prober {
+                dialer,
+                policy: Arc::clone(rules.borrow().policy()),
+                native_roots: native_roots.clone(),
+                trail: pseudonym.own(),
+                handshake_timeout: config.forward.handshake_timeout,
+            },
+            rules: rules.subscribe(),
+            probe: probe.subscribe(),
+            meters: Arc::clone(&meters),
+        };
         let control = Control {
             admin,
+            rounds,
             window: Window {
                 meters: Arc::clone(&meters),
                 tunnels: tunnels.clone(),
@@ -329,6 +345,7 @@ impl App {
                 rules,
                 terms,
                 grace,
+                probe,
                 level,
                 loaded,
                 meters: Arc::clone(&meters),

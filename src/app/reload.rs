@@ -39,6 +39,7 @@ pub(super) struct Reloader {
     pub(super) rules: watch::Sender<Arc<Rules>>,
     pub(super) terms: Vec<TermsSetter>,
     pub(super) grace: watch::Sender<Grace>,
+    pub(super) probe: watch::Sender<config::Probe>,
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
@@ -154,6 +155,12 @@ impl Reloader {
             });
         }
         self.grace.send_replace(in_force.drain.tunnel_grace);
+        self.meters.reached.configure(&in_force);
+        self.probe.send_if_modified(|probe| {
+            let changed = *probe != in_force.probe;
+            probe.clone_from(&in_force.probe);
+            changed
+        });
         let (listeners, destinations) = names(&in_force);
         self.meters.start_at_zero(&listeners, &destinations);
         self.health.configure(&destinations);

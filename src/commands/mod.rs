@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod control;
+pub mod doctor;
 pub mod export_acl;
 pub mod passwd;
 mod prompt;

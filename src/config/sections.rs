@@ -10,7 +10,7 @@ use super::item::Item;
 use super::listener::{authorities, path};
 use super::{
     AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
-    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines,
+    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Probe, Rate, Runtime, Tunnel, TunnelLines,
     Unlisted, Upload, endpoint, places, units,
 };
 use crate::exchange::{Algorithm, Scheme};
@@ -318,6 +318,19 @@ pub(super) fn runtime(mut section: Section<'_, '_>) -> Runtime {
     Runtime {
         workers: section.number("workers", 0, 0..=1_024),
     }
+}
+
+pub(super) fn probe(mut section: Section<'_, '_>) -> Probe {
+    const HINT: &str = r#"from "1s" to "24h", or "off"; the default is "5m""#;
+    let default = Some(units::duration("5m").expect("a default can be read"));
+    let interval = section.key("interval", default, r#""5m""#, |item| {
+        if item.text("5m") == Ok("off") {
+            Ok(None)
+        } else {
+            item.duration("1s", "24h", HINT).map(Some)
+        }
+    });
+    Probe { interval }
 }
 
 pub(super) fn alarms(mut section: Section<'_, '_>) -> Alarms {

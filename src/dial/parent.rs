@@ -280,6 +280,15 @@ impl From<ParentError> for ConnectError {
     }
 }
 
+impl Way {
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
 impl AsyncRead for Way {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -150,11 +150,16 @@ impl CertificateProblem {
 
 /// What is wrong with the certificate, if that is why a handshake failed.
 pub(crate) fn certificate_problem(error: &io::Error) -> Option<CertificateProblem> {
-    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(error) = inner else {
-        return None;
-    };
-    Some(match error {
+    CertificateProblem::of(error.get_ref()?.downcast_ref::<rustls::Error>()?)
+}
+
+impl CertificateProblem {
+    /// What is wrong with the certificate, if that is what the error says.
+    pub(crate) fn of(error: &rustls::Error) -> Option<Self> {
+        let rustls::Error::InvalidCertificate(error) = error else {
+            return None;
+        };
+        Some(match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             CertificateProblem::Expired
         }
@@ -171,6 +176,7 @@ pub(crate) fn certificate_problem(error: &io::Error) -> Option<CertificateProble
         }
         _ => CertificateProblem::Other,
     })
+    }
 }
 
 impl fmt::Display for TlsError {
@@ -254,7 +260,7 @@ impl OriginTls {
     }
 }
 
-pub(super) fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
+pub(crate) fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
     match host {
         Host::Addr(addr) => Ok(ServerName::from(*addr)),
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| TlsError::Name),

@@ -131,6 +131,9 @@ servers = ["{dns}"]
 
 [log]
 access = "access.log"
+
+[probe]
+interval = "off"
 "#
     )
 }
