@@ -22,7 +22,7 @@ use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
 use crate::probe::Rounds;
 use crate::relay::Tunnels;
-use crate::telemetry::{AccessLog, Meters};
+use crate::telemetry::{AccessLog, AlarmBoard, Meters, Moment};
 
 /// How long tunnels have to write their last line once they were told to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -54,6 +54,7 @@ pub(super) struct Control {
     pub(super) dns: Dns,
     pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
+    pub(super) alarms: Arc<AlarmBoard>,
     pub(super) tunnels: Vec<Tunnels>,
     pub(super) drain: Drain,
     pub(super) grace: watch::Receiver<Grace>,
@@ -91,6 +92,7 @@ impl Control {
             dns,
             native_roots,
             meters,
+            alarms,
             tunnels,
             drain,
             grace,
@@ -125,7 +127,7 @@ impl Control {
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run(dns, native_roots));
         tokio::task::spawn_local(rounds.run());
-        tokio::task::spawn_local(upkeep(meters));
+        tokio::task::spawn_local(upkeep(meters, alarms));
         let log_end = log_end.start();
         let _ = ready.send(Ok(()));
 
@@ -253,10 +255,11 @@ impl Ending {
     }
 }
 
-async fn upkeep(meters: Arc<Meters>) {
+async fn upkeep(meters: Arc<Meters>, alarms: Arc<AlarmBoard>) {
     let mut ticks = interval(UPKEEP);
     loop {
         ticks.tick().await;
         meters.upkeep();
+        alarms.tick(Moment::now());
     }
 }
