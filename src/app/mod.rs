@@ -325,6 +325,7 @@ impl App {
             rules: rules.subscribe(),
             probe: probe.subscribe(),
             meters: Arc::clone(&meters),
+            alarms: Arc::clone(&alarms),
         };
         let control = Control {
             admin,

@@ -10,8 +10,8 @@ use super::item::Item;
 use super::listener::{authorities, path};
 use super::{
     AccessSink, Admin, Alarms, Authentication, Connect, Dns, Drain, Families, Forward, Grace,
-    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Probe, Rate, Runtime, Tunnel, TunnelLines,
-    Unlisted, Upload, endpoint, places, units,
+    Intake, Keepalive, Level, Limit, LimitPer, Log, Policy, Probe, Rate, Runtime, Tunnel,
+    TunnelLines, Unlisted, Upload, endpoint, places, units,
 };
 use crate::exchange::{Algorithm, Scheme};
 

@@ -92,7 +92,7 @@ impl ParentError {
     }
 
     /// What a client may know, and what its operator must do.
-    pub(super) fn details(self) -> &'static str {
+    pub(crate) fn details(self) -> &'static str {
         match self {
             Self::Login => {
                 "the parent proxy does not take our login: see the user in via, and password_file"

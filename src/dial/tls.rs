@@ -160,22 +160,22 @@ impl CertificateProblem {
             return None;
         };
         Some(match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            CertificateProblem::Expired
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            CertificateProblem::NotYet
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            CertificateProblem::OtherName
-        }
-        CertificateError::UnknownIssuer => CertificateProblem::UnknownIssuer,
-        // rustls has no word of its own for it, and passes the verifier's on.
-        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            CertificateProblem::Authority
-        }
-        _ => CertificateProblem::Other,
-    })
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                CertificateProblem::Expired
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                CertificateProblem::NotYet
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                CertificateProblem::OtherName
+            }
+            CertificateError::UnknownIssuer => CertificateProblem::UnknownIssuer,
+            // rustls has no word of its own for it, and passes the verifier's on.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                CertificateProblem::Authority
+            }
+            _ => CertificateProblem::Other,
+        })
     }
 }
 

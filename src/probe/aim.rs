@@ -78,7 +78,14 @@ mod tests {
         let (aims, unprobed) = aims(&config.destinations);
         let all: Vec<String> = aims
             .iter()
-            .map(|aim| format!("{} {} {}", aim.destination.name, aim.target, aim.role.word()))
+            .map(|aim| {
+                format!(
+                    "{} {} {}",
+                    aim.destination.name,
+                    aim.target,
+                    aim.role.word()
+                )
+            })
             .collect();
         assert_eq!(
             all,

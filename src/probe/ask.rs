@@ -100,7 +100,10 @@ impl Talk {
         let reply = timeout(patience, asked).await;
         let reply = reply.map_err(|_| AskError::TimedOut)?;
         let reply = reply.map_err(|error| why(&error))?;
-        let date = reply.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = reply
+            .headers()
+            .get(DATE)
+            .and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
         Ok(Reply {
             status: reply.status().as_u16(),
@@ -129,7 +132,10 @@ impl Talk {
                 .uri(format!("https://{}/", self.authority)),
         };
         let mut request = request
-            .header(USER_AGENT, concat!("tidegate-doctor/", env!("CARGO_PKG_VERSION")))
+            .header(
+                USER_AGENT,
+                concat!("tidegate-doctor/", env!("CARGO_PKG_VERSION")),
+            )
             .body(Empty::new())
             .ok()?;
         if padding > 0 {

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::X509Certificate;
 use x509_parser::parse_x509_certificate;
+use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::X509Name;
 
 /// Names of a certificate that are told.
@@ -51,20 +51,25 @@ impl Certificate {
     /// since certificates of a few weeks are renewed late by design.
     pub(crate) fn is_due(&self, days: u64, now: SystemTime) -> bool {
         let life = self.not_after.duration_since(self.not_before);
-        let early = (life.unwrap_or_default() / 6).min(DAY * u32::try_from(days).unwrap_or(u32::MAX));
+        let early =
+            (life.unwrap_or_default() / 6).min(DAY * u32::try_from(days).unwrap_or(u32::MAX));
         now + early >= self.not_after
     }
 
     /// A time at which it is valid.
     pub(super) fn middle(&self) -> Option<UnixTime> {
         let life = self.not_after.duration_since(self.not_before).ok()?;
-        let begin = self.not_before.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let begin = self
+            .not_before
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()?;
         Some(UnixTime::since_unix_epoch(begin + life / 2))
     }
 
     /// Whole days, negative once it has expired.
     pub(crate) fn days_left(&self, now: SystemTime) -> i64 {
-        let days = |time: Duration| i64::try_from(time.as_secs() / DAY.as_secs()).unwrap_or(i64::MAX);
+        let days =
+            |time: Duration| i64::try_from(time.as_secs() / DAY.as_secs()).unwrap_or(i64::MAX);
         match self.not_after.duration_since(now) {
             Ok(left) => days(left),
             Err(gone) => -days(gone.duration()),
@@ -75,12 +80,24 @@ impl Certificate {
 impl Party {
     fn of(name: &X509Name<'_>) -> Self {
         let text = |mut values: Vec<&str>| {
-            let first = if values.is_empty() { "" } else { values.remove(0) };
+            let first = if values.is_empty() {
+                ""
+            } else {
+                values.remove(0)
+            };
             plain(first)
         };
         Self {
-            name: text(name.iter_common_name().filter_map(|one| one.as_str().ok()).collect()),
-            organization: text(name.iter_organization().filter_map(|one| one.as_str().ok()).collect()),
+            name: text(
+                name.iter_common_name()
+                    .filter_map(|one| one.as_str().ok())
+                    .collect(),
+            ),
+            organization: text(
+                name.iter_organization()
+                    .filter_map(|one| one.as_str().ok())
+                    .collect(),
+            ),
         }
     }
 }
@@ -99,15 +116,23 @@ fn names(parsed: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(found)) = parsed.subject_alternative_name() else {
         return Vec::new();
     };
-    let names = found.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(plain(name)),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|ip| std::net::IpAddr::from(ip).to_string()),
-            16 => <[u8; 16]>::try_from(*bytes).ok().map(|ip| std::net::IpAddr::from(ip).to_string()),
+    let names = found
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(plain(name)),
+            GeneralName::IPAddress(bytes) => match bytes.len() {
+                4 => <[u8; 4]>::try_from(*bytes)
+                    .ok()
+                    .map(|ip| std::net::IpAddr::from(ip).to_string()),
+                16 => <[u8; 16]>::try_from(*bytes)
+                    .ok()
+                    .map(|ip| std::net::IpAddr::from(ip).to_string()),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    });
+        });
     names.take(NAMES_MAX).collect()
 }
 
@@ -163,8 +188,12 @@ mod tests {
     fn what_a_certificate_says_is_text_and_no_more() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["push.test".into()]).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, "evil\u{1b}[2J\n\"name\"");
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, "Corp");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "evil\u{1b}[2J\n\"name\"");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::OrganizationName, "Corp");
         let made = params.self_signed(&key).unwrap();
         let certificate = Certificate::parse(made.der()).unwrap();
         assert_eq!(certificate.issuer.to_string(), "\"evil[2Jname\" of Corp");

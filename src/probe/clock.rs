@@ -17,7 +17,11 @@ pub(super) fn judge(skews: &[Skew]) -> Option<Finding> {
     let skew = median(skews)?;
     let side = if skew < 0 { "ahead of" } else { "behind" };
     let servers = skews.len();
-    let of = if servers == 1 { "1 server's" } else { "the servers'" };
+    let of = if servers == 1 {
+        "1 server's"
+    } else {
+        "the servers'"
+    };
     let is_off = skew.abs() > MOST;
     Some(Finding {
         severity: if is_off { Severity::Warn } else { Severity::Ok },

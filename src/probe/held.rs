@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::ask::{AskError, Silence, Talk};
+use super::finding::Severity;
 use super::visit::{self, Terms, Visit};
 use super::{ANSWER_PATIENCE, Prober};
 use crate::policy::Cleared;
@@ -32,8 +33,13 @@ pub(super) struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packets {
     /// The segment size of the connection, in bytes.
-    Pass { mss: Option<u32> },
-    Lost { mss: Option<u32>, error: AskError },
+    Pass {
+        mss: Option<u32>,
+    },
+    Lost {
+        mss: Option<u32>,
+        error: AskError,
+    },
 }
 
 /// How two silent connections ended: one that TCP keepalive looks after as it does in a tunnel, and one without.
@@ -56,6 +62,22 @@ pub(super) enum Outcome {
     Silent,
     /// It never came so far.
     Unopened,
+}
+
+/// One of both, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) severity: Severity,
+    pub(super) check: &'static str,
+    pub(super) what: String,
+    pub(super) remedy: Option<&'static str>,
+}
+
+impl Held {
+    pub(super) fn told(&self) -> Vec<Told> {
+        let mtu = self.mtu.map(of_packets);
+        mtu.into_iter().chain(self.idle.map(of_idle)).collect()
+    }
 }
 
 /// Only where the address answered in the first place.
@@ -147,4 +169,77 @@ async fn open(
     let authority = cleared.target().to_string();
     let talk = Talk::open(stream, is_h2, &authority).await.ok()?;
     Some((talk, mss))
+}
+
+fn of_packets(packets: Packets) -> Told {
+    const REMEDY: &str = "something on the way drops full packets and does not say so: let ICMP \"fragmentation needed\" (type 3 code 4; IPv6: packet too big) pass, clamp the MSS on the firewall, or lower the interface's MTU";
+    let of = |mss: Option<u32>| {
+        mss.map_or_else(String::new, |mss| format!(" (segments of {mss} bytes)"))
+    };
+    let (severity, what, remedy) = match packets {
+        Packets::Pass { mss } => (
+            Severity::Ok,
+            format!("a request of several full packets is answered{}", of(mss)),
+            None,
+        ),
+        Packets::Lost { mss, error } => (
+            Severity::Fail,
+            format!(
+                "a small request is answered, one of several full packets is not{}: {error}",
+                of(mss)
+            ),
+            Some(REMEDY),
+        ),
+    };
+    Told {
+        severity,
+        check: "mtu",
+        what,
+        remedy,
+    }
+}
+
+fn of_idle(idle: Idle) -> Told {
+    const REMEDY: &str = "raise the session timeout of the firewall or NAT for these hosts: push services need idle connections kept for 30 minutes at least; until then, make tunnel.keepalive shorter";
+    let silent = idle.time.as_secs();
+    let (severity, what, remedy) = match (idle.kept_alive, idle.bare) {
+        (Outcome::Answered, Outcome::Answered) => (
+            Severity::Ok,
+            format!("a connection that was silent for {silent} s is still good"),
+            None,
+        ),
+        (Outcome::Closed(after), _) | (Outcome::Answered, Outcome::Closed(after)) => (
+            Severity::Note,
+            format!(
+                "the other end closed a silent connection after {} s: that is its own limit for HTTP, and says nothing of the way",
+                after.as_secs()
+            ),
+            None,
+        ),
+        (Outcome::Unopened, _) | (_, Outcome::Unopened) => (
+            Severity::Note,
+            String::from("no connection could be opened to leave it silent"),
+            None,
+        ),
+        (Outcome::Answered, Outcome::Silent | Outcome::Broken(_)) => (
+            Severity::Warn,
+            format!(
+                "something on the way forgets a connection that is silent for {silent} s; only TCP keepalive (tunnel.keepalive) kept another one open"
+            ),
+            Some(REMEDY),
+        ),
+        (Outcome::Silent | Outcome::Broken(_), _) => (
+            Severity::Fail,
+            format!(
+                "something on the way drops connections that are silent for {silent} s, TCP keepalive or not: pushes on idle tunnels are lost"
+            ),
+            Some(REMEDY),
+        ),
+    };
+    Told {
+        severity,
+        check: "idle",
+        what,
+        remedy,
+    }
 }

@@ -10,10 +10,12 @@ mod clock;
 mod finding;
 mod held;
 mod judge;
+mod names;
 mod rounds;
 mod verdict;
 mod visit;
 mod witness;
+mod words;
 
 use std::rc::Rc;
 use std::sync::Arc;

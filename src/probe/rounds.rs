@@ -12,19 +12,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::Prober;
 use super::aim::{Aim, aims};
 use super::certificate::Certificate;
 use super::finding::Severity;
-use super::verdict::{self, Expected};
+use super::verdict::{self, Expected, Fault};
 use super::visit::{self, Terms};
-use super::Prober;
 use crate::config::{Probe, Role};
 use crate::dial::Story;
 use crate::exchange::{DestinationName, Target};
 use crate::gate::Rules;
-use crate::policy::Policy;
-use crate::telemetry::Meters;
+use crate::telemetry::alarm::Alarm;
+use crate::telemetry::alarms::Evidence;
+use crate::telemetry::guide::Origin;
 use crate::telemetry::reached::By;
+use crate::telemetry::{AlarmBoard, Meters, Moment};
 
 /// Hosts that are probed at a time.
 const AT_A_TIME: usize = 4;
@@ -37,6 +39,7 @@ pub(crate) struct Rounds {
     pub(crate) rules: watch::Receiver<Arc<Rules>>,
     pub(crate) probe: watch::Receiver<Probe>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) alarms: Arc<AlarmBoard>,
 }
 
 /// One host of one destination.
@@ -50,14 +53,22 @@ struct Track {
     under_way: bool,
     last: Option<SystemTime>,
     expires: Option<SystemTime>,
+    /// What was wrong with its certificate.
+    bad: Option<(Fault, String)>,
     /// What the journal said last; `None` while all is well.
     told: Option<String>,
 }
 
 /// How one probe ended.
 struct Seen {
-    expires: Option<SystemTime>,
+    /// `None`: none was shown.
+    certificate: Option<Shown>,
     outcome: Result<(), String>,
+}
+
+struct Shown {
+    expires: Option<SystemTime>,
+    bad: Option<(Fault, String)>,
 }
 
 impl Rounds {
@@ -126,6 +137,7 @@ impl Rounds {
         let (aims, _) = aims(policy.destinations());
         self.prober.policy = policy;
         let mut old = std::mem::take(tracks);
+        let gone: Vec<DestinationName> = old.keys().map(|(name, _)| name.clone()).collect();
         for aim in aims {
             if !matches!(aim.role, Role::Push | Role::Token) {
                 continue;
@@ -134,7 +146,11 @@ impl Rounds {
             let known = old.remove(&key);
             let terms = Terms::new(&self.prober.native_roots, &aim.destination);
             let track = match known {
-                Some(known) => Track { aim, terms, ..known },
+                Some(known) => Track {
+                    aim,
+                    terms,
+                    ..known
+                },
                 None => Track {
                     aim,
                     terms,
@@ -142,10 +158,16 @@ impl Rounds {
                     under_way: false,
                     last: None,
                     expires: None,
+                    bad: None,
                     told: None,
                 },
             };
             tracks.insert(key, track);
+        }
+        for name in gone {
+            if !tracks.keys().any(|(there, _)| *there == name) {
+                self.alarm(&name, &[]);
+            }
         }
     }
 
@@ -163,6 +185,35 @@ impl Rounds {
         if let Some(first) = own().filter_map(|track| track.expires).min() {
             self.meters.upstream_certificate_expiry(destination, first);
         }
+        let bad: Vec<_> = own()
+            .filter_map(|track| Some((&track.aim.target, track.bad.as_ref()?)))
+            .map(|(target, (fault, what))| (*fault, format!("{target}: {what}")))
+            .collect();
+        self.alarm(destination, &bad);
+    }
+
+    fn alarm(&self, destination: &DestinationName, bad: &[(Fault, String)]) {
+        let now = Moment::now();
+        for (alarm, fault) in [
+            (Alarm::CertificateExpiring, Fault::Time),
+            (Alarm::UpstreamCertificateInvalid, Fault::Identity),
+        ] {
+            let subject = destination.as_str();
+            match bad.iter().find(|(found, _)| *found == fault) {
+                Some((_, what)) => {
+                    let evidence = Evidence {
+                        exchange: None,
+                        text: what.clone(),
+                    };
+                    self.alarms
+                        .raise(alarm, subject, Origin::Derived, evidence, now);
+                }
+                None => {
+                    let text = "no probe sees such a certificate any more";
+                    self.alarms.clear(alarm, subject, text, now);
+                }
+            }
+        }
     }
 }
 
@@ -171,7 +222,11 @@ impl Track {
     fn note(&mut self, seen: Seen) {
         let destination = &self.aim.destination.name;
         let target = &self.aim.target;
-        self.expires = seen.expires.or(self.expires);
+        // Of one that was not seen nothing is known that was not known before.
+        if let Some(Shown { expires, bad }) = seen.certificate {
+            self.expires = expires;
+            self.bad = bad;
+        }
         match seen.outcome {
             Ok(()) => {
                 self.last = Some(SystemTime::now());
@@ -192,7 +247,7 @@ impl Track {
 /// Dials as an exchange would, and shakes hands.
 async fn look(prober: &Prober, aim: &Aim, terms: &Terms) -> Seen {
     let failed = |why: String| Seen {
-        expires: None,
+        certificate: None,
         outcome: Err(why),
     };
     let allowed = [aim.destination.name.clone()];
@@ -201,14 +256,16 @@ async fn look(prober: &Prober, aim: &Aim, terms: &Terms) -> Seen {
         Err(denial) => return failed(denial.to_string()),
     };
     let mut story = Story::default();
-    let dialing = prober.dialer.dial(&cleared, Instant::now(), &[], &prober.trail, &mut story);
+    let dialing = prober
+        .dialer
+        .dial(&cleared, Instant::now(), &[], &prober.trail, &mut story);
     let way = match dialing.await {
         Ok(dialed) => dialed.stream,
         Err(error) => return failed(error.to_string()),
     };
     if aim.target.port == visit::HTTP {
         return Seen {
-            expires: None,
+            certificate: None,
             outcome: Ok(()),
         };
     }
@@ -219,10 +276,15 @@ async fn look(prober: &Prober, aim: &Aim, terms: &Terms) -> Seen {
     };
     let expected = Expected::of(aim, &host);
     let verdict = verdict::of_certificate(&shaken, expected, SystemTime::now());
-    let bad = verdict.filter(|verdict| verdict.severity == Severity::Fail);
+    let fails = verdict
+        .as_ref()
+        .filter(|one| one.severity == Severity::Fail);
     Seen {
-        expires: Certificate::parse(&shaken.seen.leaf).map(|leaf| leaf.not_after),
-        outcome: bad.map_or(Ok(()), |verdict| Err(verdict.what)),
+        outcome: fails.map_or(Ok(()), |verdict| Err(verdict.what.clone())),
+        certificate: Some(Shown {
+            expires: Certificate::parse(&shaken.seen.leaf).map(|leaf| leaf.not_after),
+            bad: verdict.map(|verdict| (verdict.fault, verdict.what)),
+        }),
     }
 }
 

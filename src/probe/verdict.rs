@@ -9,13 +9,23 @@ use super::visit::{Shaken, TlsFailure};
 use crate::config::Role;
 use crate::dial::tls::CertificateProblem;
 
-/// How many days before its end a certificate is worth a warning.
-pub(crate) const DAYS: u64 = 30;
+/// How many days before its end a certificate is worth a warning; a listener's likewise.
+const DAYS: u64 = 14;
+
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It has ended, ends soon, or has not begun.
+    Time,
+    /// It is somebody else's.
+    Identity,
+}
 
 /// A sentence, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) severity: Severity,
+    pub(super) fault: Fault,
     pub(super) what: String,
     pub(super) remedy: String,
 }
@@ -56,8 +66,11 @@ pub(super) fn of_certificate(
     let Some(leaf) = Certificate::parse(&seen.leaf) else {
         return Some(Verdict {
             severity: Severity::Fail,
+            fault: Fault::Identity,
             what: String::from("the certificate cannot be read"),
-            remedy: String::from("look at it: openssl s_client -connect HOST:PORT -servername HOST"),
+            remedy: String::from(
+                "look at it: openssl s_client -connect HOST:PORT -servername HOST",
+            ),
         });
     };
     let whose = if leaf.is_self_signed {
@@ -65,12 +78,12 @@ pub(super) fn of_certificate(
     } else {
         format!("it is signed by {}", leaf.issuer)
     };
-    let undecrypted = format!(
-        "put {host} on the list of hosts that are not decrypted (firewall, web gateway)"
-    );
-    let fail = |what: String, remedy: String| {
+    let undecrypted =
+        format!("put {host} on the list of hosts that are not decrypted (firewall, web gateway)");
+    let fail = |fault: Fault, what: String, remedy: String| {
         Some(Verdict {
             severity: Severity::Fail,
+            fault,
             what,
             remedy,
         })
@@ -83,6 +96,7 @@ pub(super) fn of_certificate(
             ""
         };
         return fail(
+            Fault::Identity,
             format!(
                 "something on the way decrypts TLS: the certificate is of no public authority, {whose}{trusted}"
             ),
@@ -94,6 +108,7 @@ pub(super) fn of_certificate(
             let days = leaf.days_left(now);
             return leaf.is_due(DAYS, now).then(|| Verdict {
                 severity: Severity::Warn,
+                fault: Fault::Time,
                 what: format!("the certificate ends in {days} days; {whose}"),
                 remedy: String::from(
                     "whoever runs the service has to renew it; if that is your gateway, renew its authority",
@@ -104,6 +119,7 @@ pub(super) fn of_certificate(
     };
     match problem {
         CertificateProblem::Expired => fail(
+            Fault::Time,
             format!(
                 "the certificate ended {} days ago; {whose}",
                 -leaf.days_left(now)
@@ -113,10 +129,12 @@ pub(super) fn of_certificate(
             ),
         ),
         CertificateProblem::NotYet => fail(
+            Fault::Time,
             format!("the certificate is not valid yet; {whose}"),
             String::from("check this machine's clock: start NTP"),
         ),
         CertificateProblem::OtherName => fail(
+            Fault::Identity,
             format!(
                 "the certificate is for another name ({}); {whose}",
                 leaf.names.join(", ")
@@ -132,17 +150,22 @@ pub(super) fn of_certificate(
             };
             Some(Verdict {
                 severity,
-                what: format!("the certificate is of an authority that is not trusted here: {whose}"),
+                fault: Fault::Identity,
+                what: format!(
+                    "the certificate is of an authority that is not trusted here: {whose}"
+                ),
                 remedy: format!(
                     "if that is the service's own, name its certificate in ca; if it is your gateway's, it decrypts TLS on the way: {undecrypted}"
                 ),
             })
         }
         CertificateProblem::Authority => fail(
+            Fault::Identity,
             format!("the certificate is an authority's own and no server's; {whose}"),
             String::from("the service needs one signed by an authority, or made without CA:TRUE"),
         ),
         CertificateProblem::Other => fail(
+            Fault::Identity,
             format!("the certificate is not valid; {whose}"),
             String::from("look at it: openssl s_client -connect HOST:PORT -servername HOST"),
         ),
@@ -168,10 +191,7 @@ pub(super) fn of_failure(failure: TlsFailure, host: &str) -> (String, String) {
             "the other end refused the TLS handshake",
             "it may want a client certificate or know no such name: check hosts and ports",
         ),
-        TlsFailure::Name => (
-            "no certificate can be for this name",
-            "correct it in hosts",
-        ),
+        TlsFailure::Name => ("no certificate can be for this name", "correct it in hosts"),
     };
     (format!("{what} (SNI {host})"), remedy.to_owned())
 }

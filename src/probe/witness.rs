@@ -55,10 +55,8 @@ impl Judges {
     pub(super) fn new(native: &NativeRoots, extra: &[CertificateDer<'static>]) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let judge = |roots: RootCertStore| {
-            let verifier = WebPkiServerVerifier::builder_with_provider(
-                Arc::new(roots),
-                Arc::clone(&provider),
-            );
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             // Without any root nobody is trusted.
             verifier.build().ok()
         };
@@ -115,7 +113,9 @@ impl ServerCertVerifier for Witness {
         };
         // Whose it is shows at a time at which it is valid: of one that has expired nothing more is said. Its name is
         // looked at last.
-        let in_its_life = Certificate::parse(leaf).and_then(|leaf| leaf.middle()).unwrap_or(now);
+        let in_its_life = Certificate::parse(leaf)
+            .and_then(|leaf| leaf.middle())
+            .unwrap_or(now);
         let leads_to = |judge| match ask(judge, in_its_life) {
             Ok(()) => true,
             Err(error) => CertificateProblem::of(&error) == Some(CertificateProblem::OtherName),

@@ -288,13 +288,26 @@ impl Meters {
     /// When the host of a destination that was not reached for longest was last reached by a probe.
     pub(crate) fn probe_succeeded(&self, destination: &DestinationName, at: SystemTime) {
         let destination = self.bounded(destination);
-        gauge(&self.recorder, &catalogue::PROBE_SUCCESS, &[destination.as_str()]).set(unix(at));
+        gauge(
+            &self.recorder,
+            &catalogue::PROBE_SUCCESS,
+            &[destination.as_str()],
+        )
+        .set(unix(at));
     }
 
-    pub(crate) fn upstream_certificate_expiry(&self, destination: &DestinationName, at: SystemTime) {
+    pub(crate) fn upstream_certificate_expiry(
+        &self,
+        destination: &DestinationName,
+        at: SystemTime,
+    ) {
         let destination = self.bounded(destination);
-        gauge(&self.recorder, &catalogue::UPSTREAM_CERTIFICATE_EXPIRY, &[destination.as_str()])
-            .set(unix(at));
+        gauge(
+            &self.recorder,
+            &catalogue::UPSTREAM_CERTIFICATE_EXPIRY,
+            &[destination.as_str()],
+        )
+        .set(unix(at));
     }
 
     pub(crate) fn certificate_expiry(&self, listener: &ListenerName, at: SystemTime) {

@@ -73,7 +73,11 @@ impl Paper {
 }
 
 /// Listens on this address, and says which authority would be right to trust.
-pub(crate) async fn server(address: SocketAddr, paper: Paper, manners: Manners) -> (SocketAddr, String) {
+pub(crate) async fn server(
+    address: SocketAddr,
+    paper: Paper,
+    manners: Manners,
+) -> (SocketAddr, String) {
     let (authority, chain, key) = paper.make();
     let chain = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
@@ -110,9 +114,14 @@ pub(crate) async fn server(address: SocketAddr, paper: Paper, manners: Manners) 
                     answered += 1;
                     let off = Duration::from_secs(manners.ahead.unsigned_abs());
                     let now = SystemTime::now();
-                    let date = if manners.ahead < 0 { now - off } else { now + off };
+                    let date = if manners.ahead < 0 {
+                        now - off
+                    } else {
+                        now + off
+                    };
                     let date = httpdate::fmt_http_date(date);
-                    let reply = format!("HTTP/1.1 404 No\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+                    let reply =
+                        format!("HTTP/1.1 404 No\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
                     let _ = tls.write_all(reply.as_bytes()).await;
                 }
             });
@@ -137,8 +146,11 @@ impl Ward {
 
     /// With one destination, by its lines: exit code and findings.
     pub(crate) async fn doctor(&self, destination: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
-        let (code, out) = self.run(destination, &[&["--json"], arguments].concat()).await;
-        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+        let (code, out) = self
+            .run(destination, &[&["--json"], arguments].concat())
+            .await;
+        let report: Value =
+            serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
         (code, report["findings"].as_array().unwrap().clone())
     }
 
@@ -155,7 +167,10 @@ impl Ward {
             .args(arguments)
             .stdin(Stdio::null())
             .output();
-        let output = timeout(PATIENCE * 2, output).await.expect("it ends").unwrap();
+        let output = timeout(PATIENCE * 2, output)
+            .await
+            .expect("it ends")
+            .unwrap();
         let out = String::from_utf8(output.stdout).unwrap();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         let code = output.status.code().expect("an exit code");
@@ -166,7 +181,9 @@ impl Ward {
     /// A destination for `push.test` at this port, that trusts this authority.
     pub(crate) fn lab(&self, port: u16, authority: &str) -> String {
         self.folder.file("ca.pem", authority);
-        format!("name = \"lab\"\nhosts = [\"push.test\"]\nports = [{port}]\nnetworks = [\"127.0.0.0/8\"]\nca = \"ca.pem\"")
+        format!(
+            "name = \"lab\"\nhosts = [\"push.test\"]\nports = [{port}]\nnetworks = [\"127.0.0.0/8\"]\nca = \"ca.pem\""
+        )
     }
 }
 
@@ -197,9 +214,19 @@ async fn a_good_way_is_a_line_that_says_everything_and_nothing_fails() {
     let lab = ward.lab(address.port(), &authority);
     let (code, text) = ward.run(&lab, &[]).await;
     assert_eq!(code, 0, "{text}");
-    let line = text.lines().find(|line| line.starts_with("ok    lab push.test:"));
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("ok    lab push.test:"));
     let line = line.unwrap_or_else(|| panic!("{text}"));
-    for words in ["(push)", "its address is good", "1 A, TTL 30 s", "TCP ", "TLS 1.3", "\"Lab CA\"", "good for 36"] {
+    for words in [
+        "(push)",
+        "its address is good",
+        "1 A, TTL 30 s",
+        "TCP ",
+        "TLS 1.3",
+        "\"Lab CA\"",
+        "good for 36",
+    ] {
         assert!(line.contains(words), "{words:?} is missing in {line}");
     }
     assert!(text.contains("the clock is within 60 s"), "{text}");
@@ -209,9 +236,21 @@ async fn a_good_way_is_a_line_that_says_everything_and_nothing_fails() {
 #[tokio::test]
 async fn names_that_fail_are_told_with_what_to_do() {
     for (failure, reason, words) in [
-        (None, "name_not_found", &["push.test does not exist", "spelling"][..]),
-        (Some(Failure::Servfail), "dns_failed", &["cannot tell", "dns.servers"]),
-        (Some(Failure::Silent), "dns_timeout", &["no name server answered", "53"]),
+        (
+            None,
+            "name_not_found",
+            &["push.test does not exist", "spelling"][..],
+        ),
+        (
+            Some(Failure::Servfail),
+            "dns_failed",
+            &["cannot tell", "dns.servers"],
+        ),
+        (
+            Some(Failure::Silent),
+            "dns_timeout",
+            &["no name server answered", "53"],
+        ),
     ] {
         let ward = Ward::new().await;
         if let Some(failure) = failure {
@@ -232,7 +271,12 @@ async fn an_address_that_may_not_be_dialled_names_the_key() {
     let lab = "name = \"lab\"\nhosts = [\"push.test\"]";
     let (code, findings) = ward.doctor(lab, &[]).await;
     assert_eq!(code, 1);
-    says(worst(&findings), "fail", Some("address_denied"), &["10.9.9.9", "networks = "]);
+    says(
+        worst(&findings),
+        "fail",
+        Some("address_denied"),
+        &["10.9.9.9", "networks = "],
+    );
 }
 
 #[tokio::test]
@@ -250,22 +294,50 @@ async fn dead_addresses_are_a_warning_beside_a_good_one_and_a_failure_alone() {
         let at = format!("{ip}:{}", address.port());
         findings.iter().find(|one| one["peer"] == at).unwrap()
     };
-    says(of(dead), "warn", Some("connect_refused"), &["refused", "firewall"]);
-    says(of(silent), "warn", Some("connect_timeout"), &["no answer", "firewall"]);
+    says(
+        of(dead),
+        "warn",
+        Some("connect_refused"),
+        &["refused", "firewall"],
+    );
+    says(
+        of(silent),
+        "warn",
+        Some("connect_timeout"),
+        &["no answer", "firewall"],
+    );
     ward.names.set("push.test", [dead]);
     let (code, findings) = ward.doctor(&lab, &[]).await;
     assert_eq!(code, 1, "{findings:?}");
-    says(worst(&findings), "fail", Some("connect_refused"), &["refused", "allow TCP"]);
+    says(
+        worst(&findings),
+        "fail",
+        Some("connect_refused"),
+        &["refused", "allow TCP"],
+    );
 }
 
 #[tokio::test]
 async fn bad_certificates_are_told_with_whose_they_are() {
-    let other = Paper { name: "other.test", ..GOOD };
+    let other = Paper {
+        name: "other.test",
+        ..GOOD
+    };
     let expired = Paper { days: -3, ..GOOD };
     let soon = Paper { days: 5, ..GOOD };
     for (paper, severity, reason, words) in [
-        (expired, "fail", Some("upstream_tls_failed"), &["ended 3 days ago", "Lab CA", "clock"][..]),
-        (other, "fail", Some("upstream_tls_failed"), &["another name (other.test)", "DNS"]),
+        (
+            expired,
+            "fail",
+            Some("upstream_tls_failed"),
+            &["ended 3 days ago", "Lab CA", "clock"][..],
+        ),
+        (
+            other,
+            "fail",
+            Some("upstream_tls_failed"),
+            &["another name (other.test)", "DNS"],
+        ),
         (soon, "warn", None, &["ends in 4 days", "renew"]),
     ] {
         let ward = Ward::new().await;
@@ -281,7 +353,11 @@ async fn bad_certificates_are_told_with_whose_they_are() {
 #[tokio::test]
 async fn whoever_decrypts_tls_on_the_way_is_named() {
     let ward = Ward::new().await;
-    let gateway = Paper { issuer: "Corp Gateway CA", name: "push.webexconnect.com", days: 365 };
+    let gateway = Paper {
+        issuer: "Corp Gateway CA",
+        name: "push.webexconnect.com",
+        days: 365,
+    };
     let (address, authority) = server(local(1, 0), gateway, Manners::default()).await;
     let cisco = format!(
         "preset = \"cisco\"\nhosts = [\"push.webexconnect.com\"]\naddresses = [\"127.0.0.1\"]\nports = [{}]",
@@ -289,24 +365,45 @@ async fn whoever_decrypts_tls_on_the_way_is_named() {
     );
     let (code, findings) = ward.doctor(&cisco, &[]).await;
     assert_eq!(code, 1, "{findings:?}");
-    let words = ["something on the way decrypts TLS", "\"Corp Gateway CA\"", "put push.webexconnect.com on the list of hosts that are not decrypted"];
-    says(worst(&findings), "fail", Some("upstream_tls_failed"), &words);
+    let words = [
+        "something on the way decrypts TLS",
+        "\"Corp Gateway CA\"",
+        "put push.webexconnect.com on the list of hosts that are not decrypted",
+    ];
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &words,
+    );
     // A host that nobody knows may have an authority of its own: the operator has to say which.
     let (address, _) = server(local(1, 0), GOOD, Manners::default()).await;
     ward.names.set("push.test", [LOCALHOST]);
-    let (code, findings) = ward.doctor(&ward.lab(address.port(), &authority), &[]).await;
+    let (code, findings) = ward
+        .doctor(&ward.lab(address.port(), &authority), &[])
+        .await;
     assert_eq!(code, 1, "{findings:?}");
-    says(worst(&findings), "fail", Some("upstream_tls_failed"), &["Lab CA", "in ca", "not decrypted"]);
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &["Lab CA", "in ca", "not decrypted"],
+    );
 }
 
 #[tokio::test]
 async fn a_clock_that_is_wrong_names_ntp() {
     for (ahead, words) in [(3600, "behind 1 server's"), (-3600, "ahead of 1 server's")] {
         let ward = Ward::new().await;
-        let manners = Manners { ahead, ..Manners::default() };
+        let manners = Manners {
+            ahead,
+            ..Manners::default()
+        };
         let (address, authority) = server(local(1, 0), GOOD, manners).await;
         ward.names.set("push.test", [LOCALHOST]);
-        let (code, findings) = ward.doctor(&ward.lab(address.port(), &authority), &[]).await;
+        let (code, findings) = ward
+            .doctor(&ward.lab(address.port(), &authority), &[])
+            .await;
         assert_eq!(code, 0, "{findings:?}");
         says(worst(&findings), "warn", None, &[words, "NTP"]);
         assert_eq!(worst(&findings)["check"], "clock");
@@ -317,10 +414,23 @@ async fn a_clock_that_is_wrong_names_ntp() {
 async fn a_way_that_loses_full_packets_shows_when_it_is_asked_for() {
     let ward = Ward::new().await;
     ward.names.set("push.test", [LOCALHOST]);
-    let narrow = Manners { longest: Some(2_000), ..Manners::default() };
+    let narrow = Manners {
+        longest: Some(2_000),
+        ..Manners::default()
+    };
     for (manners, code, severity, words) in [
-        (narrow, 1, "fail", &["several full packets is not", "ICMP"][..]),
-        (Manners::default(), 0, "ok", &["several full packets is answered"]),
+        (
+            narrow,
+            1,
+            "fail",
+            &["several full packets is not", "ICMP"][..],
+        ),
+        (
+            Manners::default(),
+            0,
+            "ok",
+            &["several full packets is answered"],
+        ),
     ] {
         let (address, authority) = server(local(1, 0), GOOD, manners).await;
         let lab = ward.lab(address.port(), &authority);
@@ -335,9 +445,17 @@ async fn a_way_that_loses_full_packets_shows_when_it_is_asked_for() {
 async fn a_way_that_forgets_silent_connections_shows_when_it_is_asked_for() {
     let ward = Ward::new().await;
     ward.names.set("push.test", [LOCALHOST]);
-    let forgetful = Manners { requests: Some(1), ..Manners::default() };
+    let forgetful = Manners {
+        requests: Some(1),
+        ..Manners::default()
+    };
     for (manners, code, severity, words) in [
-        (forgetful, 1, "fail", &["drops connections", "30 minutes", "tunnel.keepalive"][..]),
+        (
+            forgetful,
+            1,
+            "fail",
+            &["drops connections", "30 minutes", "tunnel.keepalive"][..],
+        ),
         (Manners::default(), 0, "ok", &["still good"]),
     ] {
         let (address, authority) = server(local(1, 0), GOOD, manners).await;
@@ -355,7 +473,12 @@ async fn what_cannot_be_probed_is_named() {
     let lab = "name = \"lab\"\nhosts = [\"*.push.test\"]";
     let (code, findings) = ward.doctor(lab, &[]).await;
     assert_eq!(code, 0, "{findings:?}");
-    says(worst(&findings), "note", None, &["not probed", "many names"]);
+    says(
+        worst(&findings),
+        "note",
+        None,
+        &["not probed", "many names"],
+    );
 }
 
 #[tokio::test]
@@ -365,21 +488,29 @@ async fn something_that_speaks_no_tls_is_no_push_service() {
     let (listener, address) = crate::upstream::listener().await;
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
-            let _ = tcp.write_all(b"HTTP/1.1 302 Login\r\nConnection: close\r\n\r\n").await;
+            let _ = tcp
+                .write_all(b"HTTP/1.1 302 Login\r\nConnection: close\r\n\r\n")
+                .await;
             let _ = tcp.read_to_end(&mut Vec::new()).await;
         }
     });
     let lab = ward.lab(address.port(), &GOOD.make().0);
     let (code, findings) = ward.doctor(&lab, &[]).await;
     assert_eq!(code, 1, "{findings:?}");
-    says(worst(&findings), "fail", Some("upstream_tls_failed"), &["speaks no TLS", "portal"]);
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &["speaks no TLS", "portal"],
+    );
 }
 
 #[tokio::test]
 async fn parents_are_gone_through() {
     let ward = Ward::new().await;
     let parent = refusing().await;
-    let beyond = format!("name = \"beyond\"\nhosts = [\"beyond.test\"]\nvia = [\"http://{parent}\"]");
+    let beyond =
+        format!("name = \"beyond\"\nhosts = [\"beyond.test\"]\nvia = [\"http://{parent}\"]");
     let (code, findings) = ward.doctor(&beyond, &[]).await;
     assert_eq!(code, 1, "{findings:?}");
     let finding = worst(&findings);

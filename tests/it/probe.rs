@@ -30,7 +30,9 @@ async fn series_is_there(house: &House, series: &str) -> f64 {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {series}"))
+    timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("no {series}"))
 }
 
 const SUCCESS: &str = "tidegate_probe_success_timestamp_seconds{destination=\"lab\"}";
@@ -62,7 +64,9 @@ async fn a_probe_that_meets_a_bad_certificate_is_told_and_counts_for_nothing() {
         .set("probe", "interval = \"1h\"")
         .open()
         .await;
-    house.journal_says("a probe does not get through: the certificate ended 3 days ago").await;
+    house
+        .journal_says("a probe does not get through: the certificate ended 3 days ago")
+        .await;
     assert!(house.metric(EXPIRY).await > 0.0);
     assert!(house.metric(SUCCESS).await == 0.0);
     let (status, answer) = deep(&house).await;
@@ -76,10 +80,17 @@ async fn a_probe_that_meets_a_bad_certificate_is_told_and_counts_for_nothing() {
 #[tokio::test]
 async fn without_probes_a_real_exchange_makes_us_ready_and_nothing_else_is_dialled() {
     let port = upstream::echo().await.port();
-    let house = house(port, &crate::house::certificate(&["push.test"]).0).open().await;
+    let house = house(port, &crate::house::certificate(&["push.test"]).0)
+        .open()
+        .await;
     let (status, answer) = deep(&house).await;
     assert_eq!(status, 503, "{answer}");
-    assert_eq!(house.metric("tidegate_connects_total{destination=\"lab\",result=\"ok\"}").await, 0.0);
+    assert_eq!(
+        house
+            .metric("tidegate_connects_total{destination=\"lab\",result=\"ok\"}")
+            .await,
+        0.0
+    );
     // A tunnel that lives, and one that has ended.
     let mut tunnel = house.client().await;
     tunnel.tunnel(format!("push.test:{port}")).await;
@@ -113,7 +124,10 @@ async fn a_reload_switches_probes_on_and_off() {
         .await;
     house.edit("interval = \"off\"", "interval = \"1h\"");
     let answer = house.control("reload\n").await;
-    assert!(answer["applied"].to_string().contains("probe.interval"), "{answer}");
+    assert!(
+        answer["applied"].to_string().contains("probe.interval"),
+        "{answer}"
+    );
     series_is_there(&house, SUCCESS).await;
     house.close().await;
 }
