@@ -260,7 +260,7 @@ impl House {
         );
         for line in self.journal.all() {
             assert!(
-                !line.contains("panicked") && !line.contains("ERROR"),
+                !line.contains("panicked") && !line.contains(" ERROR "),
                 "{line}"
             );
         }

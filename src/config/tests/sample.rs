@@ -81,6 +81,7 @@ fn meaning(config: &Config) -> String {
         drain,
         runtime,
         alarms,
+        probe,
     } = config;
     format!(
         "{:#?}",
@@ -94,7 +95,7 @@ fn meaning(config: &Config) -> String {
                 destinations
             ),
             (policy, dns, connect, tunnel, forward, intake),
-            (limits, log, drain, runtime, alarms),
+            (limits, log, drain, runtime, alarms, probe),
         )
     )
 }
