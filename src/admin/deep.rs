@@ -21,7 +21,7 @@ pub(super) fn look(window: &Window, now: Instant) -> (bool, String) {
         let tunnel = heard.get(&last.destination).map(|at| (*at, By::Exchange));
         last.at.into_iter().chain(tunnel).max_by_key(|(at, _)| *at)
     };
-    let reached = last.iter().filter_map(|one| latest(one));
+    let reached = last.iter().filter_map(&latest);
     let is_reached = last.is_empty() || reached.map(|(at, _)| ago(at)).any(|ago| ago <= lately);
     let is_draining = window.phase.is_draining();
     let destination = |last: &Last| -> Value {

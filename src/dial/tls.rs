@@ -160,21 +160,19 @@ impl CertificateProblem {
             return None;
         };
         Some(match error {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                CertificateProblem::Expired
-            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                CertificateProblem::NotYet
+                Self::NotYet
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                CertificateProblem::OtherName
+                Self::OtherName
             }
-            CertificateError::UnknownIssuer => CertificateProblem::UnknownIssuer,
+            CertificateError::UnknownIssuer => Self::UnknownIssuer,
             // rustls has no word of its own for it, and passes the verifier's on.
             CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-                CertificateProblem::Authority
+                Self::Authority
             }
-            _ => CertificateProblem::Other,
+            _ => Self::Other,
         })
     }
 }

@@ -81,7 +81,8 @@ pub(crate) async fn examine(prober: Prober, config: &Config, extras: Extras) -> 
                     // Never closed.
                     let _place = places.acquire().await;
                     let visit = visit::visit(&prober, &cleared, place, &terms).await;
-                    let held = held::hold(&prober, &cleared, &visit, &terms, extras).await;
+                    let holding = held::hold(&prober, &cleared, &visit, &terms, extras);
+                    let held = Box::pin(holding).await;
                     (visit, held)
                 });
             }
