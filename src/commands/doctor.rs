@@ -14,10 +14,11 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::config::{self, Config};
 use crate::dial::Dialer;
 use crate::dial::health::HealthBook;
+use crate::dial::operator::OperatorDialer;
 use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::policy::{OwnAddresses, Policy};
-use crate::probe::{self, Extras, Finding, Prober, Severity};
+use crate::probe::{self, Extras, Finding, Prober, Severity, running};
 use crate::telemetry::Meters;
 
 const DONE: u8 = 0;
@@ -98,10 +99,15 @@ async fn look(config: &Config, extras: Extras) -> Vec<Finding> {
     let dialer = Dialer::new(
         config.connect.clone(),
         config.tunnel.keepalive,
-        resolver,
+        resolver.clone(),
         meters,
         Arc::new(HealthBook::new(&config.connect)),
         native_roots.clone(),
+    );
+    let operator = OperatorDialer::new(
+        resolver.clone(),
+        config.connect.families,
+        config.tunnel.keepalive,
     );
     let listeners = config.listeners.iter().map(|one| one.address);
     let own = OwnAddresses {
@@ -115,7 +121,11 @@ async fn look(config: &Config, extras: Extras) -> Vec<Finding> {
         trail: String::from("1.1 tidegate-doctor"),
         handshake_timeout: config.forward.handshake_timeout,
     };
-    probe::examine(prober, config, extras).await
+    let mut findings = probe::examine(prober, config, extras).await;
+    findings.extend(running::alarms(&operator, config.admin.address).await);
+    // Stable: what was found of one host stays together.
+    findings.sort_by_key(|finding| finding.severity);
+    findings
 }
 
 fn count(findings: &[Finding], severity: Severity) -> usize {

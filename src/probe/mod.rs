@@ -12,6 +12,7 @@ mod held;
 mod judge;
 mod names;
 mod rounds;
+pub(crate) mod running;
 mod verdict;
 mod visit;
 mod witness;
@@ -54,7 +55,7 @@ pub(crate) struct Prober {
     pub(crate) handshake_timeout: Duration,
 }
 
-/// Everything that can be found out about every destination, worst first.
+/// Everything that can be found out about every destination, in their order.
 pub(crate) async fn examine(prober: Prober, config: &Config, extras: Extras) -> Vec<Finding> {
     let (aims, unprobed) = aims(&config.destinations);
     let mut findings: Vec<Finding> = unprobed.iter().map(judge::unprobed).collect();
@@ -94,7 +95,5 @@ pub(crate) async fn examine(prober: Prober, config: &Config, extras: Extras) -> 
     let mut looked = looking.join_all().await;
     looked.sort_by_key(judge::Looked::number);
     findings.extend(judge::all(&looked, SystemTime::now()));
-    // Stable: what belongs together stays together.
-    findings.sort_by_key(|finding| finding.severity);
     findings
 }

@@ -20,6 +20,7 @@ mod credentials;
 mod doctor;
 mod drain;
 mod failover;
+mod faults;
 mod forward;
 mod health;
 mod hostile;
