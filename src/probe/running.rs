@@ -67,7 +67,10 @@ fn read(page: &Value) -> Vec<Finding> {
                 text(&alarm["summary"]).trim_end_matches('.'),
                 text(&subject["evidence"]["text"]),
             );
-            findings.push(finding(severity, what, Some(text(&alarm["action"]))));
+            let evidence = text(&subject["evidence"]["text"]);
+            let remedy = of_status(&evidence).map(str::to_owned);
+            let remedy = remedy.unwrap_or_else(|| text(&alarm["action"]));
+            findings.push(finding(severity, what, Some(remedy)));
         }
     }
     if findings.is_empty() {
@@ -75,6 +78,30 @@ fn read(page: &Value) -> Vec<Finding> {
         findings.push(finding(Severity::Ok, what, None));
     }
     findings
+}
+
+/// What a service's answer asks for, where the alarm's own words leave that to its status.
+fn of_status(evidence: &str) -> Option<&'static str> {
+    let (before, status) = evidence.rsplit_once(" answered ")?;
+    let is_token = before.contains("access token");
+    Some(match status {
+        "400" if is_token => {
+            "the refresh token has expired or is not valid: onboard the cluster again, which brings a new one; its servers ask again within 10 minutes"
+        }
+        "401" | "403" => {
+            "the token is not accepted: see that its server's clock is right and that tokens are fetched (token host, refresh token); else onboard the cluster again"
+        }
+        "410" => {
+            "the device's token is not valid any more: its user signs out of the client and signs in again"
+        }
+        "429" => {
+            "the service wants fewer at a time: have senders honour Retry-After, and shape them with a [[limit]] of a lower rate"
+        }
+        status if status.starts_with('5') && status.len() == 3 => {
+            "the service is sick: see its status page; nothing here can mend it"
+        }
+        _ => return None,
+    })
 }
 
 fn finding(severity: Severity, what: String, remedy: Option<String>) -> Finding {
