@@ -54,6 +54,7 @@ mod exchange;
 mod lifecycle;
 mod policy;
 mod push;
+mod probe;
 mod sys;
 mod telemetry;
 

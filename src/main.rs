@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tidegate::commands::capacity::Capacity;
 use tidegate::commands::control::Reach;
+use tidegate::commands::doctor::Doctor;
 use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
 use tidegate::commands::{check, control};
@@ -59,6 +60,8 @@ enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Test the way to every destination, and say what to do where it is not good
+    Doctor(Doctor),
     /// Set a user's password in a users file
     Passwd(Passwd),
     /// List what the proxy has to reach, for the firewall team
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
             let (out, err) = (&mut io::stdout(), &mut io::stderr());
             control::silence(&reach, time.as_deref(), out, err)
         }
+        Command::Doctor(doctor) => doctor.run(&mut io::stdout(), &mut io::stderr()),
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
         Command::Capacity(capacity) => capacity.run(&mut io::stdout(), &mut io::stderr()),

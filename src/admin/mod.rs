@@ -6,6 +6,7 @@
 mod alarms;
 pub(crate) mod control;
 mod counters;
+mod deep;
 mod destinations;
 pub(crate) mod off_dns;
 mod status;

@@ -44,7 +44,7 @@ async fn pages() {
     let null = r#""PushEnabledSessionsApns":[{"value":null,"origin":"not observable"}]"#;
     house.check("GET", "/counters", 200, json, null).await;
     let no_page = "there are: / /metrics";
-    for path in ["/readyz?deep", "//", "/livez/"] {
+    for path in ["/readyz?deeper", "//", "/livez/"] {
         house.check("GET", path, 404, "text/plain", no_page).await;
     }
     for (method, path) in [

@@ -13,7 +13,7 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
-use super::{Loaded, Window, alarms, counters, destinations, off_dns, would_refuse};
+use super::{Loaded, Window, alarms, counters, deep, destinations, off_dns, would_refuse};
 use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::telemetry::{Moment, Timestamp, json};
@@ -35,6 +35,7 @@ const INDEX: &str = "<!doctype html>
 <li><a href=\"/counters\">/counters</a> the deployment guide's counters
 <li><a href=\"/livez\">/livez</a> it runs
 <li><a href=\"/readyz\">/readyz</a> it takes new work
+<li><a href=\"/readyz?deep\">/readyz?deep</a> and a push destination was reached lately
 <li><a href=\"/config\">/config</a> the configuration in force
 <li><a href=\"/tunnels\">/tunnels</a> the tunnels open now
 <li><a href=\"/destinations\">/destinations</a> the addresses of each destination, and how they are
@@ -58,6 +59,15 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
             page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }
         ("/readyz", None) => page(StatusCode::OK, TEXT, "ready\n"),
+        ("/readyz", Some("deep")) => {
+            let (is_ready, text) = deep::look(window, std::time::Instant::now());
+            let status = if is_ready {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            page(status, JSON, text)
+        }
         ("/metrics", _) => metrics(window).await,
         ("/config", _) => config(&window.loaded.borrow()),
         ("/would-refuse", _) => page(StatusCode::OK, JSON, would_refuse::shown(&window.reports)),

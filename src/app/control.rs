@@ -22,6 +22,7 @@ use crate::dial::tls::NativeRoots;
 use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
+use crate::probe::Rounds;
 use crate::relay::Tunnels;
 use crate::telemetry::{AccessLog, Meters};
 
@@ -54,6 +55,7 @@ pub(super) struct Control {
     pub(super) admin: TcpListener,
     pub(super) window: Window,
     pub(super) answerer: Answerer,
+    pub(super) rounds: Rounds,
     pub(super) dns: Dns,
     pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
@@ -92,6 +94,7 @@ impl Control {
             admin,
             window,
             answerer,
+            rounds,
             dns,
             native_roots,
             meters,
@@ -132,6 +135,7 @@ impl Control {
         tokio::task::spawn_local(answerer.run(dns, native_roots));
         tokio::task::spawn_local(upkeep(meters));
         tokio::task::spawn_local(watchman.watch());
+        tokio::task::spawn_local(rounds.run());
         let log_end = log_end.start();
         let deliveries = deliveries.start();
         let _ = ready.send(Ok(()));

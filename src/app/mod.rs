@@ -40,6 +40,7 @@ use crate::gate::{self, Gate, GateOpenError, Limits, Rules};
 use crate::lifecycle::{Drain, notify};
 use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
+use crate::probe::{Prober, Rounds};
 use crate::relay::{Confirmations, Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::alarms::Alarm;
@@ -352,8 +353,24 @@ impl App {
             tunnels: tunnels.clone(),
             resolver: resolver.clone(),
         };
+        let probe = watch::Sender::new(config.probe.clone());
+        meters.reached.configure(&config);
+        let rounds = Rounds {
+            prober: Prober {
+                dialer,
+                policy: Arc::clone(rules.borrow().policy()),
+                native_roots: native_roots.clone(),
+                trail: pseudonym.own(),
+                handshake_timeout: config.forward.handshake_timeout,
+            },
+            rules: rules.subscribe(),
+            probe: probe.subscribe(),
+            meters: Arc::clone(&meters),
+            alarms: Arc::clone(&alarms),
+        };
         let control = Control {
             admin,
+            rounds,
             window: Window {
                 meters: Arc::clone(&meters),
                 tunnels: tunnels.clone(),
@@ -380,6 +397,7 @@ impl App {
                 terms,
                 grace,
                 wants,
+                probe,
                 level,
                 loaded,
                 meters: Arc::clone(&meters),

@@ -41,6 +41,7 @@ pub(super) struct Reloader {
     pub(super) terms: Vec<TermsSetter>,
     pub(super) grace: watch::Sender<Grace>,
     pub(super) wants: watch::Sender<Arc<Wants>>,
+    pub(super) probe: watch::Sender<config::Probe>,
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
@@ -175,6 +176,12 @@ impl Reloader {
         }
         self.grace.send_replace(in_force.drain.tunnel_grace);
         self.wants.send_replace(Arc::new(Wants::of(&in_force)));
+        self.meters.reached.configure(&in_force);
+        self.probe.send_if_modified(|probe| {
+            let changed = *probe != in_force.probe;
+            probe.clone_from(&in_force.probe);
+            changed
+        });
         let (listeners, destinations) = names(&in_force);
         self.meters.start_at_zero(&listeners, &destinations);
         self.health.configure(&destinations);

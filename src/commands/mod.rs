@@ -3,6 +3,7 @@
 pub mod capacity;
 pub mod check;
 pub mod control;
+pub mod doctor;
 pub mod export_acl;
 pub mod passwd;
 mod prompt;

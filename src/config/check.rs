@@ -141,6 +141,7 @@ pub(super) fn read(sheet: &Sheet, mut root: Section<'_, '_>) -> Config {
     let drain = sections::drain(root.section("drain"));
     let runtime = sections::runtime(root.section("runtime"));
     let alarms = alarms::read(root.section("alarms"));
+    let probe = sections::probe(root.section("probe"));
     drop(root);
     // What is missing may stand where the text is broken; then nothing can be said of the whole.
     if sheet.is_whole() {
@@ -171,6 +172,7 @@ pub(super) fn read(sheet: &Sheet, mut root: Section<'_, '_>) -> Config {
         drain,
         runtime,
         alarms,
+        probe,
     }
 }
 

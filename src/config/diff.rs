@@ -68,6 +68,7 @@ pub(crate) fn in_force(old: &Config, new: &Config) -> Config {
         drain,
         runtime: _,
         alarms,
+        probe,
     } = new;
     let again = |bound: &Listener| {
         listeners
@@ -100,6 +101,7 @@ pub(crate) fn in_force(old: &Config, new: &Config) -> Config {
         },
         runtime: old.runtime.clone(),
         alarms: alarms.clone(),
+        probe: probe.clone(),
     };
     config.source = Source {
         path: source.path.clone(),

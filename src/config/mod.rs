@@ -81,6 +81,7 @@ pub struct Config {
     pub(crate) drain: Drain,
     pub(crate) runtime: Runtime,
     pub(crate) alarms: Alarms,
+    pub(crate) probe: Probe,
 }
 
 /// Where a configuration came from.
@@ -463,6 +464,13 @@ pub(crate) struct Drain {
 pub(crate) enum Grace {
     For(Duration),
     Unlimited,
+}
+
+/// Probes in the background.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// `None`: off.
+    pub(crate) interval: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

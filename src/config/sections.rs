@@ -10,8 +10,8 @@ use super::item::Item;
 use super::listener::{authorities, path};
 use super::{
     AccessSink, Admin, Authentication, Connect, Dns, Drain, Families, Forward, Grace, Intake,
-    Keepalive, Level, Limit, LimitPer, Log, Policy, Rate, Runtime, Tunnel, TunnelLines, Unlisted,
-    endpoint, places, units,
+    Keepalive, Level, Limit, LimitPer, Log, Policy, Probe, Rate, Runtime, Tunnel, TunnelLines,
+    Unlisted, endpoint, places, units,
 };
 use crate::exchange::{Algorithm, Scheme};
 
@@ -319,6 +319,19 @@ pub(super) fn runtime(mut section: Section<'_, '_>) -> Runtime {
     Runtime {
         workers: section.number("workers", 0, 0..=1_024),
     }
+}
+
+pub(super) fn probe(mut section: Section<'_, '_>) -> Probe {
+    const HINT: &str = r#"from "1s" to "24h", or "off"; the default is "5m""#;
+    let default = Some(units::duration("5m").expect("a default can be read"));
+    let interval = section.key("interval", default, r#""5m""#, |item| {
+        if item.text("5m") == Ok("off") {
+            Ok(None)
+        } else {
+            item.duration("1s", "24h", HINT).map(Some)
+        }
+    });
+    Probe { interval }
 }
 
 /// Clients quote a realm in several ways, and the users file parts its fields with colons.

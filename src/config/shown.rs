@@ -33,6 +33,7 @@ pub(super) fn config(config: &Config) -> Value {
         drain,
         runtime,
         alarms,
+        probe,
     } = config;
     present(json!({
         "listener": listeners.iter().map(listener).collect::<Vec<_>>(),
@@ -106,6 +107,7 @@ pub(super) fn config(config: &Config) -> Value {
         },
         "runtime": { "workers": runtime.workers },
         "alarms": alarms_(alarms),
+        "probe": { "interval": probe.interval.map_or_else(|| String::from("off"), duration) },
     }))
 }
 

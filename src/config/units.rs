@@ -113,6 +113,15 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     format!("{}{unit}", ms / each)
 }
 
+/// "30m", on a command line.
+pub(crate) fn duration_of_an_argument(text: &str) -> Result<Duration, String> {
+    match duration(text) {
+        Ok(time) if time.is_zero() => Err(String::from("at least 1ms")),
+        Ok(time) => Ok(time),
+        Err(wrong) => Err(wrong.hint),
+    }
+}
+
 /// `64KiB`, `10MiB`, `512B`, `0`.
 pub(super) fn bytes(text: &str) -> Result<Bytes, Wrong> {
     let wrong = || {

@@ -23,6 +23,7 @@ pub(crate) mod resolve;
 mod servers;
 mod source;
 mod story;
+pub(crate) mod survey;
 mod system;
 pub(crate) mod tls;
 mod trial;

@@ -92,7 +92,7 @@ impl ParentError {
     }
 
     /// What a client may know, and what its operator must do.
-    pub(super) fn details(self) -> &'static str {
+    pub(crate) fn details(self) -> &'static str {
         match self {
             Self::Login => {
                 "the parent proxy does not take our login: see the user in via, and password_file"
@@ -277,6 +277,15 @@ fn broken(error: &io::Error) -> ConnectError {
 impl From<ParentError> for ConnectError {
     fn from(error: ParentError) -> Self {
         Self::Parent(error)
+    }
+}
+
+impl Way {
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
     }
 }
 

@@ -150,27 +150,31 @@ impl CertificateProblem {
 
 /// What is wrong with the certificate, if that is why a handshake failed.
 pub(crate) fn certificate_problem(error: &io::Error) -> Option<CertificateProblem> {
-    let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    let rustls::Error::InvalidCertificate(error) = inner else {
-        return None;
-    };
-    Some(match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            CertificateProblem::Expired
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            CertificateProblem::NotYet
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            CertificateProblem::OtherName
-        }
-        CertificateError::UnknownIssuer => CertificateProblem::UnknownIssuer,
-        // rustls has no word of its own for it, and passes the verifier's on.
-        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            CertificateProblem::Authority
-        }
-        _ => CertificateProblem::Other,
-    })
+    CertificateProblem::of(error.get_ref()?.downcast_ref::<rustls::Error>()?)
+}
+
+impl CertificateProblem {
+    /// What is wrong with the certificate, if that is what the error says.
+    pub(crate) fn of(error: &rustls::Error) -> Option<Self> {
+        let rustls::Error::InvalidCertificate(error) = error else {
+            return None;
+        };
+        Some(match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Self::NotYet
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::OtherName
+            }
+            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            // rustls has no word of its own for it, and passes the verifier's on.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                Self::Authority
+            }
+            _ => Self::Other,
+        })
+    }
 }
 
 impl fmt::Display for TlsError {
@@ -254,7 +258,7 @@ impl OriginTls {
     }
 }
 
-pub(super) fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
+pub(crate) fn server_name(host: &Host) -> Result<ServerName<'static>, TlsError> {
     match host {
         Host::Addr(addr) => Ok(ServerName::from(*addr)),
         Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| TlsError::Name),

@@ -154,6 +154,10 @@ impl Rules {
         &self.limits
     }
 
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     fn of(authentication: &Authentication, clients: &[Client], policy: Arc<Policy>) -> Self {
         Self {
             policy,

@@ -70,6 +70,11 @@ impl Policy {
         }
     }
 
+    /// Those of the configuration.
+    pub(crate) fn destinations(&self) -> &[config::Destination] {
+        &self.destinations
+    }
+
     /// Whether a client with these destinations (none: all) may ask for this target.
     ///
     /// Of several destinations that have it, the closest host rule decides; one that the client may not use, or that

@@ -275,7 +275,7 @@ impl LiveTunnel {
     }
 
     /// When the upstream sent its last byte, if it has sent any in the last 24 days.
-    pub(super) fn heard(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn heard(&self, now: Instant) -> Option<Instant> {
         let age = now.saturating_duration_since(self.opened).as_millis() as u64;
         let heard = self.traffic.heard.load(Ordering::Relaxed);
         // Another core may write while this one reads: what seems to come from the future comes now.

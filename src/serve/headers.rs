@@ -60,6 +60,11 @@ impl Pseudonym {
         HeaderValue::try_from(text).expect("digits, letters, a dot and a hyphen")
     }
 
+    /// What `Via` says of a request that comes from ourselves.
+    pub(crate) fn own(&self) -> String {
+        format!("1.1 {}", self.0)
+    }
+
     /// The proxies that a request for a parent proxy has passed, ourselves last; nothing where it needs no parent.
     pub(crate) fn trail(&self, head: &Head, cleared: &Cleared) -> String {
         if cleared.destination().via.is_empty() {

@@ -29,6 +29,7 @@ pub(crate) enum Alarm {
     AllAddressesDead,
     ClientNeverAuthenticates,
     CertificateExpiring,
+    UpstreamCertificateInvalid,
     AddressesChanged,
     TunnelsOffDns,
     ReloadRefused,
@@ -47,7 +48,7 @@ pub(crate) struct Definition {
 
 impl Alarm {
     /// The guide's first, in its order.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::PushNotificationServiceUnavailable,
         Self::PushNotificationInvalidDeviceTokenResponse,
         Self::PushNotificationServiceAccessTokenUnavailable,
@@ -64,6 +65,7 @@ impl Alarm {
         Self::AllAddressesDead,
         Self::ClientNeverAuthenticates,
         Self::CertificateExpiring,
+        Self::UpstreamCertificateInvalid,
         Self::AddressesChanged,
         Self::TunnelsOffDns,
         Self::ReloadRefused,
@@ -96,6 +98,7 @@ impl Alarm {
             Self::AllAddressesDead => "TidegateAllAddressesDead",
             Self::ClientNeverAuthenticates => "TidegateClientNeverAuthenticates",
             Self::CertificateExpiring => "TidegateCertificateExpiring",
+            Self::UpstreamCertificateInvalid => "TidegateUpstreamCertificateInvalid",
             Self::AddressesChanged => "TidegateAddressesChanged",
             Self::TunnelsOffDns => "TidegateTunnelsOffDns",
             Self::ReloadRefused => "TidegateReloadRefused",
@@ -125,6 +128,7 @@ impl Alarm {
             | Self::XcpConfigMgrAccessTokenIsNull
             | Self::AllAddressesDead
             | Self::CertificateExpiring
+            | Self::UpstreamCertificateInvalid
             | Self::TunnelsOffDns
             | Self::ReloadRefused => None,
         }
@@ -150,6 +154,7 @@ impl Alarm {
             | Self::AllAddressesDead
             | Self::ClientNeverAuthenticates
             | Self::CertificateExpiring
+            | Self::UpstreamCertificateInvalid
             | Self::AddressesChanged
             | Self::TunnelsOffDns
             | Self::ReloadRefused => &[Derived],
@@ -171,8 +176,13 @@ impl Alarm {
             ),
             Self::CertificateExpiring => (
                 Severity::Error,
-                "The certificate of a listener expires soon, or has expired; every sender behind it stops on that second.",
-                "Renew the certificate, put it in its place and reload.",
+                "The certificate of a listener or of a destination expires soon, or has expired; whoever depends on it stops on that second.",
+                "A listener's: renew it, put it in its place and reload. A destination's: whoever runs the service, or the gateway that decrypts on the way, has to renew it; `tidegate doctor` says whose it is.",
+            ),
+            Self::UpstreamCertificateInvalid => (
+                Severity::Alert,
+                "A destination shows a certificate that call servers will not take: of an authority that nobody knows, or for another name.",
+                "Run `tidegate doctor`: it says whose the certificate is. If something on the way decrypts TLS, put the host on its list of hosts that are not decrypted.",
             ),
             Self::AddressesChanged => (
                 Severity::Notice,

@@ -258,6 +258,20 @@ pub(crate) const CERTIFICATE_EXPIRY: Row = Row {
     help: "Unix time in seconds at which the first certificate of a listener's chain expires.",
     why: "On that second every sender behind a TLS listener stops.",
 };
+pub(crate) const PROBE_SUCCESS: Row = Row {
+    name: "tidegate_probe_success_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &["destination"],
+    help: "Unix time in seconds at which a probe in the background last got through to a destination, up to a good certificate; of several push and token hosts, the one that was not reached for longest.",
+    why: "It grows old while nobody pushes, too: the way to the cloud breaks at night.",
+};
+pub(crate) const UPSTREAM_CERTIFICATE_EXPIRY: Row = Row {
+    name: "tidegate_upstream_certificate_expiry_timestamp_seconds",
+    kind: Kind::Gauge,
+    labels: &["destination"],
+    help: "Unix time in seconds at which the first of the server certificates that probes saw at a destination ends.",
+    why: "Services renew theirs in time; a gateway that decrypts on the way often does not.",
+};
 pub(crate) const ACCESS_LOG_DROPPED: Row = Row {
     name: "tidegate_access_log_dropped_total",
     kind: Kind::Counter,
@@ -316,6 +330,8 @@ pub(crate) const ALL: &[Row] = &[
     LIMIT_REFUSALS,
     LIMIT_KEYS,
     CERTIFICATE_EXPIRY,
+    PROBE_SUCCESS,
+    UPSTREAM_CERTIFICATE_EXPIRY,
     ACCESS_LOG_DROPPED,
     ALARM_DELIVERIES,
     RELOADS,

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::catalogue::{self, Row};
+use super::reached::Reached;
 use crate::exchange::{
     Algorithm, ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Scheme,
 };
@@ -27,6 +28,7 @@ const CLIENTS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Meters {
     pub(super) recorder: PrometheusRecorder,
+    pub(crate) reached: Reached,
     handle: PrometheusHandle,
     names: Mutex<HashSet<DestinationName>>,
     none: DestinationName,
@@ -92,6 +94,7 @@ impl Meters {
         let recorder = recorder();
         let meters = Self {
             handle: recorder.handle(),
+            reached: Reached::default(),
             names: Mutex::new(HashSet::new()),
             clients: Mutex::new(HashSet::new()),
             would_refuse: Family::new(&catalogue::WOULD_REFUSE),
@@ -144,6 +147,7 @@ impl Meters {
 
     /// Counts an exchange that ended `total` after its head was there.
     pub(crate) fn exchange_ended(&self, exchange: &Exchange, total: Duration) {
+        self.reached.exchange_ended(exchange, total);
         self.exchange_series(
             &exchange.listener,
             exchange.destination.as_ref(),
@@ -303,11 +307,33 @@ impl Meters {
             .increment(1);
     }
 
+    /// When the host of a destination that was not reached for longest was last reached by a probe.
+    pub(crate) fn probe_succeeded(&self, destination: &DestinationName, at: SystemTime) {
+        let destination = self.bounded(destination);
+        gauge(
+            &self.recorder,
+            &catalogue::PROBE_SUCCESS,
+            &[destination.as_str()],
+        )
+        .set(unix(at));
+    }
+
+    pub(crate) fn upstream_certificate_expiry(
+        &self,
+        destination: &DestinationName,
+        at: SystemTime,
+    ) {
+        let destination = self.bounded(destination);
+        gauge(
+            &self.recorder,
+            &catalogue::UPSTREAM_CERTIFICATE_EXPIRY,
+            &[destination.as_str()],
+        )
+        .set(unix(at));
+    }
+
     pub(crate) fn certificate_expiry(&self, listener: &ListenerName, at: SystemTime) {
-        let unix = match at.duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => after.as_secs_f64(),
-            Err(before) => -before.duration().as_secs_f64(),
-        };
+        let unix = unix(at);
         gauge(
             &self.recorder,
             &catalogue::CERTIFICATE_EXPIRY,
@@ -526,6 +552,13 @@ impl Meters {
         }
         clients.insert(client.clone());
         client.clone()
+    }
+}
+
+fn unix(at: SystemTime) -> f64 {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod limit_meters;
 mod lines;
 pub(crate) mod meters;
 pub(crate) mod outbox;
+pub(crate) mod reached;
 mod sink;
 pub(crate) mod summary;
 pub(crate) mod timestamp;

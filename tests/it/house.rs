@@ -447,6 +447,10 @@ impl Plan {
         sections
             .entry("admin")
             .or_insert_with(|| "address = \"127.0.0.1:0\"\n".into());
+        // Who counts what comes wants to know of each connection why.
+        sections
+            .entry("probe")
+            .or_insert_with(|| "interval = \"off\"\n".into());
         let servers: Vec<String> = self
             .first_dns
             .iter()

@@ -254,7 +254,7 @@ fn write_files(
 ) -> io::Result<Vec<Road>> {
     let [admin] = free_addresses()?;
     let mut config = format!(
-        "[admin]\naddress = \"{admin}\"\n\n[runtime]\nworkers = {workers}\n\n[dns]\nservers = [\"{}\"]\n",
+        "[admin]\naddress = \"{admin}\"\n\n[runtime]\nworkers = {workers}\n\n[probe]\ninterval = \"off\"\n\n[dns]\nservers = [\"{}\"]\n",
         origin.names.addr()
     );
     let in_quotes = |items: Vec<String>| format!("[{}]", items.join(", "));

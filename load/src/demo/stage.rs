@@ -148,6 +148,9 @@ servers = ["{dns}"]
 
 [log]
 access = "access.log"
+
+[probe]
+interval = "off"
 "#
     )
 }

@@ -248,6 +248,9 @@ min_ttl = "1s"
 [log]
 access = "off"
 
+[probe]
+interval = "off"
+
 [runtime]
 workers = 1
 "#,

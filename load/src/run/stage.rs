@@ -203,6 +203,9 @@ servers = ["{dns}"]
 [log]
 access = "/dev/null"
 
+[probe]
+interval = "off"
+
 [runtime]
 workers = {workers}
 {clients}"#,

@@ -84,6 +84,7 @@ fn meaning(config: &Config) -> String {
         drain,
         runtime,
         alarms,
+        probe,
     } = config;
     format!(
         "{:#?}",
@@ -97,7 +98,7 @@ fn meaning(config: &Config) -> String {
                 destinations
             ),
             (policy, dns, connect, tunnel, forward, intake),
-            (limits, log, drain, runtime, alarms),
+            (limits, log, drain, runtime, alarms, probe),
         )
     )
 }

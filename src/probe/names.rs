@@ -1,0 +1,135 @@
+//! What the names of a host say, and what of it may not be dialled, in words. Pure.
+
+use std::net::IpAddr;
+
+use super::finding::{Finding, Severity};
+use super::judge::Looked;
+use crate::dial::resolve::{Family, ResolveError};
+use crate::dial::survey::LeftOut;
+use crate::exchange::Reason;
+use crate::policy::Denial;
+
+/// What is to be told of them.
+pub(super) fn findings(one: &Looked) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some((what, reason)) = &one.denied {
+        let mut finding = one.finding(Severity::Fail, "policy", what.as_str());
+        finding.reason = Some(reason.token());
+        finding.remedy = Some(String::from("correct hosts and ports of the destination"));
+        return vec![finding];
+    }
+    let survey = &one.survey;
+    let failed = survey.asked.iter().filter_map(|asked| {
+        let error = *asked.answer.as_ref().err()?;
+        Some((asked, error))
+    });
+    let mut told = None;
+    for (asked, error) in failed {
+        let is_nothing = matches!(error, ResolveError::NotFound | ResolveError::NoAddress);
+        // That a name has one family alone is no news; nor is it that both are missing twice.
+        if (is_nothing && !survey.places.is_empty()) || told == Some(error) {
+            continue;
+        }
+        if error == ResolveError::NoAddress && survey.asked.iter().any(|asked| asked.answer.is_ok())
+        {
+            continue;
+        }
+        told = Some(error);
+        let family = match asked.family {
+            Family::V4 => "A",
+            Family::V6 => "AAAA",
+        };
+        let severity = if survey.places.is_empty() {
+            Severity::Fail
+        } else {
+            Severity::Warn
+        };
+        let what = match error {
+            ResolveError::NotFound => format!("the name {} does not exist", asked.name),
+            ResolveError::NoAddress => format!("the name {} has no address", asked.name),
+            ResolveError::TimedOut => {
+                format!("no name server answered for {} ({family})", asked.name)
+            }
+            ResolveError::Unreachable => String::from("no name server can be reached"),
+            ResolveError::Failed => {
+                format!(
+                    "the name servers cannot tell about {} ({family})",
+                    asked.name
+                )
+            }
+        };
+        let mut finding = one.finding(severity, "names", what);
+        finding.reason = Some(error.reason().token());
+        finding.remedy = Some(String::from(match error {
+            ResolveError::NotFound | ResolveError::NoAddress => {
+                "check its spelling in hosts, and whether this machine's name servers know public names (or name others in dns.servers)"
+            }
+            ResolveError::TimedOut | ResolveError::Unreachable => {
+                "let UDP and TCP 53 pass to the name servers (dns.servers, /etc/resolv.conf), or name others in dns.servers"
+            }
+            ResolveError::Failed => {
+                "ask those who run the name servers, or name others in dns.servers"
+            }
+        }));
+        findings.push(finding);
+    }
+    for asked in &survey.asked {
+        if let Ok(heard) = &asked.answer
+            && let Some(age) = heard.stale
+        {
+            let what = format!(
+                "the answer for {} is {} s beyond its time: no name server answers now",
+                asked.name,
+                age.as_secs()
+            );
+            findings.push(one.finding(Severity::Warn, "names", what));
+        }
+    }
+    findings.extend(
+        survey
+            .left_out
+            .iter()
+            .filter_map(|(ip, why)| left_out(one, *ip, why)),
+    );
+    if survey.places.is_empty() && findings.is_empty() {
+        let mut finding = one.finding(
+            Severity::Fail,
+            "names",
+            "it has no address of a family that is connected over",
+        );
+        finding.reason = Some(Reason::Unreachable.token());
+        finding.remedy = Some(String::from(
+            "see connect.families, and the families of source",
+        ));
+        findings.push(finding);
+    }
+    for ip in &one.unpublished {
+        let what = format!("{ip} is outside of the ranges that the service publishes");
+        let mut finding = one.finding(Severity::Warn, "names", what);
+        finding.remedy = Some(String::from(
+            "the service has moved, or a filter answers in its name: compare with another name server",
+        ));
+        findings.push(finding);
+    }
+    findings
+}
+
+fn left_out(one: &Looked, ip: IpAddr, why: &LeftOut) -> Option<Finding> {
+    let LeftOut::Denied(denial) = why else {
+        return None;
+    };
+    let severity = if one.survey.places.is_empty() {
+        Severity::Fail
+    } else {
+        Severity::Warn
+    };
+    let mut finding = one.finding(severity, "names", format!("{ip} is not dialled: {denial}"));
+    finding.reason = Some(denial.reason().token());
+    finding.remedy = Some(match denial {
+        Denial::Address { .. } => format!(
+            "if the service really is there, add networks = [\"{ip}\"] to the destination; else a filter answers in its name"
+        ),
+        _ => String::from("the name leads back to this proxy: correct DNS or /etc/hosts"),
+    });
+    Some(finding)
+}

@@ -1,0 +1,295 @@
+//! Probes in the background: each push and token host is reached for now and then, as an exchange would be.
+//!
+//! Gentle: one dial and one TLS handshake for each host and round, spread over it, and nothing is asked. It runs on the
+//! control thread; what it finds goes to the metrics, to the journal when it changes, and to `/readyz?deep`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::Prober;
+use super::aim::{Aim, aims};
+use super::certificate::Certificate;
+use super::finding::Severity;
+use super::verdict::{self, Expected, Fault};
+use super::visit::{self, Terms};
+use crate::config::{Probe, Role};
+use crate::dial::Story;
+use crate::exchange::{DestinationName, Target};
+use crate::gate::Rules;
+use crate::telemetry::alarm::Alarm;
+use crate::telemetry::alarms::Evidence;
+use crate::telemetry::guide::Origin;
+use crate::telemetry::reached::By;
+use crate::telemetry::{AlarmBoard, Meters, Moment};
+
+/// Hosts that are probed at a time.
+const AT_A_TIME: usize = 4;
+/// The first round comes soon: until then nobody knows whether we are any good.
+const FIRST_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the rounds need.
+pub(crate) struct Rounds {
+    pub(crate) prober: Prober,
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
+    pub(crate) probe: watch::Receiver<Probe>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) alarms: Arc<AlarmBoard>,
+}
+
+/// One host of one destination.
+type Key = (DestinationName, Target);
+
+/// What is remembered of it.
+struct Track {
+    aim: Aim,
+    terms: Terms,
+    due: Instant,
+    under_way: bool,
+    last: Option<SystemTime>,
+    expires: Option<SystemTime>,
+    /// What was wrong with its certificate.
+    bad: Option<(Fault, String)>,
+    /// What the journal said last; `None` while all is well.
+    told: Option<String>,
+}
+
+/// How one probe ended.
+struct Seen {
+    /// `None`: none was shown.
+    certificate: Option<Shown>,
+    outcome: Result<(), String>,
+}
+
+struct Shown {
+    expires: Option<SystemTime>,
+    bad: Option<(Fault, String)>,
+}
+
+impl Rounds {
+    /// Until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut tracks: HashMap<Key, Track> = HashMap::new();
+        let mut probing: JoinSet<(Key, Seen)> = JoinSet::new();
+        self.follow(&mut tracks);
+        loop {
+            let interval = self.probe.borrow().interval;
+            let now = Instant::now();
+            let idle = tracks.values().filter(|track| !track.under_way);
+            let next = idle.map(|track| track.due).min();
+            let next = next.filter(|_| interval.is_some() && probing.len() < AT_A_TIME);
+            let due = async {
+                match next {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.rules.changed() => match changed {
+                    Ok(()) => self.follow(&mut tracks),
+                    // Nobody can change them any more: the program ends.
+                    Err(_) => return,
+                },
+                Ok(()) = self.probe.changed() => {
+                    for track in tracks.values_mut() {
+                        track.due = now + spread(FIRST_WITHIN);
+                    }
+                }
+                Some(Ok((key, seen))) = probing.join_next() => {
+                    if let Some(track) = tracks.get_mut(&key) {
+                        track.under_way = false;
+                        let pause = interval.unwrap_or(FIRST_WITHIN);
+                        track.due = Instant::now() + pause.mul_f64(0.9) + spread(pause.mul_f64(0.2));
+                        track.note(seen);
+                        self.tell(&key.0, &tracks);
+                    }
+                }
+                () = due => {
+                    let now = Instant::now();
+                    let due = tracks.iter_mut().filter(|(_, track)| !track.under_way && track.due <= now);
+                    for (key, track) in due.take(AT_A_TIME - probing.len()) {
+                        track.under_way = true;
+                        let (prober, key) = (self.prober.clone(), key.clone());
+                        let (aim, terms) = (track.aim.clone(), track.terms.clone());
+                        let meters = Arc::clone(&self.meters);
+                        probing.spawn_local(async move {
+                            let seen = look(&prober, &aim, &terms).await;
+                            if seen.outcome.is_ok() && aim.role == Role::Push {
+                                let now = std::time::Instant::now();
+                                meters.reached.note(&aim.destination.name, now, By::Probe);
+                            }
+                            (key, seen)
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The hosts that there are now; what is known of those that stay is kept.
+    fn follow(&mut self, tracks: &mut HashMap<Key, Track>) {
+        let policy = Arc::clone(self.rules.borrow_and_update().policy());
+        let (aims, _) = aims(policy.destinations());
+        self.prober.policy = policy;
+        let mut old = std::mem::take(tracks);
+        let gone: Vec<DestinationName> = old.keys().map(|(name, _)| name.clone()).collect();
+        for aim in aims {
+            if !matches!(aim.role, Role::Push | Role::Token) {
+                continue;
+            }
+            let key = (aim.destination.name.clone(), aim.target.clone());
+            let known = old.remove(&key);
+            let terms = Terms::new(&self.prober.native_roots, &aim.destination);
+            let track = match known {
+                Some(known) => Track {
+                    aim,
+                    terms,
+                    ..known
+                },
+                None => Track {
+                    aim,
+                    terms,
+                    due: Instant::now() + spread(FIRST_WITHIN),
+                    under_way: false,
+                    last: None,
+                    expires: None,
+                    bad: None,
+                    told: None,
+                },
+            };
+            tracks.insert(key, track);
+        }
+        for name in gone {
+            if !tracks.keys().any(|(there, _)| *there == name) {
+                self.alarm(&name, &[]);
+            }
+        }
+    }
+
+    /// The metrics of a destination speak of the worst of its hosts.
+    fn tell(&self, destination: &DestinationName, tracks: &HashMap<Key, Track>) {
+        let own = || {
+            let own = tracks.iter().filter(|((name, _), _)| name == destination);
+            own.map(|(_, track)| track)
+        };
+        if own().all(|track| track.last.is_some())
+            && let Some(oldest) = own().filter_map(|track| track.last).min()
+        {
+            self.meters.probe_succeeded(destination, oldest);
+        }
+        if let Some(first) = own().filter_map(|track| track.expires).min() {
+            self.meters.upstream_certificate_expiry(destination, first);
+        }
+        let bad: Vec<_> = own()
+            .filter_map(|track| Some((&track.aim.target, track.bad.as_ref()?)))
+            .map(|(target, (fault, what))| (*fault, format!("{target}: {what}")))
+            .collect();
+        self.alarm(destination, &bad);
+    }
+
+    fn alarm(&self, destination: &DestinationName, bad: &[(Fault, String)]) {
+        let now = Moment::now();
+        for (alarm, fault) in [
+            (Alarm::CertificateExpiring, Fault::Time),
+            (Alarm::UpstreamCertificateInvalid, Fault::Identity),
+        ] {
+            let subject = destination.as_str();
+            match bad.iter().find(|(found, _)| *found == fault) {
+                Some((_, what)) => {
+                    let evidence = Evidence {
+                        exchange: None,
+                        text: what.clone(),
+                    };
+                    self.alarms
+                        .raise(alarm, subject, Origin::Derived, evidence, now);
+                }
+                None => {
+                    let text = "no probe sees such a certificate any more";
+                    self.alarms.clear(alarm, subject, text, now);
+                }
+            }
+        }
+    }
+}
+
+impl Track {
+    /// The journal hears of changes alone.
+    fn note(&mut self, seen: Seen) {
+        let destination = &self.aim.destination.name;
+        let target = &self.aim.target;
+        // Of one that was not seen nothing is known that was not known before.
+        if let Some(Shown { expires, bad }) = seen.certificate {
+            self.expires = expires;
+            self.bad = bad;
+        }
+        match seen.outcome {
+            Ok(()) => {
+                self.last = Some(SystemTime::now());
+                if self.told.take().is_some() {
+                    tracing::info!(event = "probe", %destination, %target, "a probe gets through again");
+                }
+            }
+            Err(why) => {
+                if self.told.as_ref() != Some(&why) {
+                    tracing::warn!(event = "probe", %destination, %target, "a probe does not get through: {why} (tidegate doctor says more)");
+                    self.told = Some(why);
+                }
+            }
+        }
+    }
+}
+
+/// Dials as an exchange would, and shakes hands.
+async fn look(prober: &Prober, aim: &Aim, terms: &Terms) -> Seen {
+    let failed = |why: String| Seen {
+        certificate: None,
+        outcome: Err(why),
+    };
+    let allowed = [aim.destination.name.clone()];
+    let cleared = match prober.policy.clear(&allowed, &aim.target) {
+        Ok(cleared) => cleared,
+        Err(denial) => return failed(denial.to_string()),
+    };
+    let mut story = Story::default();
+    let dialing = prober
+        .dialer
+        .dial(&cleared, Instant::now(), &[], &prober.trail, &mut story);
+    let way = match dialing.await {
+        Ok(dialed) => dialed.stream,
+        Err(error) => return failed(error.to_string()),
+    };
+    if aim.target.port == visit::HTTP {
+        return Seen {
+            certificate: None,
+            outcome: Ok(()),
+        };
+    }
+    let host = visit::host(&aim.target);
+    let shaken = match visit::shake(prober, &cleared, way, terms).await {
+        Ok((_, shaken)) => shaken,
+        Err(failure) => return failed(verdict::of_failure(failure, &host).0),
+    };
+    let expected = Expected::of(aim, &host);
+    let verdict = verdict::of_certificate(&shaken, expected, SystemTime::now());
+    let fails = verdict
+        .as_ref()
+        .filter(|one| one.severity == Severity::Fail);
+    Seen {
+        outcome: fails.map_or(Ok(()), |verdict| Err(verdict.what.clone())),
+        certificate: Some(Shown {
+            expires: Certificate::parse(&shaken.seen.leaf).map(|leaf| leaf.not_after),
+            bad: verdict.map(|verdict| (verdict.fault, verdict.what)),
+        }),
+    }
+}
+
+/// Some time within this: many proxies start at the same moment.
+fn spread(within: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0) % 1_000;
+    within.mul_f64(random as f64 / 1_000.0)
+}

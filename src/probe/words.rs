@@ -1,0 +1,51 @@
+//! Why an address cannot be connected to, in words, with what to do. Pure.
+
+use crate::dial::connect::ConnectError;
+
+pub(super) fn of_connect(error: ConnectError, port: u16) -> (String, String) {
+    let (what, remedy) = match error {
+        ConnectError::Refused => (
+            "the connection is refused",
+            format!(
+                "nothing listens there, or a firewall rejects it: allow TCP {port} from this machine (tidegate export-acl lists all)"
+            ),
+        ),
+        ConnectError::TimedOut => (
+            "there is no answer to the connection",
+            format!(
+                "the address is dead, or a firewall drops it: allow TCP {port} from this machine (tidegate export-acl lists all)"
+            ),
+        ),
+        ConnectError::Reset => (
+            "the connection is reset",
+            String::from("a firewall does so, or the service is sick"),
+        ),
+        ConnectError::Unreachable => (
+            "there is no route to it",
+            String::from(
+                "check routes and the firewall; connect.families leaves a family out that this machine does not have",
+            ),
+        ),
+        ConnectError::Ourselves => (
+            "it is this proxy itself",
+            String::from("correct DNS, /etc/hosts or addresses"),
+        ),
+        ConnectError::Parent(error) => (
+            "through the parent proxy there is no way",
+            error.details().to_owned(),
+        ),
+        ConnectError::NoSource => (
+            "none of the source addresses is on this machine",
+            String::from("correct source, or bring one of them up"),
+        ),
+        ConnectError::OutOfResources => (
+            "this machine is out of descriptors or ports",
+            String::from("raise LimitNOFILE, or name several addresses in source"),
+        ),
+        ConnectError::Other => (
+            "it cannot be connected to",
+            String::from("try it by hand: curl -v"),
+        ),
+    };
+    (what.to_owned(), remedy)
+}

@@ -1,0 +1,522 @@
+//! What `tidegate doctor` says of a good way, and of each thing that can be wrong with it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+use tidegate_load::names::{Failure, Names};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::house::{Folder, PATIENCE};
+use crate::upstream::{LOCALHOST, hanging, refusing};
+
+/// Whom a server's certificate is of, and what is wrong with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Paper {
+    pub(crate) issuer: &'static str,
+    pub(crate) name: &'static str,
+    /// Days from now at which it ends.
+    pub(crate) days: i64,
+}
+
+/// A server that answers every `HEAD` over TLS, and what it does otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manners {
+    /// How many seconds its clock is ahead.
+    pub(crate) ahead: i64,
+    /// Requests that are longer have no answer.
+    pub(crate) longest: Option<usize>,
+    /// It answers so many requests of a connection, and none after them.
+    pub(crate) requests: Option<usize>,
+}
+
+/// A good one, for `push.test`, of the authority "Lab CA".
+pub(crate) const GOOD: Paper = Paper {
+    issuer: "Lab CA",
+    name: "push.test",
+    days: 365,
+};
+
+impl Paper {
+    /// The authority's certificate, the server's and its key, PEM.
+    fn make(self) -> (String, String, String) {
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+        authority
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, self.issuer);
+        let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut server = rcgen::CertificateParams::new(vec![self.name.to_owned()]).unwrap();
+        let days = |days: i64| {
+            let day = Duration::from_secs(24 * 60 * 60);
+            let off = day * u32::try_from(days.abs()).unwrap();
+            let now = SystemTime::now();
+            if days < 0 { now - off } else { now + off }
+        };
+        server.not_before = days(self.days - 730).into();
+        server.not_after = days(self.days).into();
+        let server = server.signed_by(&key, &issuer).unwrap();
+        (authority_pem, server.pem(), key.serialize_pem())
+    }
+}
+
+/// Listens on this address, and says which authority would be right to trust.
+pub(crate) async fn server(
+    address: SocketAddr,
+    paper: Paper,
+    manners: Manners,
+) -> (SocketAddr, String) {
+    let (authority, chain, key) = paper.make();
+    let chain = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![chain], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut tls) = acceptor.accept(tcp).await else {
+                    return;
+                };
+                let mut answered = 0;
+                let mut head = Vec::new();
+                while tls.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    assert!(head.starts_with(b"HEAD / HTTP/1.1\r\n"), "{head:?}");
+                    let is_swallowed = manners.longest.is_some_and(|longest| head.len() > longest)
+                        || manners.requests == Some(answered);
+                    head.clear();
+                    if is_swallowed {
+                        continue;
+                    }
+                    answered += 1;
+                    let off = Duration::from_secs(manners.ahead.unsigned_abs());
+                    let now = SystemTime::now();
+                    let date = if manners.ahead < 0 {
+                        now - off
+                    } else {
+                        now + off
+                    };
+                    let date = httpdate::fmt_http_date(date);
+                    let reply =
+                        format!("HTTP/1.1 404 No\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n");
+                    let _ = tls.write_all(reply.as_bytes()).await;
+                }
+            });
+        }
+    });
+    (address, authority)
+}
+
+/// The world that a doctor is sent into.
+pub(crate) struct Ward {
+    pub(crate) names: tidegate_load::names::Running,
+    pub(crate) folder: Folder,
+}
+
+impl Ward {
+    pub(crate) async fn new() -> Self {
+        Self {
+            names: Names::start().await.unwrap(),
+            folder: Folder::new(),
+        }
+    }
+
+    /// With one destination, by its lines: exit code and findings.
+    pub(crate) async fn doctor(&self, destination: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
+        let (code, out) = self
+            .run(destination, &[&["--json"], arguments].concat())
+            .await;
+        let report: Value =
+            serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+        (code, report["findings"].as_array().unwrap().clone())
+    }
+
+    async fn run(&self, destination: &str, arguments: &[&str]) -> (i32, String) {
+        let text = format!(
+            "[dns]\nservers = [\"{}\"]\n[[destination]]\n{destination}\n",
+            self.names.addr()
+        );
+        let file = self.folder.file("t.toml", &text);
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("doctor")
+            .arg("--config")
+            .arg(file)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
+        let output = timeout(PATIENCE * 2, output)
+            .await
+            .expect("it ends")
+            .unwrap();
+        let out = String::from_utf8(output.stdout).unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code().expect("an exit code");
+        assert!(code != 78, "{err}");
+        (code, out)
+    }
+
+    /// A destination for `push.test` at this port, that trusts this authority.
+    pub(crate) fn lab(&self, port: u16, authority: &str) -> String {
+        self.folder.file("ca.pem", authority);
+        format!(
+            "name = \"lab\"\nhosts = [\"push.test\"]\nports = [{port}]\nnetworks = [\"127.0.0.0/8\"]\nca = \"ca.pem\""
+        )
+    }
+}
+
+/// The worst finding; the first where several are as bad.
+pub(crate) fn worst(findings: &[Value]) -> &Value {
+    &findings[0]
+}
+
+/// What is found first says all of it: how bad, the reason's word, words of what and of the remedy.
+pub(crate) fn says(finding: &Value, severity: &str, reason: Option<&str>, words: &[&str]) {
+    assert_eq!(finding["severity"], severity, "{finding}");
+    assert_eq!(finding["reason"].as_str(), reason, "{finding}");
+    let text = [&finding["what"], &finding["remedy"]]
+        .map(|part| part.as_str().unwrap_or_default())
+        .join(" -> ");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in {text}");
+    }
+}
+
+fn local(last: u8, port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), port))
+}
+
+#[tokio::test]
+async fn a_good_way_is_a_line_that_says_everything_and_nothing_fails() {
+    let ward = Ward::new().await;
+    let (address, authority) = server(local(1, 0), GOOD, Manners::default()).await;
+    ward.names.set("push.test", [LOCALHOST]);
+    let lab = ward.lab(address.port(), &authority);
+    let (code, text) = ward.run(&lab, &[]).await;
+    assert_eq!(code, 0, "{text}");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("ok    lab push.test:"));
+    let line = line.unwrap_or_else(|| panic!("{text}"));
+    for words in [
+        "(push)",
+        "its address is good",
+        "1 A, TTL 30 s",
+        "TCP ",
+        "TLS 1.3",
+        "\"Lab CA\"",
+        "good for 36",
+    ] {
+        assert!(line.contains(words), "{words:?} is missing in {line}");
+    }
+    assert!(text.contains("the clock is within 60 s"), "{text}");
+    assert!(text.ends_with("0 failures, 0 warnings\n"), "{text}");
+}
+
+#[tokio::test]
+async fn names_that_fail_are_told_with_what_to_do() {
+    for (failure, reason, words) in [
+        (
+            None,
+            "name_not_found",
+            &["push.test does not exist", "spelling"][..],
+        ),
+        (
+            Some(Failure::Servfail),
+            "dns_failed",
+            &["cannot tell", "dns.servers"],
+        ),
+        (
+            Some(Failure::Silent),
+            "dns_timeout",
+            &["no name server answered", "53"],
+        ),
+    ] {
+        let ward = Ward::new().await;
+        if let Some(failure) = failure {
+            ward.names.set("push.test", [LOCALHOST]);
+            ward.names.fail("push.test", failure);
+        }
+        let lab = ward.lab(443, &GOOD.make().0);
+        let (code, findings) = ward.doctor(&lab, &[]).await;
+        assert_eq!(code, 1, "{findings:?}");
+        says(worst(&findings), "fail", Some(reason), words);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_may_not_be_dialled_names_the_key() {
+    let ward = Ward::new().await;
+    ward.names.set("push.test", ["10.9.9.9".parse().unwrap()]);
+    let lab = "name = \"lab\"\nhosts = [\"push.test\"]";
+    let (code, findings) = ward.doctor(lab, &[]).await;
+    assert_eq!(code, 1);
+    says(
+        worst(&findings),
+        "fail",
+        Some("address_denied"),
+        &["10.9.9.9", "networks = "],
+    );
+}
+
+#[tokio::test]
+async fn dead_addresses_are_a_warning_beside_a_good_one_and_a_failure_alone() {
+    let ward = Ward::new().await;
+    let (address, authority) = server(local(1, 0), GOOD, Manners::default()).await;
+    let _hanging = hanging(local(2, address.port()));
+    let lab = ward.lab(address.port(), &authority);
+    let dead: IpAddr = Ipv4Addr::new(127, 0, 0, 3).into();
+    let silent: IpAddr = Ipv4Addr::new(127, 0, 0, 2).into();
+    ward.names.set("push.test", [LOCALHOST, dead, silent]);
+    let (code, findings) = ward.doctor(&lab, &[]).await;
+    assert_eq!(code, 0, "{findings:?}");
+    let of = |ip: IpAddr| {
+        let at = format!("{ip}:{}", address.port());
+        findings.iter().find(|one| one["peer"] == at).unwrap()
+    };
+    says(
+        of(dead),
+        "warn",
+        Some("connect_refused"),
+        &["refused", "firewall"],
+    );
+    says(
+        of(silent),
+        "warn",
+        Some("connect_timeout"),
+        &["no answer", "firewall"],
+    );
+    ward.names.set("push.test", [dead]);
+    let (code, findings) = ward.doctor(&lab, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    says(
+        worst(&findings),
+        "fail",
+        Some("connect_refused"),
+        &["refused", "allow TCP"],
+    );
+}
+
+#[tokio::test]
+async fn bad_certificates_are_told_with_whose_they_are() {
+    let other = Paper {
+        name: "other.test",
+        ..GOOD
+    };
+    let expired = Paper { days: -3, ..GOOD };
+    let soon = Paper { days: 5, ..GOOD };
+    for (paper, severity, reason, words) in [
+        (
+            expired,
+            "fail",
+            Some("upstream_tls_failed"),
+            &["ended 3 days ago", "Lab CA", "clock"][..],
+        ),
+        (
+            other,
+            "fail",
+            Some("upstream_tls_failed"),
+            &["another name (other.test)", "DNS"],
+        ),
+        (soon, "warn", None, &["ends in 4 days", "renew"]),
+    ] {
+        let ward = Ward::new().await;
+        let (address, authority) = server(local(1, 0), paper, Manners::default()).await;
+        ward.names.set("push.test", [LOCALHOST]);
+        let lab = ward.lab(address.port(), &authority);
+        let (code, findings) = ward.doctor(&lab, &[]).await;
+        assert_eq!(code, i32::from(severity == "fail"), "{findings:?}");
+        says(worst(&findings), severity, reason, words);
+    }
+}
+
+#[tokio::test]
+async fn whoever_decrypts_tls_on_the_way_is_named() {
+    let ward = Ward::new().await;
+    let gateway = Paper {
+        issuer: "Corp Gateway CA",
+        name: "push.webexconnect.com",
+        days: 365,
+    };
+    let (address, authority) = server(local(1, 0), gateway, Manners::default()).await;
+    let cisco = format!(
+        "preset = \"cisco\"\nhosts = [\"push.webexconnect.com\"]\naddresses = [\"127.0.0.1\"]\nports = [{}]",
+        address.port()
+    );
+    let (code, findings) = ward.doctor(&cisco, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let words = [
+        "something on the way decrypts TLS",
+        "\"Corp Gateway CA\"",
+        "put push.webexconnect.com on the list of hosts that are not decrypted",
+    ];
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &words,
+    );
+    // A host that nobody knows may have an authority of its own: the operator has to say which.
+    let (address, _) = server(local(1, 0), GOOD, Manners::default()).await;
+    ward.names.set("push.test", [LOCALHOST]);
+    let (code, findings) = ward
+        .doctor(&ward.lab(address.port(), &authority), &[])
+        .await;
+    assert_eq!(code, 1, "{findings:?}");
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &["Lab CA", "in ca", "not decrypted"],
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_names_ntp() {
+    for (ahead, words) in [(3600, "behind 1 server's"), (-3600, "ahead of 1 server's")] {
+        let ward = Ward::new().await;
+        let manners = Manners {
+            ahead,
+            ..Manners::default()
+        };
+        let (address, authority) = server(local(1, 0), GOOD, manners).await;
+        ward.names.set("push.test", [LOCALHOST]);
+        let (code, findings) = ward
+            .doctor(&ward.lab(address.port(), &authority), &[])
+            .await;
+        assert_eq!(code, 0, "{findings:?}");
+        says(worst(&findings), "warn", None, &[words, "NTP"]);
+        assert_eq!(worst(&findings)["check"], "clock");
+    }
+}
+
+#[tokio::test]
+async fn a_way_that_loses_full_packets_shows_when_it_is_asked_for() {
+    let ward = Ward::new().await;
+    ward.names.set("push.test", [LOCALHOST]);
+    let narrow = Manners {
+        longest: Some(2_000),
+        ..Manners::default()
+    };
+    for (manners, code, severity, words) in [
+        (
+            narrow,
+            1,
+            "fail",
+            &["several full packets is not", "ICMP"][..],
+        ),
+        (
+            Manners::default(),
+            0,
+            "ok",
+            &["several full packets is answered"],
+        ),
+    ] {
+        let (address, authority) = server(local(1, 0), GOOD, manners).await;
+        let lab = ward.lab(address.port(), &authority);
+        let (found, findings) = ward.doctor(&lab, &["--mtu"]).await;
+        assert_eq!(found, code, "{findings:?}");
+        let mtu = findings.iter().find(|one| one["check"] == "mtu").unwrap();
+        says(mtu, severity, None, words);
+    }
+}
+
+#[tokio::test]
+async fn a_way_that_forgets_silent_connections_shows_when_it_is_asked_for() {
+    let ward = Ward::new().await;
+    ward.names.set("push.test", [LOCALHOST]);
+    let forgetful = Manners {
+        requests: Some(1),
+        ..Manners::default()
+    };
+    for (manners, code, severity, words) in [
+        (
+            forgetful,
+            1,
+            "fail",
+            &["drops connections", "30 minutes", "tunnel.keepalive"][..],
+        ),
+        (Manners::default(), 0, "ok", &["still good"]),
+    ] {
+        let (address, authority) = server(local(1, 0), GOOD, manners).await;
+        let lab = ward.lab(address.port(), &authority);
+        let (found, findings) = ward.doctor(&lab, &["--idle", "10ms"]).await;
+        assert_eq!(found, code, "{findings:?}");
+        let idle = findings.iter().find(|one| one["check"] == "idle").unwrap();
+        says(idle, severity, None, words);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_probed_is_named() {
+    let ward = Ward::new().await;
+    let lab = "name = \"lab\"\nhosts = [\"*.push.test\"]";
+    let (code, findings) = ward.doctor(lab, &[]).await;
+    assert_eq!(code, 0, "{findings:?}");
+    says(
+        worst(&findings),
+        "note",
+        None,
+        &["not probed", "many names"],
+    );
+}
+
+#[tokio::test]
+async fn something_that_speaks_no_tls_is_no_push_service() {
+    let ward = Ward::new().await;
+    ward.names.set("push.test", [LOCALHOST]);
+    let (listener, address) = crate::upstream::listener().await;
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let _ = tcp
+                .write_all(b"HTTP/1.1 302 Login\r\nConnection: close\r\n\r\n")
+                .await;
+            let _ = tcp.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let lab = ward.lab(address.port(), &GOOD.make().0);
+    let (code, findings) = ward.doctor(&lab, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &["speaks no TLS", "portal"],
+    );
+}
+
+#[tokio::test]
+async fn parents_are_gone_through() {
+    let ward = Ward::new().await;
+    let parent = refusing().await;
+    let beyond =
+        format!("name = \"beyond\"\nhosts = [\"beyond.test\"]\nvia = [\"http://{parent}\"]");
+    let (code, findings) = ward.doctor(&beyond, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let finding = worst(&findings);
+    says(finding, "fail", Some("connect_refused"), &["refused"]);
+    let peer = finding["peer"].as_str().unwrap();
+    assert!(peer.contains(&format!("(parent http://{parent}")), "{peer}");
+}

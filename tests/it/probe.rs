@@ -1,0 +1,133 @@
+//! Probes in the background, and what `/readyz?deep` makes of them and of real exchanges.
+
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::doctor::{GOOD, Manners, Paper, server};
+use crate::house::{House, PATIENCE, Plan};
+use crate::upstream::{self, LOCALHOST};
+
+fn house(port: u16, authority: &str) -> Plan {
+    House::new()
+        .destination(&format!("name = \"lab\"\nhosts = [\"push.test\"]\nports = [{port}]\nnetworks = [\"127.0.0.0/8\"]\nca = \"lab.pem\""))
+        .file("lab.pem", authority)
+        .name("push.test", [LOCALHOST])
+}
+
+async fn deep(house: &House) -> (u16, Value) {
+    let (status, text) = house.admin("/readyz?deep").await;
+    let answer = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    (status, answer)
+}
+
+async fn series_is_there(house: &House, series: &str) -> f64 {
+    let wait = async {
+        loop {
+            let value = house.metric(series).await;
+            if value > 0.0 {
+                return value;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("no {series}"))
+}
+
+const SUCCESS: &str = "tidegate_probe_success_timestamp_seconds{destination=\"lab\"}";
+const EXPIRY: &str = "tidegate_upstream_certificate_expiry_timestamp_seconds{destination=\"lab\"}";
+
+#[tokio::test]
+async fn a_probe_shows_in_the_metrics_and_makes_us_ready() {
+    let at = (LOCALHOST, 0).into();
+    let (address, authority) = server(at, GOOD, Manners::default()).await;
+    let house = house(address.port(), &authority)
+        .set("probe", "interval = \"1h\"")
+        .open()
+        .await;
+    let now = series_is_there(&house, SUCCESS).await;
+    let days = (house.metric(EXPIRY).await - now) / 86_400.0;
+    assert!((364.0..366.0).contains(&days), "{days}");
+    let (status, answer) = deep(&house).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["push_destinations"][0]["by"], "probe", "{answer}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_probe_that_meets_a_bad_certificate_is_told_and_counts_for_nothing() {
+    let at = (LOCALHOST, 0).into();
+    let expired = Paper { days: -3, ..GOOD };
+    let (address, authority) = server(at, expired, Manners::default()).await;
+    let house = house(address.port(), &authority)
+        .set("probe", "interval = \"1h\"")
+        .open()
+        .await;
+    house
+        .journal_says("a probe does not get through: the certificate ended 3 days ago")
+        .await;
+    assert!(house.metric(EXPIRY).await > 0.0);
+    assert!(house.metric(SUCCESS).await == 0.0);
+    let (status, answer) = deep(&house).await;
+    assert_eq!(status, 503, "{answer}");
+    let lab = &answer["push_destinations"][0];
+    assert_eq!(lab["destination"], "lab", "{answer}");
+    assert!(lab["reached_s_ago"].is_null(), "{answer}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn without_probes_a_real_exchange_makes_us_ready_and_nothing_else_is_dialled() {
+    let port = upstream::echo().await.port();
+    let house = house(port, &crate::house::certificate(&["push.test"]).0)
+        .open()
+        .await;
+    let (status, answer) = deep(&house).await;
+    assert_eq!(status, 503, "{answer}");
+    assert_eq!(
+        house
+            .metric("tidegate_connects_total{destination=\"lab\",result=\"ok\"}")
+            .await,
+        0.0
+    );
+    // A tunnel that lives, and one that has ended.
+    let mut tunnel = house.client().await;
+    tunnel.tunnel(format!("push.test:{port}")).await;
+    tunnel.send("ping").await;
+    tunnel.read(4).await;
+    let (status, answer) = deep(&house).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["push_destinations"][0]["by"], "exchange", "{answer}");
+    drop(tunnel);
+    house.line().await;
+    assert_eq!(deep(&house).await.0, 200);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn where_nothing_is_pushed_to_nothing_has_to_be_reached() {
+    let house = House::new().open().await;
+    let (status, answer) = deep(&house).await;
+    assert_eq!(status, 200, "{answer}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_reload_switches_probes_on_and_off() {
+    let at = (LOCALHOST, 0).into();
+    let (address, authority) = server(at, GOOD, Manners::default()).await;
+    let house = house(address.port(), &authority)
+        .set("probe", "interval = \"off\"")
+        .controlled()
+        .open()
+        .await;
+    house.edit("interval = \"off\"", "interval = \"1h\"");
+    let answer = house.control("reload\n").await;
+    assert!(
+        answer["applied"].to_string().contains("probe.interval"),
+        "{answer}"
+    );
+    series_is_there(&house, SUCCESS).await;
+    house.close().await;
+}
