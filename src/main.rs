@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate::commands::control::Reach;
+use tidegate::commands::explain::Explain;
 use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
 use tidegate::commands::{check, control};
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         clients: bool,
     },
+    /// Tell what would happen to a request, and why, without sending anything to its target
+    Explain(Explain),
     /// Set a user's password in a users file
     Passwd(Passwd),
     /// List what the proxy has to reach, for the firewall team
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Status { reach, clients } => {
             control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
         }
+        Command::Explain(explain) => explain.run(&mut io::stdout(), &mut io::stderr()),
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
     };

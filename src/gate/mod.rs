@@ -180,6 +180,16 @@ impl Gate {
         })
     }
 
+    /// A gate that only looks on: it makes no key file, and has no place for a tunnel.
+    pub(crate) fn looking_on() -> Self {
+        Self {
+            nonces: NonceBook::alone(),
+            replays: Replays::new(),
+            throttle: Throttle::new(),
+            tunnels: Arc::new(Semaphore::new(0)),
+        }
+    }
+
     /// Takes the nonce keys of another configuration. Nonces that were given out stay good.
     pub(crate) fn rekey(&self, authentication: &Authentication, now: SystemTime) {
         if !authentication.nonce_keys.is_empty() {

@@ -17,7 +17,7 @@ use super::origin::{self, note_story, reach};
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
-use crate::config::{Repeat, Sni};
+use crate::config::Repeat;
 use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
@@ -315,7 +315,7 @@ async fn forward<Permit: 'static>(
         Ok(admission) => admission,
         Err(refused) => return turn.refuse(service, &refused, after).await,
     };
-    if !absolute.tls && admission.cleared.destination().sni == Sni::Require {
+    if !absolute.tls && admission.cleared.takes_only_tls() {
         if !admission.cleared.destination().report_only {
             let refused = Refused::new(
                 Reason::SniMismatch,

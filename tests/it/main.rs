@@ -18,6 +18,7 @@ mod collector;
 mod connect;
 mod credentials;
 mod drain;
+mod explain;
 mod failover;
 mod forward;
 mod health;
