@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tidegate::commands::as_server::AsServer;
 use tidegate::commands::control::Reach;
 use tidegate::commands::explain::Explain;
 use tidegate::commands::export_acl::ExportAcl;
@@ -50,6 +51,17 @@ enum Command {
         #[arg(long)]
         clients: bool,
     },
+    /// Go through a proxy as a call server would, and tell where it is stuck
+    Doctor {
+        /// The configuration file; without it, the embedded default
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// One object, for programs
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        as_server: AsServer,
+    },
     /// Tell what would happen to a request, and why, without sending anything to its target
     Explain(Explain),
     /// Set a user's password in a users file
@@ -78,6 +90,16 @@ fn main() -> ExitCode {
         Command::Status { reach, clients } => {
             control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
         }
+        Command::Doctor {
+            config,
+            json,
+            as_server,
+        } => as_server.run(
+            config.as_deref(),
+            json,
+            &mut io::stdout(),
+            &mut io::stderr(),
+        ),
         Command::Explain(explain) => explain.run(&mut io::stdout(), &mut io::stderr()),
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),

@@ -1,13 +1,20 @@
 //! What the command line does beside `run`.
 
 mod account;
+mod advice;
 mod ahead;
+pub mod as_server;
 pub mod check;
 pub mod control;
+mod door;
 pub mod explain;
 pub mod export_acl;
+mod heard;
+mod journey;
 pub mod passwd;
 mod prompt;
 mod remedy;
 mod stations;
 mod status;
+mod trust;
+mod wire;

@@ -146,6 +146,11 @@ impl Cache {
         }
     }
 
+    /// How long a name's answer lives as its owner has it, before any cap of ours.
+    pub(super) fn ttl(&self, name: &str, family: Family) -> Option<Duration> {
+        self.names.get(name)?.slots[family as usize].as_ref()?.ttl
+    }
+
     /// The answer that is beyond its time, to be used all the same.
     pub(super) fn stale(
         &mut self,

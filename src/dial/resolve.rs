@@ -179,6 +179,11 @@ impl Resolver {
         lock(&self.cache).listed(name, family, Instant::now())
     }
 
+    /// How long a name's answer lives as its owner has it. Asks nobody.
+    pub(crate) fn ttl(&self, name: &str, family: Family) -> Option<Duration> {
+        lock(&self.cache).ttl(name, family)
+    }
+
     async fn ask(&self, name: &Arc<str>, family: Family, max_ttl: Option<Duration>) -> Answer {
         let (reply, answer) = oneshot::channel();
         let question = Question {

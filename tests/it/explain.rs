@@ -105,7 +105,7 @@ async fn every_station_tells_what_decides_and_where_it_stands() {
         format!("{}:{line}", file.display())
     };
     for words in [
-        format!("serves 127.0.0.1, offers Digest MD5, Digest SHA-256"),
+        "serves 127.0.0.1, offers Digest MD5, Digest SHA-256".to_owned(),
         format!("[[client]] one ({}), by its user", at("name = \"one\"")),
         format!(
             "destination lab: host push.test ({}) and port 443: this rule decides",

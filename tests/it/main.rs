@@ -9,6 +9,7 @@
 
 mod access_log;
 mod admin;
+mod as_server;
 mod auth;
 mod bodies;
 mod chunks;
