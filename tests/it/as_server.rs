@@ -277,15 +277,15 @@ async fn other_proxies_and_what_is_none() {
         ),
         (
             format!("https://{}", house.address("plain")),
-            "this port speaks no TLS -> reach it with http://",
+            "-> reach it with http://, or name the TLS listener's port",
         ),
         (
             format!("http://{refusing}"),
-            "nobody listens there -> is the proxy running",
+            "-> is the proxy running, on this port?",
         ),
         (
             "http://gone.test:3128".to_owned(),
-            "gone.test: the name does not exist -> add the proxy's name to the DNS",
+            "-> add the proxy's name to the DNS",
         ),
     ] {
         let (code, out) = through(&house, &url, &[]).await;
