@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate::commands::as_server::AsServer;
-use tidegate::commands::control::Reach;
+use tidegate::commands::control::{Clients, Reach};
 use tidegate::commands::explain::Explain;
 use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
@@ -47,9 +47,8 @@ enum Command {
     Status {
         #[command(flatten)]
         reach: Reach,
-        /// Also its clients, with their tunnels and bytes
-        #[arg(long)]
-        clients: bool,
+        #[command(flatten)]
+        clients: Clients,
     },
     /// Go through a proxy as a call server would, and tell where it is stuck
     Doctor {
@@ -88,7 +87,7 @@ fn main() -> ExitCode {
         Command::Reload(reach) => control::reload(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Drain(reach) => control::drain(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Status { reach, clients } => {
-            control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
+            control::status(&reach, &clients, &mut io::stdout(), &mut io::stderr())
         }
         Command::Doctor {
             config,

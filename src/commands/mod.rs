@@ -9,6 +9,7 @@ pub mod control;
 mod door;
 pub mod explain;
 pub mod export_acl;
+mod habits;
 mod heard;
 mod journey;
 pub mod passwd;

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::habits;
 use crate::lifecycle::orders::{ClientRow, Status, WouldRefuse};
 
 pub(super) fn text(status: &Status) -> String {
@@ -20,6 +21,7 @@ pub(super) fn text(status: &Status) -> String {
         exchanges,
         memory_bytes,
         clients,
+        habits,
         would_refuse,
     } = status;
     let mut text = String::new();
@@ -63,6 +65,9 @@ pub(super) fn text(status: &Status) -> String {
     }
     if let Some(clients) = clients {
         text += &client_table(clients);
+    }
+    if let Some(habits) = habits {
+        text += &habits::text(habits);
     }
     if !would_refuse.is_empty() {
         text += &would_refuse_list(would_refuse);

@@ -40,6 +40,7 @@ pub(crate) use login::LONGEST_USER;
 use crate::config::{Authentication, Client, Config, Listener, NonceKey, Priority, noncekey};
 use crate::exchange::{Algorithm, ClientName, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
+use crate::telemetry::NonceUse;
 use login::Terms;
 use nonce::NonceBook;
 use replay::Replays;
@@ -100,6 +101,8 @@ pub(crate) struct Login {
     pub(crate) algorithm: Option<Algorithm>,
     /// The client called it something else.
     pub(crate) mislabelled: bool,
+    /// How its digest uses its nonce.
+    pub(crate) nonce: Option<NonceUse>,
     pub(crate) sender: Option<ClientName>,
 }
 

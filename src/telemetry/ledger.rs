@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{AccessLog, Event, Meters};
+use super::{AccessLog, Event, Habits, Meters};
 use crate::exchange::{Exchange, Reason};
 
 /// Where entries are opened; a clone of it is a handle.
@@ -18,6 +18,7 @@ pub(crate) struct Ledger(Arc<Books>);
 struct Books {
     meters: Arc<Meters>,
     log: AccessLog,
+    habits: Arc<Habits>,
 }
 
 /// An open exchange.
@@ -31,7 +32,17 @@ pub(crate) struct Entry {
 
 impl Ledger {
     pub(crate) fn new(meters: Arc<Meters>, log: AccessLog) -> Self {
-        Self(Arc::new(Books { meters, log }))
+        let habits = meters.open_habits();
+        Self(Arc::new(Books {
+            meters,
+            log,
+            habits,
+        }))
+    }
+
+    /// What the clients of this core use.
+    pub(crate) fn habits(&self) -> &Habits {
+        &self.0.habits
     }
 
     pub(crate) fn open(&self, exchange: Exchange) -> Entry {
@@ -78,7 +89,12 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // A clock is read here: an end has no caller that could bring the time.
         let total = Instant::now().saturating_duration_since(self.exchange.opened);
-        let Books { meters, log } = &*self.ledger.0;
+        let Books {
+            meters,
+            log,
+            habits,
+        } = &*self.ledger.0;
+        habits.ended(&self.exchange);
         meters.exchange_ended(&self.exchange, total);
         log.record(Event::Close, &self.exchange, SystemTime::now(), total);
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod access_log;
 pub(crate) mod catalogue;
+pub(crate) mod habits;
 pub(crate) mod journal;
 pub(crate) mod json;
 pub(crate) mod ledger;
@@ -17,6 +18,7 @@ pub(crate) mod summary;
 pub(crate) mod timestamp;
 
 pub(crate) use access_log::{AccessLog, AccessLogError, Event, LogEnd};
+pub(crate) use habits::{Before, Habits, Manner, NonceUse};
 pub(crate) use journal::{Chain, Journal, LevelSwitch};
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use limit_meters::LimitMeters;

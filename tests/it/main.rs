@@ -15,6 +15,7 @@ mod bodies;
 mod chunks;
 mod client;
 mod clients;
+mod clients_seen;
 mod collector;
 mod connect;
 mod credentials;
