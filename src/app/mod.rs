@@ -216,7 +216,7 @@ impl App {
                 config.policy.unlisted,
                 own.clone(),
             )),
-            Limits::new(&config.limits, &meters),
+            Limits::new(&config.limits, room.held_refusals, &meters),
         )));
         let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let native_roots = NativeRoots::load();

@@ -8,6 +8,7 @@ use crate::listen::permits;
 pub(super) struct Room {
     pub(super) connections: usize,
     pub(super) tunnels: usize,
+    pub(super) held_refusals: usize,
 }
 
 impl Room {
@@ -27,9 +28,15 @@ impl Room {
                 configured as usize
             }
         };
+        let connections = or_allowed(intake.connections);
         Self {
-            connections: or_allowed(intake.connections),
+            connections,
             tunnels: or_allowed(intake.tunnels),
+            // Most of the connections are for those that are not refused.
+            held_refusals: match intake.held_refusals {
+                0 => connections / 4,
+                configured => configured as usize,
+            },
         }
     }
 

@@ -199,7 +199,7 @@ impl<'a> Telling<'a> {
             }
         };
         let meters = Arc::new(Meters::new(&[], &[]));
-        let limits = Limits::new(&self.config.limits, &meters);
+        let limits = Limits::new(&self.config.limits, 0, &meters);
         let own = self.config.listeners.iter().map(|one| one.address);
         let own = OwnAddresses {
             bound: own.chain([self.config.admin.address]).collect(),

@@ -371,6 +371,8 @@ pub(crate) struct Intake {
     pub(crate) connections: u32,
     /// 0: what the descriptors allow, less a reserve.
     pub(crate) tunnels: u32,
+    /// 0: a quarter of `connections`.
+    pub(crate) held_refusals: u32,
     pub(crate) head_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) head_bytes: Bytes,

@@ -194,6 +194,7 @@ pub(super) fn intake(mut section: Section<'_, '_>) -> Intake {
     Intake {
         connections: section.number("connections", 0, 0..=10_000_000),
         tunnels: section.number("tunnels", 0, 0..=10_000_000),
+        held_refusals: section.number("held_refusals", 0, 0..=10_000_000),
         head_timeout: section.duration("head_timeout", "10s", "100ms", "5m"),
         handshake_timeout: section.duration("handshake_timeout", "10s", "100ms", "5m"),
         head_bytes: section.size("head_bytes", "64KiB", "1KiB", "1MiB"),

@@ -91,6 +91,7 @@ pub(super) fn config(config: &Config) -> Value {
         "intake": {
             "connections": intake.connections,
             "tunnels": intake.tunnels,
+            "held_refusals": intake.held_refusals,
             "head_timeout": duration(intake.head_timeout),
             "handshake_timeout": duration(intake.handshake_timeout),
             "head_bytes": intake.head_bytes.to_string(),

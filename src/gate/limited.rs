@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::exchange::Reason;
 
 /// An exchange that waited as long as it may, or could not have had its turn in that time.
@@ -13,6 +15,8 @@ pub(crate) struct Limited {
     pub(super) lacks: Lack,
     /// Until there would be a turn for it.
     pub(super) after: Duration,
+    /// When it would have waited as long as it may.
+    pub(super) due: Instant,
 }
 
 /// What there was no more of, and how much of it there is.
@@ -81,6 +85,7 @@ mod tests {
                 limit: "per-cluster".into(),
                 lacks,
                 after: Duration::from_millis(after_ms),
+                due: Instant::now(),
             };
             let fields = limited.fields();
             let values: Vec<&str> = fields.iter().map(|(_, value)| value.as_str()).collect();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::hold_back::HoldBack;
 use super::limit::{Hold, Limit, Terms};
 use super::limited::Limited;
 use super::network::network_of;
@@ -21,7 +22,10 @@ use crate::telemetry::Meters;
 
 /// The limits of one configuration. What they count is shared with the configurations before and after.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Limits(Arc<[(Arc<Limit>, Terms)]>);
+pub(crate) struct Limits {
+    all: Arc<[(Arc<Limit>, Terms)]>,
+    hold_back: HoldBack,
+}
 
 /// What is counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,15 +76,20 @@ pub(crate) struct Pass(Option<Box<Vec<Hold>>>);
 pub(crate) struct Shares(Vec<Hold>);
 
 impl Limits {
-    pub(crate) fn new(limits: &[config::Limit], meters: &Meters) -> Self {
-        Self::default().renewed(limits, meters)
+    /// No more than `held_max` refusals are held back at a time.
+    pub(crate) fn new(limits: &[config::Limit], held_max: usize, meters: &Meters) -> Self {
+        let none = Self {
+            all: Arc::default(),
+            hold_back: HoldBack::new(held_max),
+        };
+        none.renewed(limits, meters)
     }
 
     /// The limits of another configuration. One that keeps its name and what it is per keeps what it has counted.
     /// Changes nothing until it comes into force.
     pub(crate) fn renewed(&self, limits: &[config::Limit], meters: &Meters) -> Self {
         let known: BTreeMap<&str, &Arc<Limit>> = self
-            .0
+            .all
             .iter()
             .map(|(limit, _)| (&*limit.name, limit))
             .collect();
@@ -106,35 +115,47 @@ impl Limits {
             LimitPer::Destination => 3,
             LimitPer::All => 4,
         });
-        Self(renewed.into())
+        Self {
+            all: renewed.into(),
+            hold_back: self.hold_back.clone(),
+        }
     }
 
     pub(crate) fn come_into_force(&self, now: Instant) {
-        for (limit, terms) in &*self.0 {
+        for (limit, terms) in &*self.all {
             limit.set_terms(*terms, now);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// The limits that an exchange has to pass, in their order, each with what it is counted under.
     pub(crate) fn along(&self, asking: &Asking<'_>) -> impl Iterator<Item = (&str, String)> {
-        self.0
+        self.all
             .iter()
             .map(|(limit, _)| (&*limit.name, asking.key(limit.per).to_string()))
     }
 
-    /// Waits until every limit lets the exchange go on. Dropping the future leaves every queue.
+    /// Waits until every limit lets the exchange go on. A refusal is held back until the wait would have been over:
+    /// whoever comes again at once after each is slowed down, and pays with its own connections. Dropping the future
+    /// leaves every queue.
     pub(crate) async fn pass(
         &self,
         asking: &Asking<'_>,
         waited: &mut Waited,
     ) -> Result<Pass, Limited> {
-        let mut holds = Vec::with_capacity(self.0.len());
-        for (limit, _) in &*self.0 {
-            holds.push(wait(limit, asking, waited).await?);
+        let mut holds = Vec::with_capacity(self.all.len());
+        for (limit, _) in &*self.all {
+            match wait(limit, asking, waited).await {
+                Ok(hold) => holds.push(hold),
+                Err(limited) => {
+                    // What it took of the others is theirs again meanwhile.
+                    drop(holds);
+                    return Err(self.hold_back.until_due(limited, waited).await);
+                }
+            }
         }
         for hold in &mut holds {
             hold.turn = false;

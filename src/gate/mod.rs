@@ -9,6 +9,7 @@ mod digest;
 mod error;
 mod gcra;
 pub(crate) mod hash;
+mod hold_back;
 mod keyed;
 mod limit;
 mod limited;

@@ -87,6 +87,7 @@ pub(super) async fn wait(
                     limit: Arc::clone(&limit.name),
                     lacks,
                     after,
+                    due: waiter.until,
                 });
             }
             Look::Wait { until } => {

@@ -236,8 +236,8 @@ impl Habit {
 
     fn add(&mut self, other: &Self) {
         if other.last_seen > self.last_seen {
-            self.sender = other.sender.clone().or(self.sender.take());
-            self.user = other.user.clone().or(self.user.take());
+            self.sender = other.sender.clone().or_else(|| self.sender.take());
+            self.user = other.user.clone().or_else(|| self.user.take());
         }
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);

@@ -71,7 +71,10 @@ async fn whoever_would_wait_for_too_long_is_told_when_to_come_again() {
         .send("GET http://nobody.test/ HTTP/1.1\r\nHost: nobody.test\r\n\r\n")
         .await;
     assert_eq!(client.reply().await.status, 502);
-    let reply = client.connect(target).await;
+    client
+        .send("GET http://nobody.test/ HTTP/1.1\r\nHost: nobody.test\r\n\r\n")
+        .await;
+    let reply = client.reply().await;
     assert_eq!((reply.status, reply.reason()), (429, "rate_limited"));
     let after: u64 = reply.field("retry-after").unwrap().parse().unwrap();
     assert!((50..=100).contains(&after), "{}", reply.head);
@@ -89,11 +92,15 @@ async fn whoever_would_wait_for_too_long_is_told_when_to_come_again() {
         (&line["status"], &line["fault"], &line["limit"]),
         (&429.into(), &"policy".into(), &"all-of-us".into())
     );
-    // The connection was kept.
-    client
-        .send("GET http://nobody.test/ HTTP/1.1\r\nHost: nobody.test\r\n\r\n")
-        .await;
-    assert_eq!(client.reply().await.reason(), "rate_limited");
+    // It was held back for a while, so that who comes again at once does so less often.
+    assert!(
+        line["limit_wait_ms"].as_f64().is_some_and(|ms| ms > 0.0),
+        "{line}"
+    );
+    // The connection was kept. What comes behind a CONNECT that waits is for its target: there it is not.
+    let reply = client.connect(target).await;
+    assert_eq!(reply.reason(), "rate_limited");
+    assert_eq!(client.read_to_end().await.unwrap(), b"");
     house.metric_becomes(refusals(), 2.0).await;
     house.metric_becomes(waits(), 0.0).await;
     house.close().await;

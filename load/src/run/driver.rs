@@ -44,7 +44,7 @@ pub(super) fn serve(errand: &Path) -> io::Result<()> {
     let record = runtime.block_on(async {
         match errand.work {
             Work::Calls { servers } => calls(&errand, servers, started).await,
-            Work::Logins { at_once } => logins(&errand, at_once, started).await,
+            Work::Logins { at_once, rests } => logins(&errand, at_once, rests, started).await,
         }
     });
     record.write(&errand.record)
@@ -80,7 +80,7 @@ async fn calls(errand: &Arc<Errand>, servers: u16, started: Instant) -> Record {
 
 /// So many at once, each when it is due or as soon after as one of them has time; never faster than they are due. One
 /// that is refused rests for as long as it was told to, as call servers do: they try again after some seconds.
-async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record {
+async fn logins(errand: &Arc<Errand>, at_once: u16, rests: bool, started: Instant) -> Record {
     let pace = Pace::new(errand.per_second, errand.length);
     let start = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
@@ -101,6 +101,9 @@ async fn logins(errand: &Arc<Errand>, at_once: u16, started: Instant) -> Record 
                 let newcomer = errand.client(turn);
                 let (one, rest) = one(&newcomer, errand.target(turn), number, due).await;
                 ended.push(one);
+                if !rests {
+                    continue;
+                }
                 // Up to twice as long, each its own: nobody's clocks tick in step.
                 let own = rest.mul_f64((number % OWN_RESTS) as f64 / OWN_RESTS as f64);
                 let again = (Instant::now() + rest + own).min(start + errand.length);

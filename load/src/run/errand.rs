@@ -31,7 +31,7 @@ pub(super) enum Work {
     /// On time whatever became of those before; each server keeps its nonce.
     Calls { servers: u16 },
     /// Each new to the proxy; no more than so many at the same time.
-    Logins { at_once: u16 },
+    Logins { at_once: u16, rests: bool },
 }
 
 /// What came of it.

@@ -187,6 +187,7 @@ fn logins(world: &World, proxy: &Proxy, scenario: &Scenario, per_second: f64) ->
     Errand {
         work: Work::Logins {
             at_once: scenario.logins.at_once,
+            rests: scenario.logins.rests,
         },
         proxies: proxy.entrances(),
         targets: world.targets(),

@@ -45,6 +45,8 @@ pub struct Logins {
     pub times: f64,
     /// So many at the same time at most; one that waits for an answer starts nothing new.
     pub at_once: u16,
+    /// Whether one that is refused waits for as long as it is told to.
+    pub rests: bool,
 }
 
 /// A cluster that makes calls: a CONNECT with digest each, the nonce kept.
@@ -171,8 +173,8 @@ impl Scenario {
             "logins.times is from 1 to 1000",
         );
         need(
-            (1..=4096).contains(&self.logins.at_once),
-            "logins.at_once is from 1 to 4096",
+            (1..=16_384).contains(&self.logins.at_once),
+            "logins.at_once is from 1 to 16384",
         );
         need(
             is_share(self.calls.share),

@@ -17,6 +17,7 @@ workers = 1
 share = 0.0625
 times = 20
 at_once = 8
+rests = false
 
 [calls]
 share = 0.05
