@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use tidegate::commands::capacity::Capacity;
-use tidegate::commands::control::Reach;
+use tidegate::commands::control::{Clients, Reach};
 use tidegate::commands::doctor::Doctor;
+use tidegate::commands::explain::Explain;
 use tidegate::commands::export_acl::ExportAcl;
 use tidegate::commands::passwd::Passwd;
 use tidegate::commands::{check, control};
@@ -49,9 +50,8 @@ enum Command {
     Status {
         #[command(flatten)]
         reach: Reach,
-        /// Also its clients, with their tunnels and bytes
-        #[arg(long)]
-        clients: bool,
+        #[command(flatten)]
+        clients: Clients,
     },
     /// Hold back deliveries of alarms for a change window; without a time it shows whether they are
     Silence {
@@ -62,6 +62,8 @@ enum Command {
     },
     /// Test the way to every destination, and say what to do where it is not good
     Doctor(Doctor),
+    /// Tell what would happen to a request, and why, without sending anything to its target
+    Explain(Explain),
     /// Set a user's password in a users file
     Passwd(Passwd),
     /// List what the proxy has to reach, for the firewall team
@@ -89,13 +91,14 @@ fn main() -> ExitCode {
         Command::Drain(reach) => control::drain(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Upload(reach) => control::upload(&reach, &mut io::stdout(), &mut io::stderr()),
         Command::Status { reach, clients } => {
-            control::status(&reach, clients, &mut io::stdout(), &mut io::stderr())
+            control::status(&reach, &clients, &mut io::stdout(), &mut io::stderr())
         }
         Command::Silence { time, reach } => {
             let (out, err) = (&mut io::stdout(), &mut io::stderr());
             control::silence(&reach, time.as_deref(), out, err)
         }
         Command::Doctor(doctor) => doctor.run(&mut io::stdout(), &mut io::stderr()),
+        Command::Explain(explain) => explain.run(&mut io::stdout(), &mut io::stderr()),
         Command::Passwd(passwd) => passwd.run(&mut io::stdout(), &mut io::stderr()),
         Command::ExportAcl(export) => export.run(&mut io::stdout(), &mut io::stderr()),
         Command::Capacity(capacity) => capacity.run(&mut io::stdout(), &mut io::stderr()),

@@ -9,9 +9,12 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::{Loaded, Window, alarms};
-use crate::lifecycle::orders::{Answer, ClientRow, Configuration, Refused, Status, WouldRefuse};
+use crate::lifecycle::orders::{
+    Answer, ClientRow, Configuration, Habits, Nonces, Refused, Status, WouldRefuse,
+};
 use crate::policy;
 use crate::relay::{LiveTunnel, Tunnels};
+use crate::telemetry::habits::{Habit, Who};
 use crate::telemetry::summary::Summary;
 use crate::telemetry::{Meters, Moment, Timestamp};
 
@@ -64,6 +67,7 @@ fn look(window: &Window, clients: bool) -> Status {
         alarms: alarms::active(&window.alarms, Moment::now()),
         silenced_until: alarms::silenced_until(&window.alarms, Moment::now()),
         clients: clients.then(|| senders(&tunnels)),
+        habits: clients.then(|| window.meters.habits().into_iter().map(habits).collect()),
         would_refuse: window
             .reports
             .rows()
@@ -103,6 +107,51 @@ fn would_refuse(row: policy::WouldRefuse) -> WouldRefuse {
         first_seen: Timestamp(row.first_seen).to_string(),
         last_seen: Timestamp(row.last_seen).to_string(),
         add: row.lines_to_add,
+    }
+}
+
+fn habits((who, habit): (Who, Habit)) -> Habits {
+    let words = |counts: BTreeMap<&'static str, u64>| {
+        let owned = counts
+            .into_iter()
+            .map(|(word, count)| (word.to_owned(), count));
+        owned.collect()
+    };
+    Habits {
+        client: habit.sender.map(|sender| sender.to_string()),
+        user: habit.user.map(|user| user.to_string()),
+        address: who.address.to_string(),
+        listener: who.listener.to_string(),
+        first_seen: Timestamp(habit.first_seen).to_string(),
+        last_seen: Timestamp(habit.last_seen).to_string(),
+        requests: habit.requests,
+        connections: habit.connections,
+        connect: habit.tunnels,
+        absolute_form: habit.forwards,
+        http_1_0: habit.http10,
+        tls: words(habit.tls),
+        logins: words(habit.logins),
+        mislabelled: habit.mislabelled,
+        answered_407: habit.challenged,
+        logins_behind_407: habit.answered_here,
+        logins_first: habit.answered_anew,
+        nonces: Nonces {
+            first_use: habit.nonces.first,
+            used_again: habit.nonces.again,
+            not_rising: habit.nonces.not_rising,
+            without_count: habit.nonces.uncounted,
+            highest_count: habit.nonces.highest,
+        },
+        sni: habit
+            .names
+            .into_iter()
+            .map(|(name, count)| (name.into(), count))
+            .collect(),
+        tunnels_ended: habit
+            .endings
+            .into_iter()
+            .map(|((reason, by), count)| (format!("{reason} by {by}"), count))
+            .collect(),
     }
 }
 

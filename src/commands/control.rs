@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::status;
+use super::{habits, status};
 use crate::config;
 use crate::config::diff::Change;
 use crate::lifecycle::orders::{Answer, Draining, Refused, Reloaded, SOCKET, Silence, Uploaded};
@@ -93,14 +93,45 @@ pub fn upload(reach: &Reach, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     run(reach, "upload", out, err)
 }
 
+/// Which clients `tidegate status` tells of.
+#[derive(Debug, Args)]
+pub struct Clients {
+    /// Also its clients: their tunnels and bytes, and what each really uses
+    #[arg(long)]
+    clients: bool,
+    /// Write what each client uses to a file, as JSON for support; no secrets are in it
+    #[arg(long, value_name = "FILE", requires = "clients")]
+    output: Option<PathBuf>,
+    /// Numbers in the place of clients' names, users and addresses
+    #[arg(long, requires = "clients")]
+    anonymous: bool,
+}
+
 /// Exit code: 0 answered, 1 failed.
-pub fn status(reach: &Reach, clients: bool, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let request = if clients {
+pub fn status(reach: &Reach, clients: &Clients, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let request = if clients.clients {
         "status --clients"
     } else {
         "status"
     };
-    run(reach, request, out, err)
+    if !clients.anonymous && clients.output.is_none() {
+        return run(reach, request, out, err);
+    }
+    let told = |answer: &mut Answer| match answer {
+        Answer::Status(status) => {
+            if clients.anonymous {
+                habits::anonymize(status);
+            }
+            let Some(path) = &clients.output else {
+                return Ok(None);
+            };
+            habits::write(status, path)
+                .map_err(|error| format!("cannot write {}: {error}\n", path.display()))?;
+            Ok(Some(format!("{} written\n", path.display())))
+        }
+        _ => Ok(None),
+    };
+    changed(reach, request, told, out, err)
 }
 
 /// Exit code: 0 answered, 1 failed.
@@ -114,6 +145,17 @@ pub fn silence(reach: &Reach, time: Option<&str>, out: &mut dyn Write, err: &mut
 }
 
 fn run(reach: &Reach, request: &str, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    changed(reach, request, |_| Ok(None), out, err)
+}
+
+/// Asks, and has the answer changed before it is told; or something else told in its place.
+fn changed(
+    reach: &Reach,
+    request: &str,
+    change: impl FnOnce(&mut Answer) -> Result<Option<String>, String>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
     let path = match reach.path() {
         Ok(path) => path,
         Err(why) => return print(err, &format!("{why}\n"), BAD_CONFIGURATION),
@@ -122,9 +164,21 @@ fn run(reach: &Reach, request: &str, out: &mut dyn Write, err: &mut dyn Write) -
         Ok(line) => line,
         Err(why) => return print(err, &format!("{why}\n"), FAILED),
     };
-    let Ok(answer) = serde_json::from_str::<Answer>(&line) else {
+    let Ok(mut answer) = serde_json::from_str::<Answer>(&line) else {
         let words = "the proxy gave no answer that this version understands\n";
         return print(err, words, FAILED);
+    };
+    let before = answer.clone();
+    match change(&mut answer) {
+        Ok(None) => {}
+        Ok(Some(instead)) => return print(out, &instead, DONE),
+        Err(why) => return print(err, &why, FAILED),
+    }
+    // As it came, unless it was changed.
+    let line = if answer == before {
+        line
+    } else {
+        serde_json::to_string(&answer).unwrap_or_default() + "\n"
     };
     let (text, code) = told(&answer);
     match (reach.json, code) {

@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::runtime::{Builder, LocalOptions};
 
+use super::as_server::AsServer;
 use crate::config::{self, Config};
 use crate::dial::Dialer;
 use crate::dial::health::HealthBook;
@@ -40,11 +41,18 @@ pub struct Doctor {
     /// Also whether connections live that are silent for so long, as "30m": it takes as long
     #[arg(long, value_name = "TIME", value_parser = config::units::duration_of_an_argument)]
     idle: Option<Duration>,
+    #[command(flatten)]
+    as_server: AsServer,
 }
 
 impl Doctor {
     /// The lines go to `out`, complaints to `err`; the exit code is 1 where something fails, and 0 with warnings.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+        if self.as_server.is_asked() {
+            return self
+                .as_server
+                .run(self.config.as_deref(), self.json, out, err);
+        }
         let config = match config::load(self.config.as_deref()) {
             Ok(config) => config,
             Err(complaints) => {

@@ -32,6 +32,19 @@ pub(crate) fn password(prompts: &mut dyn Write) -> Result<String, PromptError> {
     }
 }
 
+/// A password that exists already: asked for once.
+pub(crate) fn known_password(prompts: &mut dyn Write) -> Result<String, PromptError> {
+    let stdin = io::stdin();
+    let mut lines = stdin.lock();
+    if !stdin.is_terminal() {
+        return one_line(&mut lines);
+    }
+    let _unseen = Unseen::begin(stdin.as_fd())?;
+    prompts.write_all(b"Password: ")?;
+    prompts.flush()?;
+    one_line(&mut lines)
+}
+
 fn twice(
     lines: &mut dyn BufRead,
     terminal: BorrowedFd<'_>,

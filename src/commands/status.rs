@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::habits;
 use crate::lifecycle::orders::{ClientRow, Status, WouldRefuse};
 
 pub(super) fn text(status: &Status) -> String {
@@ -22,6 +23,7 @@ pub(super) fn text(status: &Status) -> String {
         alarms,
         silenced_until,
         clients,
+        habits,
         would_refuse,
     } = status;
     let mut text = String::new();
@@ -78,6 +80,9 @@ pub(super) fn text(status: &Status) -> String {
     }
     if let Some(clients) = clients {
         text += &client_table(clients);
+    }
+    if let Some(habits) = habits {
+        text += &habits::text(habits);
     }
     if !would_refuse.is_empty() {
         text += &would_refuse_list(would_refuse);

@@ -88,7 +88,7 @@ pub(super) fn either<S: AsRef<str>>(words: &[S]) -> String {
 }
 
 /// The word that was probably meant: at most a third of its letters differ.
-pub(super) fn nearest<'w>(
+pub(crate) fn nearest<'w>(
     written: &str,
     words: impl IntoIterator<Item = &'w str>,
 ) -> Option<&'w str> {

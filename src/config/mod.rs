@@ -32,6 +32,7 @@ mod shown;
 mod unbuilt;
 pub(crate) mod units;
 pub(crate) mod userfile;
+pub(crate) mod whereabouts;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -59,6 +60,7 @@ pub(crate) use check::parse;
 
 pub(crate) use check::control_socket;
 pub use check::load;
+pub(crate) use complaint::nearest;
 pub use complaint::{Complaint, Complaints};
 
 /// A whole, valid configuration.

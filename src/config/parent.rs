@@ -99,6 +99,20 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+impl Password {
+    /// From a file, as a destination's.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        password(path).map_err(|wrong| format!("{} ({})", wrong.problem, wrong.hint))
+    }
+}
+
+impl Parent {
+    /// From the command line.
+    pub(crate) fn of_url(text: &str) -> Result<Self, String> {
+        parse(text).map_err(|wrong| format!("{} ({})", wrong.problem, wrong.hint))
+    }
+}
+
 impl fmt::Display for Parent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.tls { "https://" } else { "http://" })?;

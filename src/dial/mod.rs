@@ -13,6 +13,7 @@ mod hosts;
 mod lifetime;
 pub(crate) mod operator;
 pub(crate) mod order;
+pub(crate) mod outlook;
 mod parent;
 mod parents;
 mod peer;

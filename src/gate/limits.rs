@@ -131,6 +131,13 @@ impl Limits {
         self.all.is_empty()
     }
 
+    /// The limits that an exchange has to pass, in their order, each with what it is counted under.
+    pub(crate) fn along(&self, asking: &Asking<'_>) -> impl Iterator<Item = (&str, String)> {
+        self.all
+            .iter()
+            .map(|(limit, _)| (&*limit.name, asking.key(limit.per).to_string()))
+    }
+
     /// Waits until every limit lets the exchange go on. A refusal is held back until the wait would have been over:
     /// whoever comes again at once after each is slowed down, and pays with its own connections. Dropping the future
     /// leaves every queue.
@@ -179,6 +186,19 @@ impl Asking<'_> {
             (Some(sender), _) => Key::Client(sender.clone()),
             (None, Some(user)) => Key::User(user.clone()),
             (None, None) => Key::Address(network_of(self.address)),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(client) => write!(f, "client {client}"),
+            Self::User(user) => write!(f, "user {user}"),
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Destination(destination) => write!(f, "destination {destination}"),
+            Self::All => f.write_str("all together"),
+            Self::Others => f.write_str("all others together"),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A verdict belongs to one request: what is remembered of it is which nonce counts were used, and how often somebody
 //! was wrong.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use super::users::Users;
 use super::{Asked, Gate, GateError, Login, basic, digest};
 use crate::config::{Authentication, Listener};
 use crate::exchange::{Algorithm, Scheme, UserName};
+use crate::telemetry::NonceUse;
 
 /// Longer names are not repeated to the log. `passwd` takes none that is longer.
 pub(crate) const LONGEST_USER: usize = 256;
@@ -144,6 +146,10 @@ impl Terms {
             login.user = claimed(&digest.user);
         }
         login.algorithm = digest.algorithm;
+        login.nonce = Some(NonceUse {
+            mark: mark(&digest.nonce),
+            count: matches!(digest.qop, Qop::Auth { .. }).then(|| digest::count(digest)),
+        });
         let algorithm =
             digest::algorithm_of(digest, &self.algorithms).ok_or(GateError::AlgorithmNotOffered)?;
         login.algorithm = Some(algorithm);
@@ -274,6 +280,13 @@ fn throttled(client: IpAddr, held: &Held) -> GateError {
     GateError::Throttled {
         after: held.retry_after,
     }
+}
+
+/// Tells one nonce from the next.
+fn mark(nonce: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(nonce);
+    hasher.finish()
 }
 
 fn claimed(user: &str) -> Option<UserName> {

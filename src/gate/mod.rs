@@ -41,6 +41,7 @@ pub(crate) use login::LONGEST_USER;
 use crate::config::{Authentication, Client, Config, Listener, NonceKey, Priority, noncekey};
 use crate::exchange::{Algorithm, ClientName, Component, Scheme, Target, UserName};
 use crate::policy::{Cleared, Policy};
+use crate::telemetry::NonceUse;
 use login::Terms;
 use nonce::NonceBook;
 use replay::Replays;
@@ -103,6 +104,8 @@ pub(crate) struct Login {
     pub(crate) algorithm: Option<Algorithm>,
     /// The client called it something else.
     pub(crate) mislabelled: bool,
+    /// How its digest uses its nonce.
+    pub(crate) nonce: Option<NonceUse>,
     pub(crate) sender: Option<ClientName>,
 }
 
@@ -185,6 +188,16 @@ impl Gate {
             throttle: Throttle::new(),
             tunnels: Arc::new(Semaphore::new(tunnels.min(Semaphore::MAX_PERMITS))),
         })
+    }
+
+    /// A gate that only looks on: it makes no key file, and has no place for a tunnel.
+    pub(crate) fn looking_on() -> Self {
+        Self {
+            nonces: NonceBook::alone(),
+            replays: Replays::new(),
+            throttle: Throttle::new(),
+            tunnels: Arc::new(Semaphore::new(0)),
+        }
     }
 
     /// Takes the nonce keys of another configuration. Nonces that were given out stay good.

@@ -124,6 +124,9 @@ pub(crate) struct Status {
     /// Only where they were asked for; those with the most tunnels first.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) clients: Option<Vec<ClientRow>>,
+    /// What each client really uses; only where clients were asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) habits: Option<Vec<Habits>>,
     /// What would have been refused if it were not only reported.
     pub(crate) would_refuse: Vec<WouldRefuse>,
 }
@@ -171,6 +174,49 @@ pub(crate) struct WouldRefuse {
     pub(crate) last_seen: String,
     /// The lines to add to the configuration, TOML; a limit has none.
     pub(crate) add: String,
+}
+
+/// What one client really uses, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Habits {
+    /// The `[[client]]`, the user it logged in as last, and its address.
+    pub(crate) client: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) address: String,
+    pub(crate) listener: String,
+    pub(crate) first_seen: String,
+    pub(crate) last_seen: String,
+    pub(crate) requests: u64,
+    pub(crate) connections: u64,
+    pub(crate) connect: u64,
+    pub(crate) absolute_form: u64,
+    pub(crate) http_1_0: u64,
+    /// Connections by the version of their TLS; `none` without.
+    pub(crate) tls: BTreeMap<String, u64>,
+    /// Requests by what they logged in with; `none` without.
+    pub(crate) logins: BTreeMap<String, u64>,
+    /// Digests called something else than they were.
+    pub(crate) mislabelled: u64,
+    pub(crate) answered_407: u64,
+    /// Logins right behind a 407 on its connection, and first on a connection.
+    pub(crate) logins_behind_407: u64,
+    pub(crate) logins_first: u64,
+    pub(crate) nonces: Nonces,
+    /// Server names in TLS hellos inside its tunnels, where those are looked at.
+    pub(crate) sni: BTreeMap<String, u64>,
+    /// How its tunnels ended: `reason by side`.
+    pub(crate) tunnels_ended: BTreeMap<String, u64>,
+}
+
+/// Digests by their nonce count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Nonces {
+    pub(crate) first_use: u64,
+    pub(crate) used_again: u64,
+    /// The same nonce as before, with a count that is no higher.
+    pub(crate) not_rising: u64,
+    pub(crate) without_count: u64,
+    pub(crate) highest_count: u32,
 }
 
 impl Refused {

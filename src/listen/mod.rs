@@ -23,7 +23,7 @@ use crate::gate;
 use crate::lifecycle::DrainWatch;
 use crate::relay::ClientStream;
 use crate::serve::{Arrival, Service, http1};
-use crate::telemetry::{Chain, Meters};
+use crate::telemetry::{Before, Chain, Meters};
 use permits::{Permit, Permits};
 use tls::TlsTerms;
 
@@ -138,6 +138,7 @@ impl Door {
             permit: held,
             watch: self.watch.clone(),
             user: None,
+            before: Before::Nothing,
         };
         let service = Rc::clone(&self.service);
         if introduced {
@@ -164,6 +165,7 @@ impl Door {
                     permit: (held, self.meters.connection_opened()),
                     watch: self.watch.clone(),
                     user: None,
+                    before: Before::Nothing,
                 };
                 hand_on(tcp, None, arrival, Rc::clone(&self.service));
             }

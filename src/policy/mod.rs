@@ -7,17 +7,19 @@ mod lines;
 mod own;
 mod reports;
 mod rules;
+mod weigh;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, HostPattern, Role, Unlisted};
+use crate::config::{self, HostPattern, Role, Sni, Unlisted};
 use crate::exchange::{DestinationName, Host, Reason, Target};
 
 pub(crate) use lines::Lacking;
 pub(crate) use own::OwnAddresses;
 pub(crate) use reports::{Latest, Passed, Reports, WouldRefuse};
+pub(crate) use weigh::Weighed;
 
 /// The destinations of one configuration, and our own addresses.
 #[derive(Debug)]
@@ -87,17 +89,17 @@ impl Policy {
         let mut denial = Denial::Target;
         // The destination that lets it pass, and whether the port is among what it lacks.
         let mut reports: Option<(usize, bool)> = None;
-        for found in self.hosts.matching(&target.host) {
-            let destination = &self.destinations[found.destination];
-            let port = |range: &config::PortRange| range.contains(target.port);
-            let has_port = destination.ports.iter().any(port);
-            let may_use = allowed.is_empty() || allowed.contains(&destination.name);
+        for weighed in self.weigh(allowed, target) {
+            let destination = &self.destinations[weighed.destination];
+            let Weighed {
+                has_port, may_use, ..
+            } = weighed;
             if has_port && may_use {
-                return Ok(self.cleared(found.destination, target, None));
+                return Ok(self.cleared(weighed.destination, target, None));
             }
             // Of two, the one that lacks less.
             if destination.report_only && reports.is_none_or(|(_, lacks)| lacks && has_port) {
-                reports = Some((found.destination, !has_port));
+                reports = Some((weighed.destination, !has_port));
             }
             if !has_port {
                 if denial == Denial::Target {
@@ -174,7 +176,14 @@ impl Cleared {
     pub(crate) fn role(&self) -> Role {
         let mut rules = self.policy.hosts.matching(&self.target.host);
         let own = rules.find(|found| found.destination == self.destination);
-        own.map_or(Role::Other, |found| found.role)
+        own.map_or(Role::Other, |found| {
+            self.destination().hosts[found.rule].role
+        })
+    }
+
+    /// Whether nothing but TLS may go there, and a request in the clear is refused.
+    pub(crate) fn takes_only_tls(&self) -> bool {
+        self.destination().sni == Sni::Require
     }
 
     /// Whether a server behind the target may be asked for under this name (the SNI of a TLS hello).

@@ -11,11 +11,11 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::config::{self, HostPattern, Role};
 use crate::exchange::Host;
 
-/// A host rule that matched: the destination's place in the file, and what the host is there.
+/// A host rule that matched: the destination's place in the file, and the rule's among its hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Match {
     pub(super) destination: usize,
-    pub(super) role: Role,
+    pub(super) rule: usize,
 }
 
 /// Every host rule of every destination, ready to be asked.
@@ -30,7 +30,7 @@ impl Hosts {
     pub(super) fn new(destinations: &[config::Destination]) -> Self {
         let mut hosts = Self::default();
         for (destination, section) in destinations.iter().enumerate() {
-            for rule in &section.hosts {
+            for (place, rule) in section.hosts.iter().enumerate() {
                 let matches = match &rule.pattern {
                     HostPattern::Name(name) => {
                         hosts.exact.entry(Host::Name(name.clone())).or_default()
@@ -45,7 +45,7 @@ impl Hosts {
                 };
                 matches.push(Match {
                     destination,
-                    role: rule.role,
+                    rule: place,
                 });
             }
         }

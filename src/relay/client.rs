@@ -33,6 +33,19 @@ impl ClientStream {
         }
     }
 
+    /// The version of its TLS; `None` without.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        use tokio_rustls::rustls::ProtocolVersion;
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => Some(match tls.get_ref().1.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                _ => "other",
+            }),
+        }
+    }
+
     /// The next close becomes a reset (RST), so that the client does not take an error for a clean end.
     pub(crate) fn reset_on_close(&self) {
         // Fails only on a socket that is gone already, which is what was wanted.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::body::Framing;
 use super::forward::{self, Ending};
-use super::head::{Head, HeadLimits};
+use super::head::{Head, HeadLimits, Version};
 use super::http1::send;
 use super::order::Order;
 use super::origin::{self, note_story, reach};
@@ -18,7 +18,7 @@ use super::pushes::Watching;
 use super::reply;
 use super::turn::{After, Next, Refused, Turn};
 use super::{Arrival, Service};
-use crate::config::{Repeat, Sni};
+use crate::config::Repeat;
 use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
@@ -26,7 +26,7 @@ use crate::policy::Cleared;
 use crate::relay::{
     Brake, ClientStream, Inspection, Listing, LiveTunnel, Toll, Tunnel, UpstreamStream,
 };
-use crate::telemetry::{Entry, Event};
+use crate::telemetry::{Entry, Event, Manner};
 
 /// A request that must not be sent twice goes over a kept connection only if that was used just now: an origin that
 /// closes its idle connections after some seconds might be doing so while the request is on its way.
@@ -87,7 +87,7 @@ async fn connect<Permit: 'static>(
             return turn.refuse(service, &refused, after).await;
         }
     };
-    let admission = match admit(service, &turn.arrival, &head, target, &mut turn.entry) {
+    let admission = match admit(service, &mut turn, &head, target) {
         Ok(admission) => admission,
         Err(refused) => return turn.refuse(service, &refused, after).await,
     };
@@ -313,11 +313,11 @@ async fn forward<Permit: 'static>(
         }
     };
     let target = absolute.target.clone();
-    let admission = match admit(service, &turn.arrival, head, target, &mut turn.entry) {
+    let admission = match admit(service, &mut turn, head, target) {
         Ok(admission) => admission,
         Err(refused) => return turn.refuse(service, &refused, after).await,
     };
-    if !absolute.tls && admission.cleared.destination().sni == Sni::Require {
+    if !absolute.tls && admission.cleared.takes_only_tls() {
         if !admission.cleared.destination().report_only {
             let refused = Refused::new(
                 Reason::SniMismatch,
@@ -516,11 +516,12 @@ async fn switch<Permit: 'static>(
 /// Credentials and policy; what is learnt on the way goes into the entry.
 fn admit<Permit>(
     service: &Service,
-    arrival: &Arrival<Permit>,
+    turn: &mut Turn<Permit>,
     head: &Head,
     target: Target,
-    entry: &mut Entry,
 ) -> Result<Admission, Refused> {
+    let tls = turn.stream.tls_version();
+    let Turn { arrival, entry, .. } = turn;
     entry.target = Some(target.clone());
     let authorization: Vec<&[u8]> = head.field_values("proxy-authorization").collect();
     let rules = Arc::clone(&service.rules.borrow());
@@ -533,9 +534,26 @@ fn admit<Permit>(
         authorization: &authorization,
         certificate_user: arrival.user.as_ref(),
     };
-    match service.gate.admit(&rules, &asked, SystemTime::now()) {
+    let now = SystemTime::now();
+    let admitted = service.gate.admit(&rules, &asked, now);
+    let login = match &admitted {
+        Ok(admission) => &admission.login,
+        Err(refusal) => &refusal.login,
+    };
+    note_login(entry, login);
+    let manner = Manner {
+        http10: head.version() == Version::Http10,
+        tls,
+        before: arrival.before,
+        nonce: login.nonce,
+        mislabelled: login.mislabelled,
+        challenged: admitted
+            .as_ref()
+            .is_err_and(|refusal| !refusal.challenges.is_empty()),
+    };
+    service.ledger.habits().asked(entry, &manner, now);
+    match admitted {
         Ok(admission) => {
-            note_login(entry, &admission.login);
             entry.destination = Some(admission.cleared.destination().name.clone());
             if admission.login.mislabelled {
                 service.meters.mislabelled_digest();
@@ -550,7 +568,6 @@ fn admit<Permit>(
             Ok(admission)
         }
         Err(refusal) => {
-            note_login(entry, &refusal.login);
             entry.destination = refusal.error.destination().cloned();
             let reason = refusal.error.reason();
             if refusal.login.mislabelled {

@@ -17,7 +17,7 @@ use super::{Arrival, Service};
 use crate::exchange::Reason;
 use crate::lifecycle::DrainWatch;
 use crate::relay::{ClientStream, Scratch};
-use crate::telemetry::Entry;
+use crate::telemetry::{Before, Entry};
 
 /// How long a reply may take to leave.
 const REPLY: Duration = Duration::from_secs(2);
@@ -76,6 +76,11 @@ pub(crate) async fn serve<Permit: 'static>(
                             pending: behind,
                         } => {
                             (stream, arrival, pending) = (ours, back, behind);
+                            arrival.before = if challenged {
+                                Before::Challenged
+                            } else {
+                                Before::Answered
+                            };
                             wait = if challenged {
                                 Wait::Challenged
                             } else {

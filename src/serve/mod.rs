@@ -33,7 +33,7 @@ use crate::gate::{Gate, Rules, Waited};
 use crate::lifecycle::DrainWatch;
 use crate::policy::{Cleared, Lacking, Latest, Passed, Reports};
 use crate::relay::{Idle, Scratch, Tunnels};
-use crate::telemetry::{AlarmBoard, Entry, GuideCounters, Ledger, Meters};
+use crate::telemetry::{AlarmBoard, Before, Entry, GuideCounters, Ledger, Meters};
 
 /// The handles that one connection needs; one per core, shared by its connections.
 #[derive(Debug)]
@@ -101,6 +101,8 @@ pub(crate) struct Arrival<Permit> {
     pub(crate) watch: DrainWatch,
     /// Whom the certificate names that the client showed.
     pub(crate) user: Option<UserName>,
+    /// What its last request came to.
+    pub(crate) before: Before,
 }
 
 impl Service {

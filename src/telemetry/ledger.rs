@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{AccessLog, Derivation, Event, Meters, Moment};
+use super::{AccessLog, Derivation, Event, Habits, Meters, Moment};
 use crate::exchange::{Exchange, Reason};
 
 /// Where entries are opened; a clone of it is a handle.
@@ -20,6 +20,7 @@ struct Books {
     log: AccessLog,
     /// What is concluded from exchanges, where anything is.
     derivation: Option<Arc<Derivation>>,
+    habits: Arc<Habits>,
 }
 
 /// An open exchange.
@@ -33,11 +34,7 @@ pub(crate) struct Entry {
 
 impl Ledger {
     pub(crate) fn new(meters: Arc<Meters>, log: AccessLog) -> Self {
-        Self(Arc::new(Books {
-            meters,
-            log,
-            derivation: None,
-        }))
+        Self::with(meters, log, None)
     }
 
     /// One whose exchanges are drawn conclusions from.
@@ -46,11 +43,22 @@ impl Ledger {
         log: AccessLog,
         derivation: Arc<Derivation>,
     ) -> Self {
+        Self::with(meters, log, Some(derivation))
+    }
+
+    fn with(meters: Arc<Meters>, log: AccessLog, derivation: Option<Arc<Derivation>>) -> Self {
+        let habits = meters.open_habits();
         Self(Arc::new(Books {
             meters,
             log,
-            derivation: Some(derivation),
+            derivation,
+            habits,
         }))
+    }
+
+    /// What the clients of this core use.
+    pub(crate) fn habits(&self) -> &Habits {
+        &self.0.habits
     }
 
     pub(crate) fn open(&self, exchange: Exchange) -> Entry {
@@ -108,7 +116,9 @@ impl Drop for Entry {
             meters,
             log,
             derivation,
+            habits,
         } = &*self.ledger.0;
+        habits.ended(&self.exchange);
         meters.exchange_ended(&self.exchange, total);
         log.record(Event::Close, &self.exchange, SystemTime::now(), total);
         if let Some(derivation) = derivation {

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::catalogue::{self, Row};
+use super::habits::{Habit, Habits, Who};
 use super::reached::Reached;
 use crate::exchange::{
     Algorithm, ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Scheme,
@@ -65,6 +66,8 @@ pub(crate) struct Meters {
     would_refuse: Family<(DestinationName, ClientName, Reason)>,
     pub(super) limits: Mutex<HashSet<Arc<str>>>,
     pub(super) limit_wait_seconds: Histogram,
+    /// Each core's book.
+    habits: Mutex<Vec<Arc<Habits>>>,
 }
 
 /// Holds one open client connection in `tidegate_connections`; drop it with the connection.
@@ -90,6 +93,22 @@ impl Drop for TunnelCount {
 }
 
 impl Meters {
+    /// A book for one more core.
+    pub(crate) fn open_habits(&self) -> Arc<Habits> {
+        let book = Arc::<Habits>::default();
+        let mut books = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        books.push(Arc::clone(&book));
+        book
+    }
+
+    /// What each client uses, on all cores.
+    pub(crate) fn habits(&self) -> Vec<(Who, Habit)> {
+        let books = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = books.clone();
+        drop(books);
+        Habits::together(&all)
+    }
+
     pub(crate) fn new(listeners: &[ListenerName], destinations: &[DestinationName]) -> Self {
         let recorder = recorder();
         let meters = Self {
@@ -99,6 +118,7 @@ impl Meters {
             clients: Mutex::new(HashSet::new()),
             would_refuse: Family::new(&catalogue::WOULD_REFUSE),
             limits: Mutex::new(HashSet::new()),
+            habits: Mutex::default(),
             limit_wait_seconds: histogram(&recorder, &catalogue::LIMIT_WAIT_SECONDS),
             none: DestinationName::new("none"),
             other: DestinationName::new("other"),

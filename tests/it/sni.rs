@@ -31,7 +31,7 @@ fn house_with(lines: &str) -> Plan {
 }
 
 /// The hello of a real client for this name, one record.
-fn hello(name: &'static str) -> Vec<u8> {
+pub(crate) fn hello(name: &'static str) -> Vec<u8> {
     let config = ClientConfig::builder()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();

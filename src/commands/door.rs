@@ -1,0 +1,204 @@
+//! As far as the proxy's door: its name, its addresses, and TLS with it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::advice::no_connection;
+use super::as_server::{Mark, Step};
+use super::journey::{Journey, Stuck, Tell};
+use super::trust::{Side, certificate, no_tls};
+use super::wire::PATIENCE;
+use crate::dial::Way;
+use crate::dial::connect::{ConnectError, connect};
+use crate::dial::resolve::{Family, ResolveError, Resolver};
+use crate::dial::tls::NativeRoots;
+use crate::exchange::Host;
+use crate::policy::ClearedAddr;
+use crate::telemetry::Meters;
+
+/// After so long a server tries the proxy's second address.
+const SECOND_ADDRESS: Duration = Duration::from_secs(2);
+/// How long a server keeps the addresses of the proxy's name.
+const KEPT: Duration = Duration::from_secs(3600);
+
+impl Journey<'_> {
+    /// The proxy's own name.
+    pub(super) async fn names(
+        &self,
+        roots: &NativeRoots,
+        tell: Tell<'_>,
+    ) -> Result<Vec<SocketAddr>, Stuck> {
+        let place = |ip: &IpAddr| SocketAddr::new(*ip, self.proxy.port);
+        let name = match &self.proxy.host {
+            Host::Addr(ip) => {
+                let what =
+                    "the proxy is named by its address: a server cannot follow when it moves";
+                tell(Step::new(Mark::Note, "name", what));
+                return Ok(vec![place(ip)]);
+            }
+            Host::Name(name) => name,
+        };
+        let dns = &self.config.dns;
+        let (resolver, answerer) = Resolver::new(dns, Arc::new(Meters::new(&[], &[])));
+        tokio::task::spawn_local(answerer.run(dns.clone(), roots.clone()));
+        let begun = Instant::now();
+        let (v4, v6) = tokio::join!(
+            resolver.lookup(name, Family::V4, None),
+            resolver.lookup(name, Family::V6, None)
+        );
+        let took = begun.elapsed();
+        let found = [&v4, &v6]
+            .into_iter()
+            .filter_map(|answer| answer.as_ref().ok());
+        let places: Vec<SocketAddr> = found
+            .flat_map(|found| found.addrs.iter().map(place))
+            .collect();
+        if places.is_empty() {
+            let error = v4
+                .err()
+                .or_else(|| v6.err())
+                .unwrap_or(ResolveError::NoAddress);
+            let remedy =
+                "add the proxy's name to the DNS that the servers use, and look at its spelling";
+            tell(
+                Step::new(Mark::Fail, "name", format!("{name}: {error}"))
+                    .took(took)
+                    .remedy(remedy),
+            );
+            return Err(Stuck);
+        }
+        let shown: Vec<String> = places.iter().map(|place| place.ip().to_string()).collect();
+        let ttl = [Family::V4, Family::V6]
+            .into_iter()
+            .filter_map(|family| resolver.ttl(name, family))
+            .min();
+        let seen = ttl.unwrap_or_default().max(KEPT);
+        let ttl = ttl.map_or_else(
+            || "TTL unknown".to_owned(),
+            |ttl| format!("TTL {} s", ttl.as_secs()),
+        );
+        let second = match places.len() {
+            1 => "a server has no second address to try".to_owned(),
+            _ => format!(
+                "a server tries {} first, and after 2 s the second",
+                shown[0]
+            ),
+        };
+        tell(Step::new(
+            Mark::Ok,
+            "name",
+            format!(
+                "{name} is {}; {ttl}; servers keep it for an hour: a change is seen by all of them after {} min; {second}",
+                shown.join(", "),
+                seen.as_secs().div_ceil(60)
+            ),
+        ).took(took));
+        Ok(places)
+    }
+
+    /// Every address is connected; the first that answers is the one to go on with.
+    pub(super) async fn addresses(
+        &self,
+        places: &[SocketAddr],
+        tell: Tell<'_>,
+    ) -> Result<SocketAddr, Stuck> {
+        let mut first = None;
+        for place in places {
+            let begun = Instant::now();
+            match self.tcp(*place).await {
+                Ok(_) => {
+                    let took = begun.elapsed();
+                    let step = Step::new(Mark::Ok, "connect", place.to_string()).took(took);
+                    tell(if took >= SECOND_ADDRESS {
+                        let remedy = "a server gives an address up after 2 s: look for loss or a full queue on the way";
+                        Step {
+                            mark: Mark::Warn,
+                            ..step
+                        }
+                        .remedy(remedy)
+                    } else {
+                        step
+                    });
+                    first.get_or_insert(*place);
+                }
+                Err(error) => {
+                    let (what, remedy) = no_connection(error);
+                    tell(
+                        Step::new(Mark::Fail, "connect", format!("{place}: {what}"))
+                            .took(begun.elapsed())
+                            .remedy(remedy),
+                    );
+                }
+            }
+        }
+        first.ok_or(Stuck)
+    }
+
+    async fn tcp(&self, place: SocketAddr) -> Result<tokio::net::TcpStream, ConnectError> {
+        let addr = ClearedAddr::operator(place);
+        let connecting = connect(addr, self.config.tunnel.keepalive, &[]);
+        timeout(PATIENCE, connecting)
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut))
+    }
+
+    /// A connection to the proxy, with TLS where the URL says so.
+    pub(super) async fn open(
+        &self,
+        place: SocketAddr,
+        roots: &NativeRoots,
+        tell: Tell<'_>,
+        first: bool,
+    ) -> Result<Way, Stuck> {
+        let tcp = self.tcp(place).await.map_err(|error| {
+            let (what, remedy) = no_connection(error);
+            tell(Step::new(Mark::Fail, "connect", format!("{place}: {what}")).remedy(remedy));
+            Stuck
+        })?;
+        if !self.proxy.tls {
+            return Ok(Way::Plain(tcp));
+        }
+        let begun = Instant::now();
+        let tls = self.shake(&self.proxy.host, tcp, roots).await;
+        let tls = tls.map_err(|error| {
+            let (what, remedy) = no_tls(&error, Side::Proxy);
+            tell(
+                Step::new(Mark::Fail, "tls", what)
+                    .took(begun.elapsed())
+                    .remedy(remedy),
+            );
+            Stuck
+        })?;
+        if first {
+            tell(certificate("tls", "with the proxy", &tls, begun.elapsed()));
+        }
+        Ok(Way::Tls(Box::new(tls)))
+    }
+
+    pub(super) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &Host,
+        stream: S,
+        roots: &NativeRoots,
+    ) -> std::io::Result<TlsStream<S>> {
+        use std::io::{Error, ErrorKind};
+        let name = match host {
+            Host::Addr(ip) => ServerName::from(*ip),
+            Host::Name(name) => ServerName::try_from(name.to_string()).map_err(Error::other)?,
+        };
+        let mut config = roots.client(&self.extra).map_err(Error::other)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connector = TlsConnector::from(Arc::new(config));
+        match timeout(PATIENCE, connector.connect(name, stream)).await {
+            Ok(shaken) => shaken,
+            Err(_) => Err(ErrorKind::TimedOut.into()),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! `tidegate doctor --as-server`: through a proxy as a call server goes, and what it says where a server would be stuck.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::house::{House, Plan, self_signed};
+use crate::origin::Origin;
+use crate::upstream::{self, LOCALHOST};
+
+const LAB: &str = "name = \"lab\"\nhosts = [\"push.test\", \"gone.test\", \"slow.test\"]\nports = [443, \"8000-65535\"]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\"]\nconnect_budget = \"300ms\"";
+
+fn lab() -> Plan {
+    House::new()
+        .user("ann", "sesame-1")
+        .destination(LAB)
+        .name("push.test", [LOCALHOST])
+        .name("slow.test", [LOCALHOST])
+        .name("proxy.test", [LOCALHOST, IpAddr::from([127, 0, 0, 2])])
+        .file("password", "sesame-1\n")
+        .file("wrong", "sesame-2\n")
+}
+
+/// Exit code, and what was said.
+async fn through(house: &House, url: &str, words: &[&str]) -> (i32, String) {
+    let (code, out, err) = house
+        .command(&[&["doctor", "--as-server", url], words].concat())
+        .await;
+    assert!(!format!("{out}{err}").contains("sesame"), "{out}{err}");
+    (code, out + &err)
+}
+
+/// An origin with TLS that answers one HEAD; the authority of its certificate.
+async fn origin(house: &House, name: &str, date: &'static str) -> (SocketAddr, String) {
+    let mut origin = Origin::start().await;
+    let authority = origin.tls(name);
+    let address = origin.address;
+    let ca = house.folder.file(&format!("{name}-ca.pem"), &authority);
+    tokio::spawn(async move {
+        // A server that does not like what it is shown breaks off.
+        let Ok(mut call) = origin.try_call().await else {
+            return;
+        };
+        call.message().await;
+        call.send(format!(
+            "HTTP/1.1 404 Not Found\r\n{date}\r\nContent-Length: 0\r\n\r\n"
+        ))
+        .await;
+        call.ends_after().await;
+    });
+    (address, ca.display().to_string())
+}
+
+#[tokio::test]
+async fn the_whole_way_of_a_server_has_a_line_for_each_step() {
+    let house = lab().open().await;
+    let (target, ca) = origin(&house, "push.test", "Date: Sun, 06 Nov 1994 08:49:37 GMT").await;
+    let target = format!("push.test:{}", target.port());
+    let url = format!("http://proxy.test:{}", house.address("plain").port());
+    let file = house.folder.path().join("password").display().to_string();
+    let words = [
+        "--user",
+        "ann",
+        "--password-file",
+        &file,
+        "--target",
+        &target,
+        "--ca",
+        &ca,
+    ];
+    let (code, out) = through(&house, &url, &words).await;
+    for words in [
+        "proxy.test is 127.0.0.1, 127.0.0.2; TTL ",
+        "servers keep it for an hour: a change is seen by all of them after 60 min; a server tries 127.0.0.1 first, and after 2 s the second",
+        "ok    connect   127.0.0.1:",
+        "FAIL  connect   127.0.0.2:",
+        "nobody listens there",
+        "407 by tidegate, in this order: Digest MD5, Digest SHA-256; realm \"tidegate\"; the connection stays open",
+        "take the first (MD5)",
+        "200 Connection established",
+        "TLSv1_3 with the target, through the tunnel; its certificate is of CN=House CA",
+        "s ahead of the target's (HTTP Date)",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    // Its second address is dead.
+    assert_eq!(code, 1, "{out}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn through_a_tls_listener_and_as_json() {
+    let house = lab().tls().open().await;
+    let (target, ca) = origin(&house, "push.test", "Server: x").await;
+    let both = std::fs::read_to_string(&ca).unwrap() + house.ca();
+    let ca = house.folder.file("both.pem", &both).display().to_string();
+    let target = format!("push.test:{}", target.port());
+    let url = format!("https://ann@{}", house.address("tls"));
+    let file = house.folder.path().join("password").display().to_string();
+    let words = [
+        "--json",
+        "--password-file",
+        &file,
+        "--target",
+        &target,
+        "--ca",
+        &ca,
+    ];
+    let (code, out) = through(&house, &url, &words).await;
+    assert_eq!(code, 0, "{out}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["passes"], true);
+    let steps: Vec<&str> = told["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["step"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "name", "connect", "tls", "bare", "bare", "login", "target", "clock"
+        ]
+    );
+
+    let (code, out) = through(&house, &url, &["--password-file", &file]).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains(
+            "FAIL  tls       the proxy's certificate is of an authority that is not trusted here"
+        ),
+        "{out}"
+    );
+    assert!(
+        out.contains("-> import its CA into the servers' trust store"),
+        "{out}"
+    );
+    house.close().await;
+}
+
+#[tokio::test]
+async fn every_refusal_is_explained() {
+    let hanging = upstream::hanging(SocketAddr::new(LOCALHOST, 0));
+    let house = lab().open().await;
+    let url = format!("http://{}", house.address("plain"));
+    let folder = house.folder.path().display().to_string();
+    let (good, wrong) = (format!("{folder}/password"), format!("{folder}/wrong"));
+    let slow = format!("slow.test:{}", hanging.address.port());
+    for (file, target, says, remedy) in [
+        (
+            &good,
+            "push.test:444",
+            "403 Forbidden: port_denied",
+            "lacks this port",
+        ),
+        (
+            &good,
+            "nowhere.test:443",
+            "403 Forbidden: target_denied",
+            "no [[destination]] with this host",
+        ),
+        (
+            &good,
+            "gone.test:443",
+            "502 Bad Gateway: name_not_found",
+            "name servers",
+        ),
+        (
+            &good,
+            &slow,
+            "504 Gateway Timeout: connect_timeout",
+            "firewall",
+        ),
+        (
+            &wrong,
+            "push.test:443",
+            "407 Proxy Authentication Required: bad_credentials",
+            "enter the password again",
+        ),
+    ] {
+        let words = ["--user", "ann", "--password-file", file, "--target", target];
+        let (code, out) = through(&house, &url, &words).await;
+        let last = out.lines().last().unwrap();
+        assert_eq!(code, 1, "{out}");
+        assert!(
+            last.starts_with("FAIL  login") && last.contains(says),
+            "{out}"
+        );
+        assert!(
+            last.split(" -> ")
+                .nth(1)
+                .is_some_and(|words| words.contains(remedy)),
+            "{out}"
+        );
+        // The proxy's own line has the same id.
+        let reason = says.split(": ").nth(1).unwrap();
+        let line = house.line_with_reason(reason).await;
+        assert!(
+            last.contains(&format!("exchange {}", line["id"].as_str().unwrap())),
+            "{last}"
+        );
+    }
+    let (code, out) = through(&house, &url, &["--target", "push.test:443"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        out.contains("the proxy asks for a login, and none was named -> --user NAME"),
+        "{out}"
+    );
+    house.close().await;
+}
+
+/// Some other proxy: answers whatever comes with this.
+async fn other(reply: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = tcp.read_u8().await else {
+                        return;
+                    };
+                    head.push(byte);
+                }
+                let _ = tcp.write_all(reply.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn other_proxies_and_what_is_none() {
+    let house = lab().tls().open().await;
+    let tls = house.address("tls");
+    let refusing = upstream::refusing().await;
+    let squid =
+        "HTTP/1.1 503 Service Unavailable\r\nServer: squid/5.7\r\nContent-Length: 0\r\n\r\n";
+    let basic = "HTTP/1.1 407 x\r\nProxy-Authenticate: Basic realm=\"other\"\r\nServer: x\u{9b}31m\r\nConnection: close\r\n\r\n";
+    for (url, says) in [
+        (
+            format!("http://{}", other(squid).await),
+            "503 Service Unavailable: the proxy is full or being stopped",
+        ),
+        (
+            format!(
+                "http://{}",
+                other("HTTP/1.1 508 Loop Detected\r\n\r\n").await
+            ),
+            "each other's parent",
+        ),
+        (
+            format!(
+                "http://{}",
+                other("HTTP/1.0 429 Slow\r\nRetry-After: 7\r\n\r\n").await
+            ),
+            "Retry-After: 7",
+        ),
+        (
+            format!("http://{}", other(basic).await),
+            "WARN  bare      Basic without TLS",
+        ),
+        (
+            format!("http://{}", other("SSH-2.0-OpenSSH\r\n").await),
+            "this is no HTTP proxy",
+        ),
+        (
+            format!("http://{}", other("").await),
+            "the connection was closed without an answer",
+        ),
+        (
+            format!("http://{tls}"),
+            "this listener speaks TLS: the proxy's address must be given as https",
+        ),
+        (
+            format!("https://{}", house.address("plain")),
+            "-> reach it with http://, or name the TLS listener's port",
+        ),
+        (
+            format!("http://{refusing}"),
+            "-> is the proxy running, on this port?",
+        ),
+        (
+            "http://gone.test:3128".to_owned(),
+            "-> add the proxy's name to the DNS",
+        ),
+    ] {
+        let (code, out) = through(&house, &url, &[]).await;
+        assert_eq!(code, 1, "{url}\n{out}");
+        assert!(out.contains(says), "{says}\n{out}");
+        assert!(!out.contains('\u{9b}'), "{out:?}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn who_answers_in_the_tunnel_is_looked_at() {
+    let house = lab().open().await;
+    let url = format!("http://{}", house.address("plain"));
+    let file = house.folder.path().join("password").display().to_string();
+    let (target, ca) = origin(&house, "other.test", "Server: x").await;
+    let (another, _) = self_signed("Another CA");
+    let stranger = house
+        .folder
+        .file("stranger.pem", &another)
+        .display()
+        .to_string();
+    let (intercepted, _) = origin(&house, "push.test", "Server: x").await;
+    for (target, ca, says, remedy) in [
+        (target, &ca, "is for another name", "intercept TLS"),
+        (
+            intercepted,
+            &stranger,
+            "is of an authority that is not trusted here",
+            "a firewall intercepts TLS",
+        ),
+        (
+            upstream::echo().await,
+            &ca,
+            "speaks no TLS",
+            "look at the target's port",
+        ),
+    ] {
+        let target = format!("push.test:{}", target.port());
+        let words = [
+            "--user",
+            "ann",
+            "--password-file",
+            &file,
+            "--target",
+            &target,
+            "--ca",
+            ca,
+        ];
+        let (code, out) = through(&house, &url, &words).await;
+        let last = out.lines().last().unwrap();
+        assert_eq!(code, 1, "{out}");
+        assert!(
+            last.starts_with("FAIL  target") && last.contains(says) && last.contains(remedy),
+            "{out}"
+        );
+    }
+    house.close().await;
+}
