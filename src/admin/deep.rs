@@ -56,7 +56,7 @@ fn heard(cores: &[Tunnels], now: Instant) -> HashMap<DestinationName, Instant> {
     for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
         if let Some(at) = tunnel.heard(now.into()) {
             let at = at.into_std();
-            let latest = heard.entry(tunnel.destination.clone()).or_insert(at);
+            let latest = heard.entry(tunnel.destination().clone()).or_insert(at);
             *latest = at.max(*latest);
         }
     }

@@ -15,7 +15,7 @@ use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::exchange::Host;
 use crate::policy::{Cleared, Denial};
-use crate::telemetry::Meters;
+use crate::telemetry::{Derivation, GuideCounters, Meters};
 
 impl Telling<'_> {
     pub(super) fn look_ahead(
@@ -28,6 +28,7 @@ impl Telling<'_> {
         let runtime = runtime.map_err(AccountError::Runtime)?;
         let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
         let roots = NativeRoots::load();
+        let counters = GuideCounters::new(std::time::Instant::now());
         let dialer = Dialer::new(
             config.connect.clone(),
             config.tunnel.keepalive,
@@ -35,6 +36,8 @@ impl Telling<'_> {
             meters,
             Arc::new(HealthBook::new(&config.connect)),
             roots.clone(),
+            // What is found here raises no alarm: it is told at once.
+            Arc::new(Derivation::new(Arc::default(), Arc::new(counters))),
         );
         let looking = async {
             tokio::task::spawn_local(answerer.run(config.dns.clone(), roots));

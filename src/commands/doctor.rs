@@ -20,7 +20,7 @@ use crate::dial::resolve::Resolver;
 use crate::dial::tls::NativeRoots;
 use crate::policy::{OwnAddresses, Policy};
 use crate::probe::{self, Extras, Finding, Prober, Severity, running};
-use crate::telemetry::Meters;
+use crate::telemetry::{Derivation, GuideCounters, Meters};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -104,6 +104,7 @@ async fn look(config: &Config, extras: Extras) -> Vec<Finding> {
     let (resolver, answerer) = Resolver::new(&config.dns, Arc::clone(&meters));
     let native_roots = NativeRoots::load();
     tokio::task::spawn_local(answerer.run(config.dns.clone(), native_roots.clone()));
+    let counters = GuideCounters::new(std::time::Instant::now());
     let dialer = Dialer::new(
         config.connect.clone(),
         config.tunnel.keepalive,
@@ -111,6 +112,8 @@ async fn look(config: &Config, extras: Extras) -> Vec<Finding> {
         meters,
         Arc::new(HealthBook::new(&config.connect)),
         native_roots.clone(),
+        // What is found here raises no alarm: it is told at once.
+        Arc::new(Derivation::new(Arc::default(), Arc::new(counters))),
     );
     let operator = OperatorDialer::new(
         resolver.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::config::{self, HostPattern, Role};
+use crate::config::{self, HostPattern};
 use crate::exchange::Host;
 
 /// A host rule that matched: the destination's place in the file, and the rule's among its hosts.

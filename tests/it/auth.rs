@@ -21,7 +21,7 @@ fn respond(challenge: &str, target: &str, user: &str, password: &str) -> String 
         .unwrap()
 }
 
-async fn connect_as(
+pub(crate) async fn connect_as(
     client: &mut Client,
     target: &str,
     challenge: &str,
