@@ -27,7 +27,7 @@ const LOAD: &[&[&str]] = &[
     &["scenario", "measure", "control"],
     &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
-    &["demo", "bench", "run", "failover"],
+    &["demo", "bench", "run", "failover", "turns"],
     &["arguments"],
 ];
 

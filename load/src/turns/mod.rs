@@ -64,9 +64,15 @@ pub async fn run(plan: &TurnsPlan, progress: impl Fn(&str)) -> Result<Report, Tu
         let mut playing = JoinSet::new();
         for played in world.cases().filter(|(case, ..)| case.delay == *delay) {
             let (case, servers) = world.servers(played).await?;
+            let admin = world.admin();
             playing.spawn(async move {
                 let answers = case.play(&servers).await?;
-                Ok::<_, TurnsError>((case, answers))
+                // As soon as it is told: the proxy remembers a minute, and other cases take longer.
+                tokio::time::sleep(books::TOLD_WITHIN).await;
+                let books = books::read(admin).await?;
+                let book = books.iter().find(|book| book.destination == case.name());
+                let told = book.and_then(|book| book.confirmations);
+                Ok::<_, TurnsError>((case, Row::of(case, &answers, told)))
             });
         }
         let mut played = Vec::new();
@@ -75,12 +81,7 @@ pub async fn run(plan: &TurnsPlan, progress: impl Fn(&str)) -> Result<Report, Tu
             played.push(end.map_err(setup("a case"))??);
         }
         played.sort_by_key(|(case, _)| (case.http2, case.at_once));
-        tokio::time::sleep(books::TOLD_WITHIN).await;
-        let books = books::read(world.admin()).await?;
-        rows.extend(played.into_iter().map(|(case, answers)| {
-            let proxy = books.iter().find(|book| book.destination == case.name());
-            Row::of(case, &answers, proxy.and_then(|book| book.confirmations))
-        }));
+        rows.extend(played.into_iter().map(|(_, row)| row));
     }
     world.end().await?;
     Ok(Report { rows })

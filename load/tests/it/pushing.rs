@@ -1,5 +1,6 @@
 //! How a call server pushes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -46,6 +47,38 @@ async fn a_server_onboards_fetches_a_token_and_pushes_over_one_kept_tunnel() {
     assert_eq!(targets, expected);
     assert_eq!((cloud.confirmed(), cloud.confirmed_of("id-1")), (3, 1));
 
+    server.close().await;
+    assert_eq!(server.proxy().counts().now().open, 0);
+}
+
+#[tokio::test]
+async fn over_http2_pushes_share_one_tunnel() {
+    let cloud = cloud(CloudPlan::new().answer_after(Duration::from_millis(20))).await;
+    let proxy = relay_to(&cloud).await;
+    let mut plan = ServerPlan::new("cucm1", cloud.port(), cloud.ca_pem());
+    plan.http2 = true;
+    let server = Arc::new(Server::start(plan, proxy.client()).await.unwrap());
+    let pushes = (0..4).map(|n| {
+        let server = server.clone();
+        tokio::spawn(async move { server.push("phone", &format!("id-{n}"), "a call").await })
+    });
+    for push in pushes.collect::<Vec<_>>() {
+        let outcome = push.await.unwrap();
+        assert_eq!(word(&outcome), "confirmed", "{outcome:?}");
+    }
+    assert_eq!(proxy.heard().len(), 3, "account, token, pushes");
+    assert_eq!((cloud.confirmed(), cloud.confirmed_of("id-1")), (4, 1));
+    // Its own clock saw the cloud think.
+    assert_eq!(server.answers().count(), 4);
+    assert!(server.answers().quantile(0.0) >= Duration::from_millis(20));
+
+    // What is shared is opened anew like any other.
+    proxy.cut();
+    let outcome = server.push("phone", "id-4", "a call").await;
+    assert!(
+        ["confirmed", "cut"].contains(&word(&outcome)),
+        "{outcome:?}"
+    );
     server.close().await;
     assert_eq!(server.proxy().counts().now().open, 0);
 }
