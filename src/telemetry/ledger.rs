@@ -112,10 +112,11 @@ impl Drop for Entry {
             derivation,
         } = &*self.ledger.0;
         meters.exchange_ended(&self.exchange, total);
-        log.record(Event::Close, &self.exchange, SystemTime::now(), total);
+        // Before its line: whoever has read that finds the alarm.
         if let Some(derivation) = derivation {
             derivation.ended(&self.exchange, Moment::now());
         }
+        log.record(Event::Close, &self.exchange, SystemTime::now(), total);
     }
 }
 
