@@ -32,6 +32,9 @@ struct Row<'a> {
     evidence: Option<Evidence<'a>>,
     summary: &'a str,
     action: &'a str,
+    /// The rule: when it is raised here, and when it clears.
+    raised_when: &'static str,
+    cleared_when: &'static str,
     /// Who can truthfully raise it; without "proxy" it is never raised here.
     raised_by: Vec<&'static str>,
     subjects: Vec<Subject<'a>>,
@@ -152,6 +155,8 @@ fn row(one: &AlarmState) -> Row<'_> {
         evidence: latest.map(evidence),
         summary: &definition.summary,
         action: &definition.action,
+        raised_when: one.alarm.rule().0,
+        cleared_when: one.alarm.rule().1,
         raised_by: definition.raised_by.iter().map(|one| one.token()).collect(),
         subjects: one.subjects.iter().map(subject).collect(),
     }

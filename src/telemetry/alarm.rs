@@ -161,6 +161,76 @@ impl Alarm {
         }
     }
 
+    /// When it is raised here, and when it clears: the rule in words. `derive.rs` has the derived ones.
+    pub(crate) fn rule(self) -> (&'static str, &'static str) {
+        match self {
+            Self::PushNotificationServiceUnavailable => (
+                "derived: an exchange to a host with role `push` failed at every address of it, or a host that is listed by its full name did not resolve; observed: a visible push had no answer",
+                "an exchange is connected to such a host; a visible push succeeds",
+            ),
+            Self::PushNotificationInvalidDeviceTokenResponse => (
+                "observed: a visible push was answered with 410",
+                "10 minutes without another",
+            ),
+            Self::PushNotificationServiceAccessTokenUnavailable => (
+                "derived: as the first one, for a host with role `token`; observed: a visible push was refused for its access token, or a visible token call failed",
+                "an exchange is connected to such a host; a visible one succeeds",
+            ),
+            Self::StartFailed => (
+                "our own start failed; the journal, which is also the exit message, says it",
+                "by a start that succeeds: nothing runs that could show it",
+            ),
+            Self::AccessTokenInvalid => (
+                "observed: the access token of a visible push was refused, or a visible token call failed",
+                "a visible one succeeds, or an hour without another",
+            ),
+            Self::HttpClientPoolCreationError => ("never here: only the server itself knows", ""),
+            Self::PushNotificationFailed => (
+                "observed: a visible push failed",
+                "a visible push succeeds, or 10 minutes without another",
+            ),
+            Self::PushNotificationFailedInvalidDeviceToken => (
+                "observed: a visible push failed for its device token",
+                "10 minutes without another",
+            ),
+            Self::PushNotificationFailedInvalidAccessToken => (
+                "observed: a visible push failed for its access token",
+                "a visible push succeeds, or 10 minutes without another",
+            ),
+            Self::AccessTokenFetchFailed => (
+                "observed: a visible token call failed",
+                "a visible one succeeds, or an hour without another",
+            ),
+            Self::XcpConfigMgrAccessTokenIsNull => ("never here: only the server itself knows", ""),
+            Self::Apns => ("never here: only the client itself knows", ""),
+            Self::UnreadMessages => ("never here: only the server itself knows", ""),
+            Self::AllAddressesDead => (
+                "derived: an exchange tried all addresses of a destination's host, none connected, and no other address of the destination is known to live",
+                "an address of it is connected to",
+            ),
+            Self::ClientNeverAuthenticates => (
+                "derived: a client (its `[[client]]` name, else its address) sent wrong credentials 3 times, or met 407 20 times within at least a minute, and got through in between not once",
+                "a request of it passes the login, or an hour without another refusal",
+            ),
+            Self::CertificateExpiring => (
+                "derived: the first certificate of a listener's chain to expire has less than 14 days left",
+                "a reload brings one that has more",
+            ),
+            Self::AddressesChanged => (
+                "derived: a name of a destination has an address that it did not have before, or has lacked one for an hour",
+                "an hour without another change",
+            ),
+            Self::TunnelsOffDns => (
+                "derived: at 3 looks in a row, 10 s apart, tunnels of a destination were on addresses that a fresh answer for their name does not list",
+                "a look finds none",
+            ),
+            Self::ReloadRefused => (
+                "derived: a reload was refused, but for one during a drain",
+                "a reload is carried out",
+            ),
+        }
+    }
+
     /// Our own alarms' severity, summary and action.
     fn own(self) -> Option<(Severity, &'static str, &'static str)> {
         Some(match self {
@@ -264,6 +334,21 @@ mod tests {
             assert_eq!(row.component, component, "{}", row.name);
             assert_eq!(row.severity, severity, "{}", row.name);
             assert_eq!(row.raised_by, raised_by, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn the_readme_has_every_alarm_with_its_rule_and_what_to_do() {
+        let readme = include_str!("../../README.md");
+        for (alarm, definition) in Alarm::ALL.into_iter().zip(Alarm::definitions()) {
+            let (raised, clears) = alarm.rule();
+            let row = format!(
+                "| `{}` | {} | {raised} | {clears} | {} |",
+                alarm.name(),
+                definition.severity.name(),
+                definition.action
+            );
+            assert!(readme.lines().any(|line| line == row), "lacks: {row}");
         }
     }
 

@@ -139,6 +139,7 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
+    #[allow(dead_code, reason = "for whoever delivers alarms")]
     pub(crate) const ALL: [Self; 7] = [
         Self::Unspecified,
         Self::Information,

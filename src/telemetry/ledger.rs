@@ -33,6 +33,8 @@ pub(crate) struct Entry {
 }
 
 impl Ledger {
+    /// One that nothing is concluded from.
+    #[cfg(test)]
     pub(crate) fn new(meters: Arc<Meters>, log: AccessLog) -> Self {
         Self::with(meters, log, None)
     }
@@ -120,10 +122,11 @@ impl Drop for Entry {
         } = &*self.ledger.0;
         habits.ended(&self.exchange);
         meters.exchange_ended(&self.exchange, total);
-        log.record(Event::Close, &self.exchange, SystemTime::now(), total);
+        // Before its line: whoever has read that finds the alarm.
         if let Some(derivation) = derivation {
             derivation.ended(&self.exchange, Moment::now());
         }
+        log.record(Event::Close, &self.exchange, SystemTime::now(), total);
     }
 }
 

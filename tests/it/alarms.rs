@@ -191,6 +191,7 @@ async fn a_wrong_password_again_and_again_is_an_alarm_and_a_challenge_is_none() 
     }
     for _ in 0..2 {
         assert_eq!(login("wrong").await, 407);
+        house.line_with_reason("bad_credentials").await;
     }
     assert_eq!(alarm(&house, LOGIN).await["state"], "never raised");
     assert_eq!(login("wrong").await, 407);
