@@ -3,7 +3,9 @@
 //! The control socket beside it (`control.rs`) is where something can be asked for. Here: a listener of its own, read-only, on the control thread. It waits for nobody for long, keeps few connections, and
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
+mod alarms;
 pub(crate) mod control;
+mod counters;
 mod destinations;
 mod off_dns;
 mod status;
@@ -34,7 +36,7 @@ use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
 use crate::policy::Reports;
 use crate::relay::Tunnels;
-use crate::telemetry::Meters;
+use crate::telemetry::{AlarmBoard, GuideCounters, Meters};
 
 /// Connections at a time; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 32;
@@ -57,6 +59,8 @@ pub(crate) struct Window {
     pub(crate) phase: PhaseView,
     pub(crate) reports: Arc<Reports>,
     pub(crate) health: Arc<HealthBook>,
+    pub(crate) alarms: Arc<AlarmBoard>,
+    pub(crate) counters: Arc<GuideCounters>,
     pub(crate) loaded: watch::Receiver<Loaded>,
     pub(crate) started: time::Instant,
 }

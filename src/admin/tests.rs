@@ -36,8 +36,14 @@ async fn pages() {
             "\ntidegate_connections 0\n",
         )
         .await;
+    let json = "application/json";
+    let never =
+        r#""component":"Cisco Jabber","severity":"ALERT","state":"never raised","since":null"#;
+    house.check("GET", "/alarms", 200, json, never).await;
+    let null = r#""PushEnabledSessionsApns":[{"value":null,"origin":"not observable"}]"#;
+    house.check("GET", "/counters", 200, json, null).await;
     let no_page = "there are: / /metrics";
-    for path in ["/readyz?deep", "/counters", "/alarms", "//", "/livez/"] {
+    for path in ["/readyz?deep", "//", "/livez/"] {
         house.check("GET", path, 404, "text/plain", no_page).await;
     }
     for (method, path) in [
@@ -258,6 +264,8 @@ impl House {
             phase: drain.view(),
             reports: Arc::default(),
             health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
+            alarms: Arc::default(),
+            counters: Arc::new(GuideCounters::new(std::time::Instant::now())),
             loaded: loaded.subscribe(),
             started: Instant::now(),
         };

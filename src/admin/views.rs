@@ -13,10 +13,10 @@ use tokio::task;
 use tokio::time::Instant;
 
 use super::tunnels::TunnelList;
-use super::{Loaded, Window, destinations, off_dns, would_refuse};
+use super::{Loaded, Window, alarms, counters, destinations, off_dns, would_refuse};
 use crate::config::diff::Change;
 use crate::exchange::ListenerName;
-use crate::telemetry::{Timestamp, json};
+use crate::telemetry::{Moment, Timestamp, json};
 
 /// A page, or a list that is made as it is read.
 pub(super) type Body = Either<Full<Bytes>, TunnelList>;
@@ -31,6 +31,8 @@ const INDEX: &str = "<!doctype html>
 <h1>tidegate</h1>
 <ul>
 <li><a href=\"/metrics\">/metrics</a> counters for Prometheus
+<li><a href=\"/alarms\">/alarms</a> what is wrong, since when, and what to do
+<li><a href=\"/counters\">/counters</a> the deployment guide's counters
 <li><a href=\"/livez\">/livez</a> it runs
 <li><a href=\"/readyz\">/readyz</a> it takes new work
 <li><a href=\"/config\">/config</a> the configuration in force
@@ -39,7 +41,7 @@ const INDEX: &str = "<!doctype html>
 <li><a href=\"/would-refuse\">/would-refuse</a> what rules that are only tried out would have refused
 </ul>
 ";
-const NO_PAGE: &str = "no such page; there are: / /metrics /livez /readyz /config /tunnels /destinations /would-refuse\n";
+const NO_PAGE: &str = "no such page; there are: / /metrics /alarms /counters /livez /readyz /config /tunnels /destinations /would-refuse\n";
 
 pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response<Body> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -59,6 +61,14 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
         ("/metrics", _) => metrics(window).await,
         ("/config", _) => config(&window.loaded.borrow()),
         ("/would-refuse", _) => page(StatusCode::OK, JSON, would_refuse::shown(&window.reports)),
+        ("/alarms", _) => {
+            let text = alarms::shown(&window.alarms, Moment::now());
+            page(StatusCode::OK, JSON, text)
+        }
+        ("/counters", _) => {
+            let now = Moment::now().instant;
+            page(StatusCode::OK, JSON, counters::shown(&window.counters, now))
+        }
         ("/destinations", _) => {
             let health = window.health.view(Instant::now());
             page(StatusCode::OK, JSON, destinations::shown(&health))
@@ -71,11 +81,12 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
 async fn metrics(window: &Window) -> Response<Body> {
     let meters = Arc::clone(&window.meters);
     let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
+    let guide = alarms::metrics(&window.alarms, Moment::now()) + &window.counters.render();
     // Names are resolved on this thread, too; they should not wait for a long page.
     let health = window.health.view(Instant::now());
     let rendered = task::spawn_blocking(move || {
         off_dns::count(&cores, &resolver, &meters);
-        meters.render() + &destinations::peers_up(&health)
+        meters.render() + &destinations::peers_up(&health) + &guide
     });
     match rendered.await {
         Ok(text) => page(StatusCode::OK, METRICS, text),

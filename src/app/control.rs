@@ -21,7 +21,7 @@ use crate::lifecycle::orders::{Answer, Asked, By, Draining, Order, Refused};
 use crate::lifecycle::signals::{Signal, Signals};
 use crate::lifecycle::{Drain, notify};
 use crate::relay::Tunnels;
-use crate::telemetry::{AccessLog, Meters};
+use crate::telemetry::{AccessLog, AlarmBoard, Meters, Moment};
 
 /// How long tunnels have to write their last line once they were told to end at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -52,6 +52,7 @@ pub(super) struct Control {
     pub(super) dns: Dns,
     pub(super) native_roots: NativeRoots,
     pub(super) meters: Arc<Meters>,
+    pub(super) alarms: Arc<AlarmBoard>,
     pub(super) tunnels: Vec<Tunnels>,
     pub(super) drain: Drain,
     pub(super) grace: watch::Receiver<Grace>,
@@ -88,6 +89,7 @@ impl Control {
             dns,
             native_roots,
             meters,
+            alarms,
             tunnels,
             drain,
             grace,
@@ -121,7 +123,7 @@ impl Control {
         tokio::task::spawn_local(reloader.run(to_reload));
         tokio::task::spawn_local(admin::serve(admin, window));
         tokio::task::spawn_local(answerer.run(dns, native_roots));
-        tokio::task::spawn_local(upkeep(meters));
+        tokio::task::spawn_local(upkeep(meters, alarms));
         let log_end = log_end.start();
         let _ = ready.send(Ok(()));
 
@@ -249,10 +251,11 @@ impl Ending {
     }
 }
 
-async fn upkeep(meters: Arc<Meters>) {
+async fn upkeep(meters: Arc<Meters>, alarms: Arc<AlarmBoard>) {
     let mut ticks = interval(UPKEEP);
     loop {
         ticks.tick().await;
         meters.upkeep();
+        alarms.tick(Moment::now());
     }
 }

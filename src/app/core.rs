@@ -22,7 +22,7 @@ use crate::policy::Reports;
 use crate::relay::{Idle, Peers, Scratch, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::serve::{Ids, Service};
-use crate::telemetry::{Chain, Ledger, Meters};
+use crate::telemetry::{AlarmBoard, Chain, GuideCounters, Ledger, Meters};
 
 /// The longest time between two sweeps: bytes show in the metrics so soon.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ pub(super) struct Core {
     pub(super) dialer: Dialer,
     pub(super) ledger: Ledger,
     pub(super) meters: Arc<Meters>,
+    pub(super) alarms: Arc<AlarmBoard>,
+    pub(super) counters: Arc<GuideCounters>,
     pub(super) intake: config::Intake,
     pub(super) forward: config::Forward,
     pub(super) native_roots: NativeRoots,
@@ -87,6 +89,8 @@ impl Core {
             dialer,
             ledger,
             meters,
+            alarms,
+            counters,
             intake,
             forward,
             native_roots,
@@ -110,6 +114,8 @@ impl Core {
             dialer,
             ledger,
             meters: Arc::clone(&meters),
+            alarms,
+            counters,
             intake,
             tunnels: tunnels.clone(),
             scratch,

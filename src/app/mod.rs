@@ -39,7 +39,10 @@ use crate::listen::permits::Permits;
 use crate::policy::{OwnAddresses, Policy, Reports};
 use crate::relay::{Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
-use crate::telemetry::{AccessLog, AccessLogError, Chain, Journal, Ledger, LevelSwitch, Meters};
+use crate::telemetry::{
+    AccessLog, AccessLogError, AlarmBoard, Chain, GuideCounters, Journal, Ledger, LevelSwitch,
+    Meters,
+};
 
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 78;
@@ -192,6 +195,8 @@ impl App {
         let room = Room::new(&config.intake, idle, descriptors);
         let (names, destinations) = reload::names(&config);
         let meters = Arc::new(Meters::new(&names, &destinations));
+        let alarms = Arc::new(AlarmBoard::default());
+        let counters = Arc::new(GuideCounters::new(std::time::Instant::now()));
         let counted = Arc::clone(&meters);
         // Before the listeners say that they listen: without its log nothing is served.
         let (log, log_end) =
@@ -278,6 +283,8 @@ impl App {
                 dialer: dialer.clone(),
                 ledger: Ledger::new(Arc::clone(&meters), log.clone()),
                 meters: Arc::clone(&meters),
+                alarms: Arc::clone(&alarms),
+                counters: Arc::clone(&counters),
                 intake: config.intake.clone(),
                 forward: config.forward.clone(),
                 native_roots: native_roots.clone(),
@@ -313,6 +320,8 @@ impl App {
                 phase: drain.view(),
                 reports,
                 health: Arc::clone(&health),
+                alarms: Arc::clone(&alarms),
+                counters,
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -336,6 +345,7 @@ impl App {
                 phase: drain.view(),
             },
             meters,
+            alarms,
             drain,
             exit,
             cores,

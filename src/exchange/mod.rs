@@ -3,6 +3,7 @@
 //! Plain data. No I/O, no async, and nothing of ours is imported here.
 
 pub(crate) mod absolute;
+pub(crate) mod component;
 pub(crate) mod names;
 pub(crate) mod reason;
 pub(crate) mod target;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use absolute::Absolute;
+pub(crate) use component::Component;
 pub(crate) use names::{
     ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, UserName,
 };

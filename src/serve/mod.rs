@@ -32,7 +32,7 @@ use crate::gate::{Gate, Rules, Waited};
 use crate::lifecycle::DrainWatch;
 use crate::policy::{Cleared, Lacking, Latest, Passed, Reports};
 use crate::relay::{Idle, Scratch, Tunnels};
-use crate::telemetry::{Entry, Ledger, Meters};
+use crate::telemetry::{AlarmBoard, Entry, GuideCounters, Ledger, Meters};
 
 /// The handles that one connection needs; one per core, shared by its connections.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ pub(crate) struct Service {
     pub(crate) dialer: Dialer,
     pub(crate) ledger: Ledger,
     pub(crate) meters: Arc<Meters>,
+    #[allow(dead_code, reason = "for what visible pushes show")]
+    pub(crate) alarms: Arc<AlarmBoard>,
+    #[allow(dead_code, reason = "for what visible pushes show")]
+    pub(crate) counters: Arc<GuideCounters>,
     pub(crate) intake: config::Intake,
     pub(crate) tunnels: Tunnels,
     pub(crate) scratch: Scratch,

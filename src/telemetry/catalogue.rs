@@ -146,6 +146,21 @@ pub(crate) const PEER_UP: Row = Row {
     help: "1 for an address of a destination that can be connected to, 0 for one that is quarantined.",
     why: "All addresses at 0 is a dead destination; one at 0 for hours is a machine of theirs or a firewall of yours.",
 };
+/// Not among `ALL` either, nor is the next: both are written at every scrape from the board.
+pub(crate) const ALARM_ACTIVE: Row = Row {
+    name: "tidegate_alarm_active",
+    kind: Kind::Gauge,
+    labels: &["alarm", "component", "severity"],
+    help: "1 for an alarm that is active now, 0 for one that is not.",
+    why: "/alarms says since when, for what, and what to do.",
+};
+pub(crate) const ALARMS_RAISED: Row = Row {
+    name: "tidegate_alarms_raised_total",
+    kind: Kind::Counter,
+    labels: &["alarm", "origin"],
+    help: "Times that an alarm was raised, by how it came to be known.",
+    why: "One that comes and goes again and again is a trouble that mends itself and comes back.",
+};
 pub(crate) const ADDRESS_CHANGES: Row = Row {
     name: "tidegate_address_changes_total",
     kind: Kind::Counter,

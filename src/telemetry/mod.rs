@@ -4,7 +4,11 @@
 //! and only this room touches the `metrics` crate. A secret never comes in.
 
 pub(crate) mod access_log;
+pub(crate) mod alarm;
+pub(crate) mod alarms;
 pub(crate) mod catalogue;
+pub(crate) mod guide;
+pub(crate) mod guide_counters;
 pub(crate) mod journal;
 pub(crate) mod json;
 pub(crate) mod ledger;
@@ -17,10 +21,12 @@ pub(crate) mod summary;
 pub(crate) mod timestamp;
 
 pub(crate) use access_log::{AccessLog, AccessLogError, Event, LogEnd};
+pub(crate) use alarms::AlarmBoard;
+pub(crate) use guide_counters::GuideCounters;
 pub(crate) use journal::{Chain, Journal, LevelSwitch};
 pub(crate) use ledger::{Entry, Ledger};
 pub(crate) use limit_meters::LimitMeters;
 pub(crate) use lines::LineWriter;
 pub(crate) use meters::Meters;
 pub(crate) use outbox::{Letter, Waiting};
-pub(crate) use timestamp::Timestamp;
+pub(crate) use timestamp::{Moment, Timestamp};

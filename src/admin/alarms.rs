@@ -1,0 +1,157 @@
+//! The alarms: the page `/alarms`, and the gauge and the counter that say it in short.
+//!
+//! As long as the board, which is bounded.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::telemetry::alarms::{AlarmState, State, SubjectState};
+use crate::telemetry::{AlarmBoard, Moment, Timestamp, catalogue, json};
+
+#[derive(Debug, Serialize)]
+struct Page<'a> {
+    /// Until when deliveries are held back.
+    silenced_until: Option<Timestamp>,
+    alarms: Vec<Row<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    alarm: &'static str,
+    component: &'static str,
+    severity: &'static str,
+    state: &'static str,
+    /// Active or cleared since then.
+    since: Option<Timestamp>,
+    /// How its last occurrence came to be known.
+    origin: Option<&'static str>,
+    raised: u64,
+    occurrences: u64,
+    evidence: Option<Evidence<'a>>,
+    summary: &'a str,
+    action: &'a str,
+    /// Who can truthfully raise it; without "proxy" it is never raised here.
+    raised_by: Vec<&'static str>,
+    subjects: Vec<Subject<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Subject<'a> {
+    subject: &'a str,
+    state: &'static str,
+    since: Timestamp,
+    origin: &'static str,
+    raised: u64,
+    occurrences: u64,
+    evidence: Evidence<'a>,
+    /// What it cleared with.
+    cleared: Option<&'a str>,
+}
+
+/// What was seen last.
+#[derive(Debug, Serialize)]
+struct Evidence<'a> {
+    at: Timestamp,
+    subject: &'a str,
+    exchange: Option<String>,
+    text: &'a str,
+}
+
+pub(super) fn shown(board: &AlarmBoard, now: Moment) -> Vec<u8> {
+    let all = board.snapshot(now);
+    let page = Page {
+        silenced_until: board.silenced(now).map(|until| Timestamp(until.wall)),
+        alarms: all.iter().map(row).collect(),
+    };
+    let mut text = Vec::new();
+    json::append(&mut text, &page);
+    text.push(b'\n');
+    text
+}
+
+/// The lines of `tidegate_alarm_active` and `tidegate_alarms_raised_total`, made at every scrape.
+pub(super) fn metrics(board: &AlarmBoard, now: Moment) -> String {
+    let mut all = board.snapshot(now);
+    all.sort_by_key(|one| one.alarm as usize);
+    let active = &catalogue::ALARM_ACTIVE;
+    let mut text = heading(active, "gauge");
+    for one in &all {
+        // Writing to a string never fails.
+        let _ = writeln!(
+            text,
+            "{}{{alarm=\"{}\",component=\"{}\",severity=\"{}\"}} {}",
+            active.name,
+            one.alarm.name(),
+            one.definition.component.name(),
+            one.definition.severity.name(),
+            u8::from(one.state == State::Active)
+        );
+    }
+    let raised = &catalogue::ALARMS_RAISED;
+    text.push_str(&heading(raised, "counter"));
+    for one in &all {
+        for origin in one.alarm.origins() {
+            let _ = writeln!(
+                text,
+                "{}{{alarm=\"{}\",origin=\"{}\"}} {}",
+                raised.name,
+                one.alarm.name(),
+                origin.token(),
+                one.raised[*origin as usize]
+            );
+        }
+    }
+    text
+}
+
+fn heading(row: &catalogue::Row, kind: &str) -> String {
+    format!(
+        "# HELP {name} {} {}\n# TYPE {name} {kind}\n",
+        row.help,
+        row.why,
+        name = row.name
+    )
+}
+
+fn row(one: &AlarmState) -> Row<'_> {
+    let latest = one.latest();
+    let definition = &one.definition;
+    Row {
+        alarm: one.alarm.name(),
+        component: definition.component.name(),
+        severity: definition.severity.name(),
+        state: one.state.token(),
+        since: one.since().map(|since| Timestamp(since.wall)),
+        origin: latest.map(|one| one.origin.token()),
+        raised: one.raised_total(),
+        occurrences: one.occurrences,
+        evidence: latest.map(evidence),
+        summary: &definition.summary,
+        action: &definition.action,
+        raised_by: definition.raised_by.iter().map(|one| one.token()).collect(),
+        subjects: one.subjects.iter().map(subject).collect(),
+    }
+}
+
+fn subject(one: &SubjectState) -> Subject<'_> {
+    Subject {
+        subject: &one.name,
+        state: one.state.token(),
+        since: Timestamp(one.since.wall),
+        origin: one.origin.token(),
+        raised: one.raised,
+        occurrences: one.occurrences,
+        evidence: evidence(one),
+        cleared: one.cleared.as_deref(),
+    }
+}
+
+fn evidence(one: &SubjectState) -> Evidence<'_> {
+    Evidence {
+        at: Timestamp(one.last_seen.wall),
+        subject: &one.name,
+        exchange: one.evidence.exchange.map(|id| id.to_string()),
+        text: &one.evidence.text,
+    }
+}

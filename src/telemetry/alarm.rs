@@ -1,0 +1,279 @@
+//! Every alarm there is: the deployment guide's and our own, and what each of them says.
+//!
+//! A closed list. The guide's words come from `config/guide/alarms.toml`; ours stand here.
+#![allow(dead_code, reason = "more rooms raise and count as they are built")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::guide::{self, Component, Origin, Raiser, Severity};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// An alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Alarm {
+    PushNotificationServiceUnavailable,
+    PushNotificationInvalidDeviceTokenResponse,
+    PushNotificationServiceAccessTokenUnavailable,
+    StartFailed,
+    AccessTokenInvalid,
+    HttpClientPoolCreationError,
+    PushNotificationFailed,
+    PushNotificationFailedInvalidDeviceToken,
+    PushNotificationFailedInvalidAccessToken,
+    AccessTokenFetchFailed,
+    XcpConfigMgrAccessTokenIsNull,
+    Apns,
+    UnreadMessages,
+    AllAddressesDead,
+    ClientNeverAuthenticates,
+    CertificateExpiring,
+    AddressesChanged,
+    TunnelsOffDns,
+    ReloadRefused,
+}
+
+/// What an alarm says.
+#[derive(Debug, Clone)]
+pub(crate) struct Definition {
+    pub(crate) component: Component,
+    pub(crate) severity: Severity,
+    pub(crate) summary: Arc<str>,
+    /// What to do.
+    pub(crate) action: Arc<str>,
+    pub(crate) raised_by: Arc<[Raiser]>,
+}
+
+impl Alarm {
+    /// The guide's first, in its order.
+    pub(crate) const ALL: [Self; 19] = [
+        Self::PushNotificationServiceUnavailable,
+        Self::PushNotificationInvalidDeviceTokenResponse,
+        Self::PushNotificationServiceAccessTokenUnavailable,
+        Self::StartFailed,
+        Self::AccessTokenInvalid,
+        Self::HttpClientPoolCreationError,
+        Self::PushNotificationFailed,
+        Self::PushNotificationFailedInvalidDeviceToken,
+        Self::PushNotificationFailedInvalidAccessToken,
+        Self::AccessTokenFetchFailed,
+        Self::XcpConfigMgrAccessTokenIsNull,
+        Self::Apns,
+        Self::UnreadMessages,
+        Self::AllAddressesDead,
+        Self::ClientNeverAuthenticates,
+        Self::CertificateExpiring,
+        Self::AddressesChanged,
+        Self::TunnelsOffDns,
+        Self::ReloadRefused,
+    ];
+
+    /// The name in metrics, views, the journal and deliveries; the guide's own where it is the guide's.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::PushNotificationServiceUnavailable => "PushNotificationServiceUnavailable",
+            Self::PushNotificationInvalidDeviceTokenResponse => {
+                "PushNotificationInvalidDeviceTokenResponse"
+            }
+            Self::PushNotificationServiceAccessTokenUnavailable => {
+                "PushNotificationServiceAccessTokenUnavailable"
+            }
+            Self::StartFailed => "StartFailed",
+            Self::AccessTokenInvalid => "AccessTokenInvalid",
+            Self::HttpClientPoolCreationError => "HttpClientPoolCreationError",
+            Self::PushNotificationFailed => "PushNotificationFailed",
+            Self::PushNotificationFailedInvalidDeviceToken => {
+                "PushNotificationFailedInvalidDeviceToken"
+            }
+            Self::PushNotificationFailedInvalidAccessToken => {
+                "PushNotificationFailedInvalidAccessToken"
+            }
+            Self::AccessTokenFetchFailed => "AccessTokenFetchFailed",
+            Self::XcpConfigMgrAccessTokenIsNull => "XCPConfigMgrAccessTokenIsNull",
+            Self::Apns => "APNSAlarm",
+            Self::UnreadMessages => "UnreadMessages",
+            Self::AllAddressesDead => "TidegateAllAddressesDead",
+            Self::ClientNeverAuthenticates => "TidegateClientNeverAuthenticates",
+            Self::CertificateExpiring => "TidegateCertificateExpiring",
+            Self::AddressesChanged => "TidegateAddressesChanged",
+            Self::TunnelsOffDns => "TidegateTunnelsOffDns",
+            Self::ReloadRefused => "TidegateReloadRefused",
+        }
+    }
+
+    /// For how long it must not be raised again before it clears by itself. `None`: it stands for a state that holds
+    /// until something shows that it is over.
+    pub(crate) fn quiet(self) -> Option<Duration> {
+        match self {
+            Self::PushNotificationInvalidDeviceTokenResponse
+            | Self::PushNotificationFailed
+            | Self::PushNotificationFailedInvalidDeviceToken
+            | Self::PushNotificationFailedInvalidAccessToken
+            | Self::Apns
+            | Self::UnreadMessages => Some(10 * MINUTE),
+            // Whoever does not come any more can't get through either; nobody would ever clear it. A token is asked for
+            // every 10 minutes when it failed.
+            Self::ClientNeverAuthenticates
+            | Self::AccessTokenInvalid
+            | Self::AccessTokenFetchFailed
+            | Self::AddressesChanged => Some(HOUR),
+            Self::PushNotificationServiceUnavailable
+            | Self::PushNotificationServiceAccessTokenUnavailable
+            | Self::StartFailed
+            | Self::HttpClientPoolCreationError
+            | Self::XcpConfigMgrAccessTokenIsNull
+            | Self::AllAddressesDead
+            | Self::CertificateExpiring
+            | Self::TunnelsOffDns
+            | Self::ReloadRefused => None,
+        }
+    }
+
+    /// How a proxy can come to know of it; empty: it never can.
+    pub(crate) fn origins(self) -> &'static [Origin] {
+        use Origin::{Derived, Observed};
+        match self {
+            Self::PushNotificationServiceUnavailable
+            | Self::PushNotificationServiceAccessTokenUnavailable => &[Observed, Derived],
+            Self::PushNotificationInvalidDeviceTokenResponse
+            | Self::AccessTokenInvalid
+            | Self::PushNotificationFailed
+            | Self::PushNotificationFailedInvalidDeviceToken
+            | Self::PushNotificationFailedInvalidAccessToken
+            | Self::AccessTokenFetchFailed => &[Observed],
+            Self::HttpClientPoolCreationError
+            | Self::XcpConfigMgrAccessTokenIsNull
+            | Self::Apns
+            | Self::UnreadMessages => &[],
+            Self::StartFailed
+            | Self::AllAddressesDead
+            | Self::ClientNeverAuthenticates
+            | Self::CertificateExpiring
+            | Self::AddressesChanged
+            | Self::TunnelsOffDns
+            | Self::ReloadRefused => &[Derived],
+        }
+    }
+
+    /// Our own alarms' severity, summary and action.
+    fn own(self) -> Option<(Severity, &'static str, &'static str)> {
+        Some(match self {
+            Self::AllAddressesDead => (
+                Severity::Alert,
+                "No address of a destination can be connected to.",
+                "Look at /destinations for how each address fails, and run `tidegate doctor`: a firewall, a route, or an outage of the service.",
+            ),
+            Self::ClientNeverAuthenticates => (
+                Severity::Error,
+                "A client is refused with 407 again and again and never gets through.",
+                "Compare the user name and password that its server holds with the users file; the access log's reason says which of the two is wrong.",
+            ),
+            Self::CertificateExpiring => (
+                Severity::Error,
+                "The certificate of a listener expires soon, or has expired; every sender behind it stops on that second.",
+                "Renew the certificate, put it in its place and reload.",
+            ),
+            Self::AddressesChanged => (
+                Severity::Notice,
+                "The name of a destination got or lost addresses.",
+                "A firewall that lists addresses has to follow; the journal names them.",
+            ),
+            Self::TunnelsOffDns => (
+                Severity::Warning,
+                "Tunnels are open on addresses that their name does not resolve to any more.",
+                "The service is moving: these tunnels end when the old address does. Nothing needs to be done unless it lasts; /tunnels lists them.",
+            ),
+            Self::ReloadRefused => (
+                Severity::Error,
+                "A reload was refused; the configuration in force is an older one than the file's.",
+                "Run `tidegate check`, mend what it complains about and reload.",
+            ),
+            _ => return None,
+        })
+    }
+
+    /// What every alarm says, in the order of `ALL`.
+    pub(crate) fn definitions() -> Vec<Definition> {
+        let guide = guide::alarms();
+        let define = |alarm: Self| {
+            if let Some((severity, summary, action)) = alarm.own() {
+                return Definition {
+                    component: Component::Tidegate,
+                    severity,
+                    summary: summary.into(),
+                    action: action.into(),
+                    raised_by: [Raiser::Proxy].into(),
+                };
+            }
+            let row = guide.iter().find(|row| *row.name == *alarm.name());
+            let row = row.expect("the guide has every alarm that is not ours");
+            Definition {
+                component: row.component,
+                severity: row.severity,
+                summary: (*row.summary).into(),
+                action: (*row.action).into(),
+                raised_by: row.raised_by.as_slice().into(),
+            }
+        };
+        Self::ALL.into_iter().map(define).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_alarm_of_the_guide_is_known_by_name_component_and_who_raises_it() {
+        use Component::{CallManager, Jabber, PushNotificationService, XcpConfigManager};
+        let both: &[Raiser] = &[Raiser::Proxy, Raiser::Simulator];
+        let only: &[Raiser] = &[Raiser::Simulator];
+        let expected = [
+            (CallManager, Severity::Alert, both),
+            (CallManager, Severity::Error, both),
+            (CallManager, Severity::Alert, both),
+            (PushNotificationService, Severity::Critical, both),
+            (PushNotificationService, Severity::Alert, both),
+            (PushNotificationService, Severity::Alert, only),
+            (XcpConfigManager, Severity::Critical, both),
+            (XcpConfigManager, Severity::Critical, both),
+            (XcpConfigManager, Severity::Critical, both),
+            (XcpConfigManager, Severity::Critical, both),
+            (XcpConfigManager, Severity::Unspecified, only),
+            (Jabber, Severity::Alert, only),
+            (Jabber, Severity::Alert, only),
+        ];
+        let rows = guide::alarms();
+        assert_eq!(rows.len(), expected.len());
+        for ((row, alarm), (component, severity, raised_by)) in
+            rows.iter().zip(Alarm::ALL).zip(expected)
+        {
+            assert_eq!(&*row.name, alarm.name());
+            assert_eq!(row.component, component, "{}", row.name);
+            assert_eq!(row.severity, severity, "{}", row.name);
+            assert_eq!(row.raised_by, raised_by, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn ours_are_named_after_us_and_stand_in_their_place() {
+        let names: HashSet<_> = Alarm::ALL.iter().map(|alarm| alarm.name()).collect();
+        assert_eq!(names.len(), Alarm::ALL.len());
+        for (place, (alarm, definition)) in
+            Alarm::ALL.into_iter().zip(Alarm::definitions()).enumerate()
+        {
+            assert_eq!(alarm as usize, place);
+            let ours = definition.component == Component::Tidegate;
+            let can = definition.raised_by.contains(&Raiser::Proxy);
+            assert_eq!(!alarm.origins().is_empty(), can, "{}", alarm.name());
+            assert_eq!(alarm.name().starts_with("Tidegate"), ours);
+            assert_eq!(place >= 13, ours);
+            for text in [&definition.summary, &definition.action] {
+                assert!(text.ends_with('.'), "{text}");
+            }
+        }
+    }
+}

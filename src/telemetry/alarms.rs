@@ -1,0 +1,502 @@
+//! The board of alarms: what is wrong now, since when, how often, and what was seen last.
+//!
+//! Pure but for the journal, which gets one line per change: the clock is an argument, nobody waits, and the lock is held
+//! for a look-up. What flaps is damped: an alarm that comes back soon after it cleared has to stay away for longer each
+//! time before it clears again. Bounded in subjects, in text and in the changes that are remembered.
+#![allow(dead_code, reason = "more rooms raise and count as they are built")]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Moment;
+pub(crate) use super::alarm::{Alarm, Definition};
+use super::guide::Origin;
+use crate::exchange::ExchangeId;
+
+/// Subjects that one alarm tells apart; what is raised for more is told as `OTHERS`.
+const SUBJECTS_MAX: usize = 64;
+const OTHERS: &str = "(others)";
+const SUBJECT_BYTES: usize = 200;
+const TEXT_BYTES: usize = 400;
+/// Changes that are remembered for those who deliver them.
+const CHANGES_MAX: usize = 1_024;
+
+/// An alarm that comes back within so long flaps.
+const FLAPS: Duration = Duration::from_secs(600);
+/// For how long what flaps must stay away before it clears: the first time, and at most.
+const SETTLE_MIN: Duration = Duration::from_secs(30);
+const SETTLE_MAX: Duration = Duration::from_secs(600);
+/// Among others nobody can say whose trouble is over.
+const OTHERS_QUIET: Duration = Duration::from_secs(3_600);
+
+/// What was seen. No secret, no token, no more of a user than the access log shows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Evidence {
+    pub(crate) exchange: Option<ExchangeId>,
+    pub(crate) text: String,
+}
+
+/// How an alarm stands, or one of its subjects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Active,
+    Cleared,
+    NeverRaised,
+}
+
+impl State {
+    /// The words in views and deliveries.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Cleared => "cleared",
+            Self::NeverRaised => "never raised",
+        }
+    }
+}
+
+/// An alarm was raised or has cleared.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// Grows by one with each.
+    pub(crate) seq: u64,
+    pub(crate) at: Moment,
+    pub(crate) alarm: Alarm,
+    pub(crate) subject: Arc<str>,
+    /// `Active` or `Cleared`.
+    pub(crate) state: State,
+    pub(crate) origin: Origin,
+    /// Since when it was active.
+    pub(crate) active_since: Moment,
+    /// What raised it; of one that cleared what it cleared with.
+    pub(crate) evidence: Evidence,
+    pub(crate) definition: Definition,
+}
+
+/// One alarm, all of its subjects together.
+#[derive(Debug, Clone)]
+pub(crate) struct AlarmState {
+    pub(crate) alarm: Alarm,
+    pub(crate) definition: Definition,
+    pub(crate) state: State,
+    /// Times that it was raised, by origin in the order of `Origin::ALL`.
+    pub(crate) raised: [u64; Origin::ALL.len()],
+    /// Times that its cause was seen, while it was active already as well.
+    pub(crate) occurrences: u64,
+    /// The active first, then those seen last.
+    pub(crate) subjects: Vec<SubjectState>,
+}
+
+/// What an alarm is about: a destination, a listener, a client.
+#[derive(Debug, Clone)]
+pub(crate) struct SubjectState {
+    pub(crate) name: Arc<str>,
+    pub(crate) state: State,
+    /// Active or cleared since then.
+    pub(crate) since: Moment,
+    pub(crate) last_seen: Moment,
+    pub(crate) origin: Origin,
+    pub(crate) raised: u64,
+    pub(crate) occurrences: u64,
+    /// What was seen last.
+    pub(crate) evidence: Evidence,
+    /// What it cleared with.
+    pub(crate) cleared: Option<String>,
+}
+
+/// All alarms of one running tidegate.
+#[derive(Debug)]
+pub(crate) struct AlarmBoard {
+    definitions: Vec<Definition>,
+    inner: Mutex<Inner>,
+    /// Told of every change and of every silence; the value is the last change's number.
+    wake: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// In the order of `Alarm::ALL`.
+    records: Vec<Record>,
+    changes: VecDeque<Change>,
+    seq: u64,
+    silenced_until: Option<Moment>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    raised: [u64; Origin::ALL.len()],
+    occurrences: u64,
+    subjects: Vec<Subject>,
+}
+
+#[derive(Debug)]
+struct Subject {
+    told: SubjectState,
+    active_since: Moment,
+    /// Somebody said that it is over, and it has to stay so until it settles.
+    clearing: Option<(Moment, String)>,
+    /// For how long it must be over before it clears.
+    settle: Duration,
+}
+
+impl Default for AlarmBoard {
+    fn default() -> Self {
+        let records = Alarm::ALL.iter().map(|_| Record::default()).collect();
+        Self {
+            definitions: Alarm::definitions(),
+            inner: Mutex::new(Inner {
+                records,
+                changes: VecDeque::new(),
+                seq: 0,
+                silenced_until: None,
+            }),
+            wake: watch::Sender::new(0),
+        }
+    }
+}
+
+impl AlarmBoard {
+    /// Its cause was seen. `subject` is a configured name, or "" where there is only one.
+    pub(crate) fn raise(
+        &self,
+        alarm: Alarm,
+        subject: &str,
+        origin: Origin,
+        evidence: Evidence,
+        now: Moment,
+    ) {
+        let evidence = Evidence {
+            exchange: evidence.exchange,
+            text: bounded(evidence.text, TEXT_BYTES),
+        };
+        let mut inner = self.inner();
+        let record = &mut inner.records[alarm as usize];
+        record.occurrences += 1;
+        let subject = record.subject(subject, origin, &evidence, now);
+        let raised = subject.raise(origin, evidence, now);
+        let Some(told) = raised else { return };
+        record.raised[origin as usize] += 1;
+        self.changed(inner, alarm, told, now, now);
+    }
+
+    /// Something showed that it is over. It clears at once, unless it flaps.
+    pub(crate) fn clear(&self, alarm: Alarm, subject: &str, text: &str, now: Moment) {
+        let subject = bounded(subject.to_owned(), SUBJECT_BYTES);
+        let mut inner = self.inner();
+        let subjects = &mut inner.records[alarm as usize].subjects;
+        let mut found = subjects.iter_mut().filter(|one| *one.told.name == *subject);
+        let Some(subject) = found.next() else { return };
+        if subject.told.state != State::Active {
+            return;
+        }
+        if subject.clearing.is_none() {
+            subject.clearing = Some((now, bounded(text.to_owned(), TEXT_BYTES)));
+        }
+        if let Some((told, since)) = subject.settled(alarm, now) {
+            self.changed(inner, alarm, told, since, now);
+        }
+    }
+
+    /// Like `clear`, for every subject that is not kept: those that a reload has taken away.
+    pub(crate) fn clear_others(
+        &self,
+        alarm: Alarm,
+        keep: impl Fn(&str) -> bool,
+        text: &str,
+        now: Moment,
+    ) {
+        for subject in self.active_subjects(alarm) {
+            if !keep(&subject) {
+                self.clear(alarm, &subject, text, now);
+            }
+        }
+    }
+
+    /// The subjects for which it is active now.
+    pub(crate) fn active_subjects(&self, alarm: Alarm) -> Vec<Arc<str>> {
+        let inner = self.inner();
+        let subjects = inner.records[alarm as usize].subjects.iter();
+        let active = subjects.filter(|one| one.told.state == State::Active);
+        active.map(|one| Arc::clone(&one.told.name)).collect()
+    }
+
+    /// Clears what has been quiet or over for long enough; asked every few seconds.
+    pub(crate) fn tick(&self, now: Moment) {
+        for alarm in Alarm::ALL {
+            loop {
+                let mut inner = self.inner();
+                let mut subjects = inner.records[alarm as usize].subjects.iter_mut();
+                let Some((told, since)) = subjects.find_map(|one| one.settled(alarm, now)) else {
+                    break;
+                };
+                self.changed(inner, alarm, told, since, now);
+            }
+        }
+    }
+
+    /// All of them: the active first, the worst of these first; then what cleared last; then what was never raised.
+    pub(crate) fn snapshot(&self, _now: Moment) -> Vec<AlarmState> {
+        let inner = self.inner();
+        let mut all: Vec<_> = Alarm::ALL
+            .into_iter()
+            .zip(&inner.records)
+            .map(|(alarm, record)| record.told(alarm, &self.definitions[alarm as usize]))
+            .collect();
+        drop(inner);
+        all.sort_by_key(|one| {
+            let since = one.since().map(|since| since.instant);
+            let severity = one.definition.severity;
+            let rank = (one.state == State::Active).then_some(severity);
+            std::cmp::Reverse((rank, since))
+        });
+        all
+    }
+
+    /// What changed after the change `seq`, and the last one's number. Whoever is far behind has lost the oldest: the
+    /// first number then is not the next.
+    pub(crate) fn changes_since(&self, seq: u64) -> (Vec<Change>, u64) {
+        let inner = self.inner();
+        let changes = inner.changes.iter().filter(|change| change.seq > seq);
+        (changes.cloned().collect(), inner.seq)
+    }
+
+    /// To wait for a change, or for a silence that begins or is called off.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.wake.subscribe()
+    }
+
+    /// Until then nothing is delivered; `None` calls it off. What is raised and clears is shown all the same.
+    pub(crate) fn silence(&self, until: Option<Moment>) {
+        self.inner().silenced_until = until;
+        self.wake.send_modify(|_| {});
+    }
+
+    /// Until when deliveries are held back.
+    pub(crate) fn silenced(&self, now: Moment) -> Option<Moment> {
+        let until = self.inner().silenced_until;
+        until.filter(|until| now.instant < until.instant)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a change and tells of it. The journal is written without the lock.
+    fn changed(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        alarm: Alarm,
+        told: SubjectState,
+        active_since: Moment,
+        now: Moment,
+    ) {
+        inner.seq += 1;
+        let change = Change {
+            seq: inner.seq,
+            at: now,
+            alarm,
+            subject: told.name,
+            state: told.state,
+            origin: told.origin,
+            active_since,
+            evidence: Evidence {
+                exchange: told.evidence.exchange,
+                text: told.cleared.unwrap_or(told.evidence.text),
+            },
+            definition: self.definitions[alarm as usize].clone(),
+        };
+        if inner.changes.len() == CHANGES_MAX {
+            inner.changes.pop_front();
+        }
+        inner.changes.push_back(change.clone());
+        // Sent under the lock: numbers never go back.
+        self.wake.send_replace(inner.seq);
+        drop(inner);
+        change.write();
+    }
+}
+
+impl Change {
+    fn write(&self) {
+        let alarm = self.alarm.name();
+        let Definition {
+            component,
+            severity,
+            action,
+            ..
+        } = &self.definition;
+        let (component, severity) = (component.name(), severity.name());
+        let (subject, evidence) = (&*self.subject, self.evidence.text.as_str());
+        let origin = self.origin.token();
+        if self.state == State::Active {
+            let exchange = self.evidence.exchange.map(tracing::field::display);
+            tracing::warn!(alarm, component, severity, subject, origin, evidence, exchange, %action, "alarm raised");
+        } else {
+            let active_s = self.at.since(self.active_since).as_secs();
+            tracing::info!(
+                alarm,
+                component,
+                severity,
+                subject,
+                origin,
+                evidence,
+                active_s,
+                "alarm cleared"
+            );
+        }
+    }
+}
+
+impl AlarmState {
+    /// Active since the first of its active subjects, or cleared since the last of them has.
+    pub(crate) fn since(&self) -> Option<Moment> {
+        let of_state = self.subjects.iter().filter(|one| one.state == self.state);
+        let since = of_state.map(|one| one.since);
+        match self.state {
+            State::Active => since.min_by_key(|since| since.instant),
+            State::Cleared => since.max_by_key(|since| since.instant),
+            State::NeverRaised => None,
+        }
+    }
+
+    /// The subject that was seen last.
+    pub(crate) fn latest(&self) -> Option<&SubjectState> {
+        let of_state = self.subjects.iter().filter(|one| one.state == self.state);
+        of_state.max_by_key(|one| one.last_seen.instant)
+    }
+
+    pub(crate) fn raised_total(&self) -> u64 {
+        self.raised.iter().sum()
+    }
+}
+
+impl Record {
+    /// The subject's place; a new one takes that of the one which cleared longest ago where there is no other.
+    fn subject(
+        &mut self,
+        name: &str,
+        origin: Origin,
+        evidence: &Evidence,
+        now: Moment,
+    ) -> &mut Subject {
+        let mut name = bounded(name.to_owned(), SUBJECT_BYTES);
+        let place = |subjects: &[Subject], name: &str| {
+            subjects.iter().position(|one| *one.told.name == *name)
+        };
+        if let Some(found) = place(&self.subjects, &name) {
+            return &mut self.subjects[found];
+        }
+        if self.subjects.len() >= SUBJECTS_MAX {
+            let cleared = self.subjects.iter().enumerate();
+            let cleared = cleared.filter(|(_, one)| one.told.state == State::Cleared);
+            match cleared.min_by_key(|(_, one)| one.told.since.instant) {
+                Some((oldest, _)) => {
+                    self.subjects.swap_remove(oldest);
+                }
+                None => name = OTHERS.to_owned(),
+            }
+        }
+        if let Some(found) = place(&self.subjects, &name) {
+            return &mut self.subjects[found];
+        }
+        self.subjects.push(Subject {
+            told: SubjectState {
+                name: name.into(),
+                state: State::NeverRaised,
+                since: now,
+                last_seen: now,
+                origin,
+                raised: 0,
+                occurrences: 0,
+                evidence: evidence.clone(),
+                cleared: None,
+            },
+            active_since: now,
+            clearing: None,
+            settle: Duration::ZERO,
+        });
+        self.subjects.last_mut().expect("one was pushed")
+    }
+
+    fn told(&self, alarm: Alarm, definition: &Definition) -> AlarmState {
+        let mut subjects: Vec<_> = self.subjects.iter().map(|one| one.told.clone()).collect();
+        subjects.sort_by_key(|one| {
+            std::cmp::Reverse((one.state == State::Active, one.last_seen.instant))
+        });
+        AlarmState {
+            alarm,
+            definition: definition.clone(),
+            state: subjects.first().map_or(State::NeverRaised, |one| one.state),
+            raised: self.raised,
+            occurrences: self.occurrences,
+            subjects,
+        }
+    }
+}
+
+impl Subject {
+    /// What to tell, if it was not active.
+    fn raise(&mut self, origin: Origin, evidence: Evidence, now: Moment) -> Option<SubjectState> {
+        let told = &mut self.told;
+        told.occurrences += 1;
+        told.last_seen = now;
+        told.origin = origin;
+        told.evidence = evidence;
+        self.clearing = None;
+        match told.state {
+            State::Active => return None,
+            State::Cleared if now.since(told.since) < FLAPS => {
+                self.settle = (self.settle * 2).clamp(SETTLE_MIN, SETTLE_MAX);
+            }
+            State::Cleared | State::NeverRaised => self.settle = Duration::ZERO,
+        }
+        told.state = State::Active;
+        told.since = now;
+        told.cleared = None;
+        told.raised += 1;
+        self.active_since = now;
+        Some(told.clone())
+    }
+
+    /// Clears it if it has been over or quiet for long enough: what to tell, and since when it was active.
+    fn settled(&mut self, alarm: Alarm, now: Moment) -> Option<(SubjectState, Moment)> {
+        if self.told.state != State::Active {
+            return None;
+        }
+        let others = (*self.told.name == *OTHERS).then_some(OTHERS_QUIET);
+        let is_over = |(since, _): &mut (Moment, String)| now.since(*since) >= self.settle;
+        let text = if let Some((_, text)) = self.clearing.take_if(is_over) {
+            text
+        } else {
+            let quiet = alarm.quiet().or(others)?;
+            if now.since(self.told.last_seen) < quiet {
+                return None;
+            }
+            self.clearing = None;
+            format!("not seen again for {} min", quiet.as_secs() / 60)
+        };
+        self.told.state = State::Cleared;
+        self.told.since = now;
+        self.told.cleared = Some(text);
+        Some((self.told.clone(), self.active_since))
+    }
+}
+
+/// The text without what could steer a terminal or end a line, cut to `bytes`.
+fn bounded(text: String, bytes: usize) -> String {
+    let mut text = match text.contains(char::is_control) {
+        true => text.replace(char::is_control, " "),
+        false => text,
+    };
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;
