@@ -67,7 +67,8 @@ impl Pulse {
 
     /// The page as it is now.
     pub(super) async fn page(&self) -> Option<Bytes> {
-        self.look(false, |title, main| page::document(title, main)).await
+        self.look(false, |title, main| page::document(title, main))
+            .await
     }
 
     /// A place among the watchers; `None` where all are taken, or nothing new is going to be told.
@@ -83,7 +84,9 @@ impl Pulse {
         let (news, stream) = mpsc::channel(WAITING);
         let (held, let_go) = oneshot::channel();
         // What stands between us may wait for a first byte before it passes anything on.
-        let _ = news.try_send(Bytes::from_static(b": the state follows every few seconds\n\n"));
+        let _ = news.try_send(Bytes::from_static(
+            b": the state follows every few seconds\n\n",
+        ));
         watchers.push(Watcher {
             news,
             misses: 0,

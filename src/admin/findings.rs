@@ -51,13 +51,24 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         note(
             alarm.severity,
             format!("Alarm {}{about}: {}", alarm.name, alarm.summary),
-            &alarm.action,
+            "",
         );
     }
+    // The board may tell of the same a little later, in its own words; once is enough.
+    let told = |name: &str, subject: &str| {
+        let mut active = glance.alarms.iter().filter(|alarm| alarm.active);
+        active.any(|alarm| alarm.name == name && alarm.subject == subject)
+    };
     for one in glance.destinations.iter().filter(|one| one.dead) {
+        if told("TidegateAllAddressesDead", one.destination.as_str()) {
+            continue;
+        }
         note(
             Severity::Error,
-            format!("No address of destination {} can be connected to.", one.destination),
+            format!(
+                "No address of destination {} can be connected to.",
+                one.destination
+            ),
             "Check the firewall and the way out from this machine; if they are well, the service itself is down.",
         );
     }
@@ -77,6 +88,9 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         }
     }
     for (listener, expires) in &glance.figures.certificates {
+        if told("TidegateCertificateExpiring", listener) {
+            continue;
+        }
         let expires = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(expires.clamp(0.0, 1e11));
         let action = "Put a new certificate in its place and reload.";
         match expires.duration_since(glance.at) {
@@ -87,16 +101,20 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             ),
             Ok(left) if left < CERTIFICATE_SOON => note(
                 Severity::Warning,
-                format!("The certificate of listener {listener} expires in {}.", span(left)),
+                format!(
+                    "The certificate of listener {listener} expires in {}.",
+                    span(left)
+                ),
                 action,
             ),
             Ok(_) => {}
         }
     }
-    if glance.loaded.last_complaint.is_some() {
+    if glance.loaded.last_complaint.is_some() && !told("TidegateReloadRefused", "") {
         note(
             Severity::Warning,
-            "The configuration file on the disk was refused; the one before is in force.".to_owned(),
+            "The configuration file on the disk was refused; the one before is in force."
+                .to_owned(),
             "Mend what the complaint below names, and reload.",
         );
     }
@@ -111,7 +129,10 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
     if glance.figures.log_lines_dropped > 0 {
         note(
             Severity::Notice,
-            format!("The access log has lost {}.", counted(glance.figures.log_lines_dropped, "line", "lines")),
+            format!(
+                "The access log has lost {}.",
+                counted(glance.figures.log_lines_dropped, "line", "lines")
+            ),
             "Its disk, pipe or collector did not keep up. The counters are complete.",
         );
     }

@@ -13,9 +13,14 @@ use crate::dial::health::DestinationHealth;
 use crate::lifecycle::Phase;
 use crate::policy::WouldRefuse;
 use crate::relay::Tunnels;
+use crate::telemetry::alarms::{AlarmState, State};
+use crate::telemetry::guide;
+use crate::telemetry::{AlarmBoard, Moment};
 
 /// With more, who goes where is told by `/tunnels` alone: walking through all of them costs.
 const WALKED_MAX: usize = 10_000;
+/// Rows of alarms.
+const ALARMS_MAX: usize = 200;
 /// Rows of what would have been refused.
 pub(super) const HINTS_MAX: usize = 20;
 
@@ -95,8 +100,11 @@ impl Glance {
             would_refuse,
             would_refuse_rows,
             memory_bytes: status::memory(),
-            alarms: Vec::new(),
-            silenced: None,
+            alarms: alarm_rows(&window.alarms, Moment::now()),
+            silenced: window
+                .alarms
+                .silenced(Moment::now())
+                .map(|until| until.instant.saturating_duration_since(now.into_std())),
         }
     }
 
@@ -120,4 +128,44 @@ fn by_destination(window: &Window) -> BTreeMap<String, usize> {
         *counts.entry(tunnel.destination.to_string()).or_default() += 1;
     }
     counts
+}
+
+/// A row for each that is active and each that was, and for each thing that it is about; the active first.
+fn alarm_rows(board: &AlarmBoard, now: Moment) -> Vec<AlarmRow> {
+    let all = board.snapshot(now);
+    let mut rows: Vec<_> = all.iter().flat_map(rows_of).collect();
+    rows.sort_by_key(|row| !row.active);
+    rows.truncate(ALARMS_MAX);
+    rows
+}
+
+fn rows_of(one: &AlarmState) -> impl Iterator<Item = AlarmRow> + '_ {
+    let definition = &one.definition;
+    one.subjects.iter().map(move |subject| AlarmRow {
+        name: one.alarm.name().to_owned(),
+        component: definition.component.name().to_owned(),
+        severity: severity(definition.severity),
+        severity_name: definition.severity.name().to_owned(),
+        summary: definition.summary.to_string(),
+        action: definition.action.to_string(),
+        active: subject.state == State::Active,
+        since: subject.since.wall,
+        raised: subject.raised,
+        origin: subject.origin.token().to_owned(),
+        subject: subject.name.to_string(),
+        evidence: subject.evidence.text.clone(),
+        exchange: subject.evidence.exchange.map(|id| id.to_string()),
+    })
+}
+
+fn severity(severity: guide::Severity) -> Severity {
+    match severity {
+        guide::Severity::Unspecified | guide::Severity::Information | guide::Severity::Notice => {
+            Severity::Notice
+        }
+        guide::Severity::Warning => Severity::Warning,
+        guide::Severity::Error | guide::Severity::Critical | guide::Severity::Alert => {
+            Severity::Error
+        }
+    }
 }

@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn hostile_words_are_only_shown() {
-        check("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;");
+        check(
+            "<script>alert(1)</script>",
+            "&lt;script&gt;alert(1)&lt;/script&gt;",
+        );
         check("\" onload=\"x", "&quot; onload=&quot;x");
         check("' onload='x", "&#39; onload=&#39;x");
         check("a&amp;b", "a&amp;amp;b");

@@ -20,12 +20,21 @@ const SCRIPT: &str = include_str!("page.js");
 /// Every page, with what it is for.
 pub(super) const PAGES: &[(&str, &str)] = &[
     ("/metrics", "counters for Prometheus"),
+    ("/alarms", "what is wrong, since when, and what to do"),
+    ("/counters", "the deployment guide's counters"),
     ("/livez", "it runs"),
     ("/readyz", "it takes new work"),
     ("/config", "the configuration in force"),
     ("/tunnels", "the tunnels open now"),
-    ("/destinations", "the addresses of each destination, and how they are"),
-    ("/would-refuse", "what rules that are only tried out would have refused"),
+    (
+        "/destinations",
+        "the addresses of each destination, and how they are",
+    ),
+    (
+        "/would-refuse",
+        "what rules that are only tried out would have refused",
+    ),
+    ("/events", "the status page's states as they come"),
 ];
 
 /// What the browser may do with the page.
@@ -44,9 +53,9 @@ fn hash(text: &str) -> String {
 }
 
 pub(super) fn document(title: &str, main: &str) -> Bytes {
-    let pages = PAGES.iter().map(|(path, what)| {
-        format!("<a href=\"{path}\" title=\"{}\">{path}</a>", Text(what))
-    });
+    let pages = PAGES
+        .iter()
+        .map(|(path, what)| format!("<a href=\"{path}\" title=\"{}\">{path}</a>", Text(what)));
     let pages: Vec<_> = pages.collect();
     let mut text = String::with_capacity(DOCUMENT.len() + STYLE.len() + SCRIPT.len() + main.len());
     // What was put in is never looked at again: it may hold a brace.

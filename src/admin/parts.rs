@@ -19,21 +19,33 @@ const ADDRESSES_MAX: usize = 200;
 
 /// Writing to a string never fails.
 macro_rules! put {
-    ($html:expr, $($words:tt)*) => { let _ = write!($html, $($words)*); };
+    ($html:expr, $($words:tt)*) => { write!($html, $($words)*).unwrap_or_default() };
 }
 
 pub(super) fn state(html: &mut String, glance: &Glance) {
     let findings = findings::findings(glance);
     let (class, words) = page::headline(glance, &findings);
-    put!(html, "<section id=\"state\" class=\"{class}\" aria-labelledby=\"headline\"><h2 id=\"headline\">{words}</h2><p class=\"soft\">");
+    put!(
+        html,
+        "<section id=\"state\" class=\"{class}\" aria-labelledby=\"headline\"><h2 id=\"headline\">{words}</h2><p class=\"soft\">"
+    );
     match (glance.is_draining(), glance.tunnels_end_in) {
         (false, _) if glance.figures.endings.is_empty() && glance.tunnels == 0 => {
             html.push_str("Ready. Nobody has asked for anything yet.");
         }
         (false, _) => html.push_str("Ready: it takes new work."),
-        (true, None) => put!(html, "{} may live on as long as they like.", tunnels_open(glance)),
+        (true, None) => put!(
+            html,
+            "{} may live on as long as they like.",
+            tunnels_open(glance)
+        ),
         (true, Some(left)) => {
-            put!(html, "{} may live on for {}.", tunnels_open(glance), span(left));
+            put!(
+                html,
+                "{} may live on for {}.",
+                tunnels_open(glance),
+                span(left)
+            );
         }
     }
     put!(
@@ -48,10 +60,13 @@ pub(super) fn state(html: &mut String, glance: &Glance) {
             let class = page::class(one.severity);
             put!(
                 html,
-                "<li><span class=\"badge {class}\">{class}</span> {}<p>{}</p></li>",
-                Text(one.what),
-                Text(one.action)
+                "<li><span class=\"badge {class}\">{class}</span> {}",
+                Text(one.what)
             );
+            if !one.action.is_empty() {
+                put!(html, "<p>{}</p>", Text(one.action));
+            }
+            html.push_str("</li>");
         }
         html.push_str("</ul>");
     }
@@ -77,7 +92,11 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         "tunnels",
         "Tunnels open now",
         &number(glance.tunnels as u64),
-        &counted(figures.connections, "client connection", "client connections"),
+        &counted(
+            figures.connections,
+            "client connection",
+            "client connections",
+        ),
         Some(&all(|one| one.tunnels)),
         "",
     );
@@ -109,7 +128,8 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         tile(html, "pushes", "Pushes seen", "–", "", None, why);
     } else {
         let by_status = figures.pushes.iter();
-        let by_status = by_status.map(|(status, count)| format!("{}: {}", Text(status), number(*count)));
+        let by_status =
+            by_status.map(|(status, count)| format!("{}: {}", Text(status), number(*count)));
         tile(
             html,
             "pushes",
@@ -127,7 +147,12 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
             &figures.confirmation,
             two(|one| one.confirmation),
         ),
-        ("setup", "Setting up an exchange", &figures.setup, two(|one| one.setup)),
+        (
+            "setup",
+            "Setting up an exchange",
+            &figures.setup,
+            two(|one| one.setup),
+        ),
     ];
     for (id, title, spread, series) in times {
         let all_time = |share| spread.quantile(share).map_or_else(|| "–".to_owned(), took);
@@ -165,7 +190,10 @@ fn tile(
         "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}</h2><p class=\"big\">{big}<small>{beside}</small></p>"
     );
     if let Some(series) = series {
-        html.push_str(&plot::lines(&format!("{title}, the last 15 minutes"), series));
+        html.push_str(&plot::lines(
+            &format!("{title}, the last 15 minutes"),
+            series,
+        ));
     }
     put!(html, "<p class=\"soft\">{note}</p></section>");
 }
@@ -187,7 +215,11 @@ pub(super) fn alarms(html: &mut String, glance: &Glance) {
         alarm(html, glance, one);
     }
     if !over.is_empty() {
-        put!(html, "<details id=\"alarms-over\"><summary>{} cleared</summary>", over.len());
+        put!(
+            html,
+            "<details id=\"alarms-over\"><summary>{} cleared</summary>",
+            over.len()
+        );
         for one in over {
             alarm(html, glance, one);
         }
@@ -198,7 +230,11 @@ pub(super) fn alarms(html: &mut String, glance: &Glance) {
 
 fn alarm(html: &mut String, glance: &Glance, alarm: &AlarmRow) {
     let (class, badge, since) = if alarm.active {
-        (page::class(alarm.severity), alarm.severity_name.as_str(), "since")
+        (
+            page::class(alarm.severity),
+            alarm.severity_name.as_str(),
+            "since",
+        )
     } else {
         ("", "cleared", "at")
     };
@@ -250,10 +286,20 @@ fn table(html: &mut String, id: &str, title: &str, note: &str, heads: &[&str]) {
 const TABLE_END: &str = "</tbody></table></div></section>";
 
 pub(super) fn destinations(html: &mut String, glance: &Glance) {
-    let heads = ["Address", "State", ".nConnects in", ".nFailures in a row", "Rests for"];
+    let heads = [
+        "Address",
+        "State",
+        ".nConnects in",
+        ".nFailures in a row",
+        "Rests for",
+    ];
     let addresses: usize = glance.destinations.iter().map(|one| one.peers.len()).sum();
     let note = if addresses > ADDRESSES_MAX {
-        format!("{} of {} addresses; /destinations has all", ADDRESSES_MAX, number(addresses as u64))
+        format!(
+            "{} of {} addresses; /destinations has all",
+            ADDRESSES_MAX,
+            number(addresses as u64)
+        )
     } else {
         String::new()
     };
@@ -304,8 +350,14 @@ fn address(html: &mut String, peer: &PeerHealth) {
         Standing::Unknown => ("", "unknown"),
         Standing::Quarantined => ("warning", "quarantined"),
     };
-    let suspected = if peer.suspected { ", suspected by its tunnels" } else { "" };
-    let connect = peer.connect.map_or_else(|| "–".to_owned(), |time| took(time.as_secs_f64()));
+    let suspected = if peer.suspected {
+        ", suspected by its tunnels"
+    } else {
+        ""
+    };
+    let connect = peer
+        .connect
+        .map_or_else(|| "–".to_owned(), |time| took(time.as_secs_f64()));
     let rests = match peer.quarantine {
         None => "–".to_owned(),
         Some(left) if left.is_zero() => "until the next try".to_owned(),
@@ -322,7 +374,10 @@ fn address(html: &mut String, peer: &PeerHealth) {
 pub(super) fn endings(html: &mut String, glance: &Glance) {
     let endings = &glance.figures.endings;
     let total: u64 = endings.values().sum();
-    let note = format!("{} since the start", counted(total, "exchange", "exchanges"));
+    let note = format!(
+        "{} since the start",
+        counted(total, "exchange", "exchanges")
+    );
     let heads = ["Reason", "Whose fault", ".nCount"];
     table(html, "endings", "How exchanges ended", &note, &heads);
     let mut rows: Vec<_> = endings.iter().collect();
@@ -371,7 +426,9 @@ pub(super) fn limits(html: &mut String, glance: &Glance) {
         if limit["report_only"].as_bool() == Some(true) {
             allows.push("tried out only".to_owned());
         }
-        let keys = limit["keys"].as_u64().map_or_else(String::new, |keys| format!(" of {}", number(keys)));
+        let keys = limit["keys"]
+            .as_u64()
+            .map_or_else(String::new, |keys| format!(" of {}", number(keys)));
         put!(
             html,
             "<tr data-limit=\"{name}\"><th scope=\"row\">{name}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}{keys}</td></tr>",
@@ -394,19 +451,38 @@ pub(super) fn would_refuse(html: &mut String, glance: &Glance) {
         return;
     }
     let note = if glance.would_refuse_rows > HINTS_MAX {
-        format!("the first {HINTS_MAX} of {}; /would-refuse has all", glance.would_refuse_rows)
+        format!(
+            "the first {HINTS_MAX} of {}; /would-refuse has all",
+            glance.would_refuse_rows
+        )
     } else {
         "by rules that are only tried out".to_owned()
     };
-    let heads = ["Target", "Who asked", "Reason", ".nTimes", "Lines that would allow it"];
-    table(html, "would-refuse", "Would have been refused", &note, &heads);
+    let heads = [
+        "Target",
+        "Who asked",
+        "Reason",
+        ".nTimes",
+        "Lines that would allow it",
+    ];
+    table(
+        html,
+        "would-refuse",
+        "Would have been refused",
+        &note,
+        &heads,
+    );
     for row in &glance.would_refuse {
         let who = match (&row.passed.client, &row.latest.user) {
             (Some(client), _) => client.to_string(),
             (None, Some(user)) => user.to_string(),
             (None, None) => row.latest.address.to_string(),
         };
-        let limit = row.passed.limit.as_ref().map_or_else(String::new, |limit| format!(" ({})", Text(limit)));
+        let limit = row
+            .passed
+            .limit
+            .as_ref()
+            .map_or_else(String::new, |limit| format!(" ({})", Text(limit)));
         put!(
             html,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}{limit}</td><td class=\"n\">{}</td><td>",
@@ -418,7 +494,11 @@ pub(super) fn would_refuse(html: &mut String, glance: &Glance) {
         if row.lines_to_add.is_empty() {
             html.push('–');
         } else {
-            put!(html, "<details><summary>show</summary><pre>{}</pre></details>", Text(&row.lines_to_add));
+            put!(
+                html,
+                "<details><summary>show</summary><pre>{}</pre></details>",
+                Text(&row.lines_to_add)
+            );
         }
         html.push_str("</td></tr>");
     }
@@ -429,13 +509,20 @@ pub(super) fn build(html: &mut String, glance: &Glance) {
     let loaded = &glance.loaded;
     let path = loaded.path.as_deref().map(Path::to_string_lossy);
     let listeners = loaded.listeners.iter();
-    let listeners = listeners.map(|(name, address)| format!("{} <code>{address}</code>", Text(name)));
+    let listeners =
+        listeners.map(|(name, address)| format!("{} <code>{address}</code>", Text(name)));
     html.push_str("<section id=\"build\" aria-labelledby=\"build-title\"><h2 id=\"build-title\">Build and configuration</h2><dl>");
     let mut row = |term: &str, words: &dyn Display| {
         put!(html, "<dt>{term}</dt><dd>{words}</dd>");
     };
-    row("Version", &format!("{}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id()));
-    row("Configuration", &Text(path.as_deref().unwrap_or("the built-in default")));
+    row(
+        "Version",
+        &format!("{}, pid {}", env!("CARGO_PKG_VERSION"), std::process::id()),
+    );
+    row(
+        "Configuration",
+        &Text(path.as_deref().unwrap_or("the built-in default")),
+    );
     row("Hash", &format!("<code>{}</code>", Text(&loaded.hash)));
     row(
         "Loaded",
@@ -450,12 +537,20 @@ pub(super) fn build(html: &mut String, glance: &Glance) {
         Some(complaint) => row("Last complaint", &format!("<pre>{}</pre>", Text(complaint))),
     }
     row("Listeners", &listeners.collect::<Vec<_>>().join(", "));
-    row("Memory", &glance.memory_bytes.map_or_else(|| "unknown".to_owned(), bytes));
+    row(
+        "Memory",
+        &glance
+            .memory_bytes
+            .map_or_else(|| "unknown".to_owned(), bytes),
+    );
     row(
         "Moved in tunnels",
-        &format!("{} up, {} down", bytes(glance.figures.bytes_up), bytes(glance.figures.bytes_down)),
+        &format!(
+            "{} up, {} down",
+            bytes(glance.figures.bytes_up),
+            bytes(glance.figures.bytes_down)
+        ),
     );
     row("Failovers", &number(glance.figures.failovers));
     html.push_str("</dl></section>");
 }
-

@@ -24,7 +24,11 @@ pub(super) fn lines(label: &str, series: &[Vec<Option<f64>>]) -> String {
         y = HEIGHT - MARGIN / 2.0
     );
     for (number, values) in series.iter().enumerate() {
-        let _ = write!(svg, "<path class=\"line l{number}\" d=\"{}\"/>", path(values, top));
+        let _ = write!(
+            svg,
+            "<path class=\"line l{number}\" d=\"{}\"/>",
+            path(values, top)
+        );
     }
     svg.push_str("</svg>");
     svg
@@ -59,9 +63,15 @@ mod tests {
 
     #[test]
     fn lines_end_at_the_right_edge_and_have_gaps() {
-        let svg = lines("a \"label\"", &[vec![Some(0.0), None, Some(4.0), Some(2.0)]]);
+        let svg = lines(
+            "a \"label\"",
+            &[vec![Some(0.0), None, Some(4.0), Some(2.0)]],
+        );
         assert!(svg.contains("aria-label=\"a &quot;label&quot;\""), "{svg}");
-        assert!(svg.contains("d=\"M177.0 38.0h.1M179.0 2.0h.1L180.0 20.0\""), "{svg}");
+        assert!(
+            svg.contains("d=\"M177.0 38.0h.1M179.0 2.0h.1L180.0 20.0\""),
+            "{svg}"
+        );
         assert!(lines("none", &[Vec::new()]).contains("d=\"\""));
     }
 }
