@@ -8,7 +8,16 @@ pub(crate) mod control;
 mod counters;
 mod deep;
 mod destinations;
+mod events;
+mod figures;
+mod findings;
+mod glance;
+mod history;
+mod markup;
 pub(crate) mod off_dns;
+mod page;
+mod parts;
+mod plot;
 mod status;
 mod tunnels;
 mod views;
@@ -19,7 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use hyper::server::conn::http1;
@@ -30,6 +39,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 
+use self::events::{LetGo, Pulse};
 use crate::config::diff::Change;
 use crate::dial::health::HealthBook;
 use crate::dial::resolve::Resolver;
@@ -85,7 +95,14 @@ pub(crate) struct Loaded {
 
 /// Serves until it is dropped, and its connections with it.
 pub(crate) async fn serve(listener: TcpListener, window: impl Into<Arc<Window>>) {
-    let window = window.into();
+    let pulse = Arc::new(Pulse::new(window.into()));
+    tokio::select! {
+        () = accept(listener, &pulse) => {}
+        () = pulse.run() => {}
+    }
+}
+
+async fn accept(listener: TcpListener, pulse: &Arc<Pulse>) {
     let mut open = JoinSet::new();
     let mut failing = false;
     loop {
@@ -96,7 +113,7 @@ pub(crate) async fn serve(listener: TcpListener, window: impl Into<Arc<Window>>)
         match accepted {
             Ok((stream, _client)) => {
                 failing = false;
-                open.spawn(connection(stream, Arc::clone(&window)));
+                open.spawn(connection(stream, Arc::clone(pulse)));
             }
             // The client left before we came to it.
             Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -111,10 +128,18 @@ pub(crate) async fn serve(listener: TcpListener, window: impl Into<Arc<Window>>)
     }
 }
 
-async fn connection(stream: TcpStream, window: Arc<Window>) {
+async fn connection(stream: TcpStream, pulse: Arc<Pulse>) {
+    let watching = Arc::new(Mutex::new(None::<LetGo>));
+    let watched = Arc::clone(&watching);
     let service = service_fn(move |request| {
-        let window = Arc::clone(&window);
-        async move { Ok::<_, Infallible>(views::answer(&window, &request).await) }
+        let (pulse, watched) = (Arc::clone(&pulse), Arc::clone(&watched));
+        async move {
+            let (answer, let_go) = views::answer(&pulse, &request).await;
+            if let_go.is_some() {
+                *watched.lock().unwrap_or_else(PoisonError::into_inner) = let_go;
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -123,10 +148,22 @@ async fn connection(stream: TcpStream, window: Arc<Window>) {
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // How a connection ended is its client's business: a scraper that left is no change of ours.
-    if time::timeout(LIFE, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = time::timeout(LAST_ANSWER, connection).await;
+    if time::timeout(LIFE, connection.as_mut()).await.is_ok() {
+        return;
     }
+    let let_go = watching
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    // Who watches may stay for as long as it reads what it is sent.
+    if let Some(let_go) = let_go {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = let_go => {}
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = time::timeout(LAST_ANSWER, connection).await;
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ fn senders(tunnels: &[Arc<LiveTunnel>]) -> Vec<ClientRow> {
 }
 
 /// Resident memory, as the kernel counts it.
-fn memory() -> Option<u64> {
+pub(super) fn memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
         .lines()

@@ -6,45 +6,46 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::{Serialize, Serializer};
 use tokio::task;
 use tokio::time::Instant;
 
+use super::events::{EventStream, LetGo, Pulse};
+use super::page as status_page;
 use super::tunnels::TunnelList;
 use super::{Loaded, Window, alarms, counters, deep, destinations, off_dns, would_refuse};
 use crate::config::diff::Change;
 use crate::exchange::ListenerName;
 use crate::telemetry::{Moment, Timestamp, json};
 
-/// A page, or a list that is made as it is read.
-pub(super) type Body = Either<Full<Bytes>, TunnelList>;
+/// A page, a list that is made as it is read, or what goes on for as long as somebody watches.
+pub(super) type Body = Either<Full<Bytes>, Either<TunnelList, EventStream>>;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-const INDEX: &str = "<!doctype html>
-<html lang=\"en\"><meta charset=\"utf-8\"><title>tidegate</title>
-<h1>tidegate</h1>
-<ul>
-<li><a href=\"/metrics\">/metrics</a> counters for Prometheus
-<li><a href=\"/alarms\">/alarms</a> what is wrong, since when, and what to do
-<li><a href=\"/counters\">/counters</a> the deployment guide's counters
-<li><a href=\"/livez\">/livez</a> it runs
-<li><a href=\"/readyz\">/readyz</a> it takes new work
-<li><a href=\"/readyz?deep\">/readyz?deep</a> and a push destination was reached lately
-<li><a href=\"/config\">/config</a> the configuration in force
-<li><a href=\"/tunnels\">/tunnels</a> the tunnels open now
-<li><a href=\"/destinations\">/destinations</a> the addresses of each destination, and how they are
-<li><a href=\"/would-refuse\">/would-refuse</a> what rules that are only tried out would have refused
-</ul>
-";
-const NO_PAGE: &str = "no such page; there are: / /metrics /alarms /counters /livez /readyz /config /tunnels /destinations /would-refuse\n";
+/// The answer, and of one that goes on and on what tells its end.
+pub(super) async fn answer<B>(
+    pulse: &Pulse,
+    request: &Request<B>,
+) -> (Response<Body>, Option<LetGo>) {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/events") => events(pulse),
+        _ => (whole(pulse, request).await, None),
+    }
+}
 
-pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response<Body> {
+/// Of those that end by themselves.
+async fn whole<B>(pulse: &Pulse, request: &Request<B>) -> Response<Body> {
+    let window = pulse.window();
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "read-only\n");
         let read = HeaderValue::from_static("GET, HEAD");
@@ -52,7 +53,9 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
         return refusal;
     }
     match (request.uri().path(), request.uri().query()) {
-        ("/", _) => page(StatusCode::OK, HTML, INDEX),
+        ("/", _) => status(pulse).await,
+        // The head of what GET would begin.
+        ("/events", _) => page(StatusCode::OK, EVENTS, ""),
         ("/livez", _) => page(StatusCode::OK, TEXT, "ok\n"),
         // With a question that we can't answer there is no such page: "ready" might be a lie.
         ("/readyz", None) if window.phase.is_draining() => {
@@ -89,8 +92,43 @@ pub(super) async fn answer<B>(window: &Window, request: &Request<B>) -> Response
             )
         }
         ("/tunnels", _) => tunnels(window, Instant::now()).await,
-        _ => page(StatusCode::NOT_FOUND, TEXT, NO_PAGE),
+        _ => page(StatusCode::NOT_FOUND, TEXT, no_page()),
     }
+}
+
+async fn status(pulse: &Pulse) -> Response<Body> {
+    let Some(document) = pulse.page().await else {
+        return broken();
+    };
+    let mut response = page(StatusCode::OK, HTML, document);
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::try_from(status_page::content_security_policy()) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+fn events(pulse: &Pulse) -> (Response<Body>, Option<LetGo>) {
+    match pulse.watch() {
+        Some((stream, let_go)) => {
+            let body = Either::Right(Either::Right(stream));
+            (respond(StatusCode::OK, EVENTS, body), Some(let_go))
+        }
+        None => {
+            let words = "draining, or too many watchers\n";
+            let mut refusal = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, words);
+            let later = HeaderValue::from_static("10");
+            refusal.headers_mut().insert(RETRY_AFTER, later);
+            (refusal, None)
+        }
+    }
+}
+
+fn no_page() -> String {
+    let pages: Vec<_> = status_page::PAGES.iter().map(|(path, _)| *path).collect();
+    format!("no such page; there are: / {}\n", pages.join(" "))
 }
 
 async fn metrics(window: &Window) -> Response<Body> {
@@ -112,7 +150,7 @@ async fn metrics(window: &Window) -> Response<Body> {
 async fn tunnels(window: &Window, now: Instant) -> Response<Body> {
     let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
     match task::spawn_blocking(move || TunnelList::gather(&cores, resolver, now)).await {
-        Ok(list) => respond(StatusCode::OK, JSON, Either::Right(list)),
+        Ok(list) => respond(StatusCode::OK, JSON, Either::Right(Either::Left(list))),
         Err(_) => broken(),
     }
 }

@@ -1,0 +1,203 @@
+//! The status page's pulse: one look at everything per tick, sent to all who watch.
+//!
+//! Bounded: so many watchers, each with room for a state or two. Nobody waits for one who reads slowly; it is let go.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::glance::Glance;
+use super::history::{History, PERIOD};
+use super::{Window, page};
+use crate::telemetry::json;
+
+/// People who watch at a time, fewer than the listener has places: scrapers must find one.
+pub(super) const WATCHERS_MAX: usize = 8;
+/// States that wait for their reader.
+const WAITING: usize = 2;
+/// A reader for whom so many states in a row had no room is let go.
+const MISSES_MAX: u32 = 4;
+/// The clock of the page: half of what is between two samples.
+pub(super) const TICK: Duration = Duration::from_millis(2_500);
+
+/// Looks, remembers and tells.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    window: Arc<Window>,
+    history: Arc<Mutex<History>>,
+    watchers: Mutex<Vec<Watcher>>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    news: mpsc::Sender<Bytes>,
+    misses: u32,
+    /// Dropped with it: its connection learns that it was let go.
+    _held: oneshot::Sender<Infallible>,
+}
+
+/// The text of `/events`.
+#[derive(Debug)]
+pub(super) struct EventStream(mpsc::Receiver<Bytes>);
+
+/// Resolves when a watcher was let go.
+pub(super) type LetGo = oneshot::Receiver<Infallible>;
+
+impl Pulse {
+    pub(super) fn new(window: Arc<Window>) -> Self {
+        Self {
+            window,
+            history: Arc::default(),
+            watchers: Mutex::default(),
+        }
+    }
+
+    pub(super) fn window(&self) -> &Arc<Window> {
+        &self.window
+    }
+
+    /// The page as it is now.
+    pub(super) async fn page(&self) -> Option<Bytes> {
+        self.look(false, |title, main| page::document(title, main))
+            .await
+    }
+
+    /// A place among the watchers; `None` where all are taken, or nothing new is going to be told.
+    pub(super) fn watch(&self) -> Option<(EventStream, LetGo)> {
+        if self.window.phase.is_draining() {
+            return None;
+        }
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|one| !one.news.is_closed());
+        if watchers.len() >= WATCHERS_MAX {
+            return None;
+        }
+        let (news, stream) = mpsc::channel(WAITING);
+        let (held, let_go) = oneshot::channel();
+        // What stands between us may wait for a first byte before it passes anything on.
+        let _ = news.try_send(Bytes::from_static(
+            b": the state follows every few seconds\n\n",
+        ));
+        watchers.push(Watcher {
+            news,
+            misses: 0,
+            _held: held,
+        });
+        Some((EventStream(stream), let_go))
+    }
+
+    /// Runs until it is dropped. A drain is the last thing that watchers are told.
+    pub(super) async fn run(&self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut phase = self.window.phase.clone();
+        let mut sampled: Option<Instant> = None;
+        let mut ended = phase.is_draining();
+        loop {
+            tokio::select! {
+                now = ticks.tick() => {
+                    let sample = sampled.is_none_or(|last| now >= last + PERIOD);
+                    if sample {
+                        sampled = Some(now);
+                    }
+                    self.beat(sample).await;
+                }
+                () = phase.begun(), if !ended => {
+                    ended = true;
+                    self.beat(false).await;
+                    self.tell(&Bytes::from_static(b"event: end\ndata: draining\n\n"));
+                    self.watchers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                }
+            }
+        }
+    }
+
+    async fn beat(&self, sample: bool) {
+        let watched = {
+            let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+            watchers.retain(|one| !one.news.is_closed());
+            !watchers.is_empty()
+        };
+        if !watched && !sample {
+            return;
+        }
+        let event = self.look(sample, move |title, main| {
+            watched.then(|| state(title, main))
+        });
+        if let Some(Some(event)) = event.await {
+            self.tell(&event);
+        }
+    }
+
+    /// Beside this thread, which resolves names, too.
+    async fn look<T: Send + 'static>(
+        &self,
+        sample: bool,
+        show: impl FnOnce(&str, &str) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (window, history) = (Arc::clone(&self.window), Arc::clone(&self.history));
+        let looked = task::spawn_blocking(move || {
+            let glance = Glance::gather(&window);
+            let samples = {
+                let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+                if sample {
+                    history.note(&glance.figures, glance.tunnels, Instant::now());
+                }
+                history.samples()
+            };
+            show(&page::title(&glance), &page::main(&glance, &samples))
+        });
+        looked.await.ok()
+    }
+
+    fn tell(&self, event: &Bytes) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain_mut(|one| match one.news.try_send(event.clone()) {
+            Ok(()) => {
+                one.misses = 0;
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                one.misses += 1;
+                one.misses < MISSES_MAX
+            }
+        });
+    }
+}
+
+#[derive(Serialize)]
+struct State<'a> {
+    title: &'a str,
+    html: &'a str,
+}
+
+fn state(title: &str, html: &str) -> Bytes {
+    let mut text = b"event: state\ndata: ".to_vec();
+    json::append(&mut text, &State { title, html });
+    text.extend_from_slice(b"\n\n");
+    text.into()
+}
+
+impl Body for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}

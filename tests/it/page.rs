@@ -1,0 +1,341 @@
+//! The status page, as a browser shows it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::browser::{self, Browser};
+use crate::client::Client;
+use crate::house::{House, PATIENCE};
+use crate::upstream;
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::from([127, 0, 6, last])
+}
+
+fn url(house: &House) -> String {
+    format!("http://{}/", house.admin_address())
+}
+
+fn row(peer: SocketAddr, state: &str) -> String {
+    format!("document.querySelector('[data-peer=\"{peer}\"]').dataset.state === '{state}'")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_dies_and_lives_again_shows_without_a_reload() {
+    let good = upstream::echo_on(ip(1)).await;
+    let bad = SocketAddr::new(ip(2), good.port());
+    let house = House::new()
+        .set("connect", "quarantine = \"1s\"\nquarantine_max = \"1s\"")
+        .name("push.test", [ip(1), ip(2)])
+        .open()
+        .await;
+    let browser = Browser::open().await;
+    browser.visit(&url(&house)).await;
+    // The empty state: nothing has happened, and that is well.
+    browser
+        .becomes("document.getElementById('headline').textContent === 'All is well'")
+        .await;
+    let state = browser
+        .text("document.getElementById('state').innerText")
+        .await;
+    assert!(
+        state.contains("Nobody has asked for anything yet."),
+        "{state}"
+    );
+    let destinations = browser
+        .text("document.getElementById('destinations').innerText")
+        .await;
+    assert!(destinations.contains("not asked for yet"), "{destinations}");
+    // A reload would take this away.
+    browser.value("window.mark = 'same page'").await;
+    browser
+        .becomes("document.getElementById('live').dataset.state === 'live'")
+        .await;
+
+    let target = format!("push.test:{}", good.port());
+    let mut client = house.client().await;
+    client.tunnel(&target).await;
+    browser.becomes(&row(good, "healthy")).await;
+    browser.becomes(&row(bad, "quarantined")).await;
+    browser
+        .becomes("document.querySelector('#tunnels .big').firstChild.nodeValue === '1'")
+        .await;
+    browser
+        .becomes("document.getElementById('headline').textContent === 'It works, and wants a look'")
+        .await;
+
+    let _revived = upstream::echo_at(bad).await;
+    let healthy = row(bad, "healthy");
+    // While a destination is in use, its resting addresses are looked at.
+    tokio::select! {
+        () = browser.becomes(&healthy) => {}
+        () = keep_asking(&house, &target) => {}
+    }
+    assert_eq!(browser.text("window.mark").await, "same page");
+
+    // It asks for nothing but itself and its events, and breaks no rule of its own.
+    let asked = browser
+        .text("performance.getEntriesByType('resource').map((one) => one.name).filter((name) => !name.startsWith('data:') && new URL(name).pathname !== '/events').join()")
+        .await;
+    assert_eq!(asked, "");
+    assert_eq!(browser.complaints().await, [""; 0]);
+    drop(browser);
+    house.close_with_tunnels().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_says_what_to_do_with_and_without_scripts() {
+    let dead = upstream::refusing().await;
+    let house = House::new().name("push.test", [dead.ip()]).open().await;
+    let browser = Browser::open().await;
+    browser.visit(&url(&house)).await;
+    browser
+        .becomes("document.getElementById('alarms').innerText.includes('No alarm is active')")
+        .await;
+    let target = format!("push.test:{}", dead.port());
+    assert_eq!(house.client().await.connect(&target).await.status, 502);
+    let wanted = "document.querySelector('#alarms > [data-alarm=\"TidegateAllAddressesDead\"]')";
+    browser
+        .becomes(&format!("{wanted}.innerText.includes('What to do:')"))
+        .await;
+    browser
+        .becomes("document.title.startsWith('Something is wrong')")
+        .await;
+    drop(browser);
+    let page = browser::without_scripts(&url(&house)).await;
+    for words in [
+        "data-alarm=\"TidegateAllAddressesDead\"",
+        "What to do:",
+        "http-equiv=\"refresh\"",
+        &format!("data-peer=\"{dead}\""),
+        "connect_refused",
+        // Not live, and it does not say so.
+        "As of the moment it was loaded.",
+    ] {
+        assert!(page.contains(words), "no {words} in {page}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_fits_a_phone_and_has_a_dark_face() {
+    let good = upstream::echo().await;
+    let house = House::new().also(&limit()).open().await;
+    house.client().await.tunnel(good).await;
+    let browser = Browser::open().await;
+    browser.visit(&url(&house)).await;
+    for width in [320, 375, 768, 1280] {
+        browser.width(width, 800).await;
+        let wide = browser.value("document.documentElement.scrollWidth").await;
+        assert_eq!(wide, width, "{width} wide");
+    }
+    let ground = "getComputedStyle(document.body).backgroundColor";
+    let ink = "getComputedStyle(document.body).color";
+    browser.prefers("light").await;
+    let light = (browser.text(ground).await, browser.text(ink).await);
+    browser.prefers("dark").await;
+    let dark = (browser.text(ground).await, browser.text(ink).await);
+    assert!(light.0 != dark.0 && light.1 != dark.1, "{light:?} {dark:?}");
+    // For those who hear it or use keys: landmarks, a name for each table and plot, heads for each column.
+    for (count, of) in [
+        (1, "main"),
+        (1, "h1"),
+        (0, "table:not(:has(th[scope=col]))"),
+        (0, "section:not([aria-labelledby])"),
+        (0, "svg:not([aria-label])"),
+        (0, "[style]"),
+    ] {
+        let found = format!("document.querySelectorAll('{of}').length");
+        assert_eq!(browser.value(&found).await, count, "{of}");
+    }
+    drop(browser);
+    house.close_with_tunnels().await;
+}
+
+#[tokio::test]
+async fn watchers_are_few_get_states_and_are_told_of_the_end() {
+    let house = House::new().open().await;
+    let mut watchers = Vec::new();
+    for _ in 0..8 {
+        let mut watcher = ask_events(&house).await;
+        heard(&mut watcher, "text/event-stream").await;
+        watchers.push(watcher);
+    }
+    let mut late = ask_events(&house).await;
+    heard(&mut late, " 503 ").await;
+    // Scrapers find a place beside them.
+    assert_eq!(house.admin("/livez").await.0, 200);
+    heard(&mut watchers[7], "event: state").await;
+    drop(watchers.remove(0));
+    let freed = async {
+        loop {
+            let mut next = ask_events(&house).await;
+            if heard_one_of(&mut next, &[" 503 ", "text/event-stream"]).await == 1 {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, freed)
+        .await
+        .expect("a place is free again");
+    let good = upstream::echo().await;
+    let mut client = house.client().await;
+    client.tunnel(good).await;
+    house.signal("TERM");
+    for watcher in &mut watchers {
+        heard(watcher, "event: end").await;
+    }
+    let (_, page) = house.admin("/").await;
+    assert!(page.contains("Draining: it takes no new work"), "{page}");
+    assert_eq!(house.admin("/events").await.0, 503);
+    drop(client);
+    let mut house = house;
+    assert_eq!(house.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn names_from_outside_are_only_shown() {
+    let hostile = "<img src=x onerror=alert(1)>";
+    let house = House::new()
+        .also(&format!(
+            "[[limit]]\nname = '{hostile}'\nper = \"all\"\nrate = \"9/s\"\n"
+        ))
+        .open()
+        .await;
+    let (status, page) = house.admin("/").await;
+    assert_eq!(status, 200);
+    assert!(!page.contains("<img"), "{page}");
+    assert!(
+        page.contains("&lt;img src=x onerror=alert(1)&gt;"),
+        "{page}"
+    );
+    house.close().await;
+}
+
+fn limit() -> String {
+    "[[limit]]\nname = \"per-cluster\"\nper = \"client\"\nrate = \"200/s\"\nburst = 400\ntunnels = 2000\n\n\
+     [[limit]]\nname = \"together\"\nper = \"all\"\nrate = \"500/s\"\nbytes = \"10MiB/s\"\n"
+        .to_owned()
+}
+
+async fn ask_events(house: &House) -> TcpStream {
+    let mut tcp = TcpStream::connect(house.admin_address()).await.unwrap();
+    let request = b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n";
+    tcp.write_all(request).await.unwrap();
+    tcp
+}
+
+async fn heard(stream: &mut TcpStream, words: &str) {
+    heard_one_of(stream, &[words]).await;
+}
+
+/// Reads until one of these words came: which.
+async fn heard_one_of(stream: &mut TcpStream, words: &[&str]) -> usize {
+    let mut said = String::new();
+    let read = async {
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            if let Some(which) = words.iter().position(|words| said.contains(words)) {
+                return which;
+            }
+            let count = stream.read(&mut chunk).await.unwrap();
+            assert_ne!(count, 0, "ended without {words:?}: {said}");
+            said.push_str(&String::from_utf8_lossy(&chunk[..count]));
+        }
+    };
+    timeout(PATIENCE, read)
+        .await
+        .unwrap_or_else(|_| panic!("never heard {words:?}"))
+}
+
+/// `UPDATE=1 cargo test --test it page::a_busy_proxy` takes the README's picture.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_proxy_has_its_picture_taken() {
+    let push = upstream::echo_on(ip(11)).await;
+    let _second = upstream::echo_at(SocketAddr::new(ip(12), push.port())).await;
+    let token = upstream::refusing().await;
+    let house = House::new()
+        .set("connect", "quarantine = \"10m\"")
+        .destination(&destination("cisco", "push.test", push.port()))
+        .destination(&destination("token", "token.test", token.port()))
+        .destination(&destination("apns", "apns.test", 443))
+        .also(&limit())
+        .name("push.test", [ip(11), ip(12), ip(13)])
+        .name("token.test", [token.ip()])
+        .open()
+        .await;
+    let browser = Browser::open().await;
+    browser.width(1180, 1000).await;
+    browser.visit(&url(&house)).await;
+    let mut open = Vec::new();
+    let target = format!("push.test:{}", push.port());
+    // Samples are taken every few seconds; the curves need some of them.
+    let points = if updating() { 60 } else { 4 };
+    let drawn = format!(
+        "(document.querySelector('#tunnels .line').getAttribute('d').match(/L/g) || []).length >= {points}"
+    );
+    let failing = format!("token.test:{}", token.port());
+    assert_eq!(house.client().await.connect(&failing).await.status, 502);
+    let drawn = async { while browser.value(&drawn).await != true {} };
+    tokio::select! {
+        () = drawn => {}
+        () = push_on(&house, &target, &mut open) => {}
+    }
+    let scroll = browser.value("document.documentElement.scrollWidth").await;
+    assert_eq!(scroll, 1180);
+    if updating() {
+        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/status-page.png");
+        std::fs::create_dir_all(picture.parent().unwrap()).unwrap();
+        browser.picture(&picture).await;
+        let size = std::fs::metadata(&picture).unwrap().len();
+        assert!(size < 300_000, "{size} bytes");
+        for (name, width, height, scheme) in [
+            ("dark", 1180, 2200, "dark"),
+            ("light", 1180, 2200, "light"),
+            ("phone", 375, 3200, "light"),
+            ("phone-dark", 375, 1600, "dark"),
+        ] {
+            browser.width(width, height).await;
+            browser.prefers(scheme).await;
+            let path = std::env::temp_dir().join(format!("status-page-{name}.png"));
+            browser.picture(&path).await;
+        }
+    }
+    drop(browser);
+    house.close_with_tunnels().await;
+}
+
+/// A CONNECT after the other.
+async fn keep_asking(house: &House, target: &str) {
+    loop {
+        house.client().await.tunnel(target).await;
+    }
+}
+
+/// Opens tunnels and pushes through them; how many stay open goes up and down.
+async fn push_on(house: &House, target: &str, open: &mut Vec<Client>) {
+    for turn in 0_usize.. {
+        let mut client = house.client().await;
+        client.tunnel(target).await;
+        client.send("a push").await;
+        client.read(6).await;
+        if open.len() > 40 + turn / 50 % 25 {
+            open.remove(0);
+        }
+        open.push(client);
+    }
+}
+
+fn updating() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
+fn destination(name: &str, host: &str, port: u16) -> String {
+    format!(
+        "name = \"{name}\"\nhosts = [\"{host}\"]\nports = [{port}]\nrole = \"push\"\nnetworks = [\"127.0.0.0/8\"]"
+    )
+}
