@@ -53,8 +53,8 @@ mod deliver;
 mod exchange;
 mod lifecycle;
 mod policy;
-mod push;
 mod probe;
+mod push;
 mod sys;
 mod telemetry;
 

@@ -125,7 +125,7 @@ impl Glance {
 fn by_destination(window: &Window) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for tunnel in window.tunnels.iter().flat_map(Tunnels::snapshot) {
-        *counts.entry(tunnel.destination.to_string()).or_default() += 1;
+        *counts.entry(tunnel.destination().to_string()).or_default() += 1;
     }
     counts
 }

@@ -213,8 +213,12 @@ impl Alarm {
                 "a request of it passes the login, or an hour without another refusal",
             ),
             Self::CertificateExpiring => (
-                "derived: the first certificate of a listener's chain to expire has less than 14 days left",
-                "a reload brings one that has more",
+                "derived: the first certificate to expire of a listener's chain, or of what a probe was shown at a destination, has less than 14 days left",
+                "a reload brings one that has more; a probe sees one",
+            ),
+            Self::UpstreamCertificateInvalid => (
+                "derived: what a probe was shown at a destination is of an authority that nobody knows, or for another name",
+                "a probe sees a good one",
             ),
             Self::AddressesChanged => (
                 "derived: a name of a destination has an address that it did not have before, or has lacked one for an hour",
