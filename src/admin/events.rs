@@ -67,8 +67,7 @@ impl Pulse {
 
     /// The page as it is now.
     pub(super) async fn page(&self) -> Option<Bytes> {
-        self.look(false, |title, main| page::document(title, main))
-            .await
+        self.look(false, page::document).await
     }
 
     /// A place among the watchers; `None` where all are taken, or nothing new is going to be told.

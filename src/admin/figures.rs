@@ -147,8 +147,11 @@ impl Spread {
     }
 }
 
+/// Label names with their values.
+type Labels<'a> = Vec<(&'a str, String)>;
+
 /// Name, labels and value of one line of the text format.
-fn sample(line: &str) -> Option<(&str, Vec<(&str, String)>, f64)> {
+fn sample(line: &str) -> Option<(&str, Labels<'_>, f64)> {
     if line.starts_with('#') {
         return None;
     }

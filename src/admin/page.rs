@@ -24,6 +24,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("/counters", "the deployment guide's counters"),
     ("/livez", "it runs"),
     ("/readyz", "it takes new work"),
+    ("/readyz?deep", "and a push destination was reached lately"),
     ("/config", "the configuration in force"),
     ("/tunnels", "the tunnels open now"),
     (

@@ -29,6 +29,17 @@ pub(crate) struct Browser {
 
 /// Starts Chromium without a driver, for a page without scripts: what it made of the page.
 pub(crate) async fn without_scripts(url: &str) -> String {
+    // On a busy machine it can end before it has drawn anything, and prints nothing then.
+    for _ in 0..5 {
+        let page = drawn_without_scripts(url).await;
+        if !page.trim().is_empty() {
+            return page;
+        }
+    }
+    panic!("the browser printed nothing, five times");
+}
+
+async fn drawn_without_scripts(url: &str) -> String {
     let profile = Folder::new();
     let mut command = tokio::process::Command::new(installed(CHROMIUM));
     command
