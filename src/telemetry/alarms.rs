@@ -62,7 +62,6 @@ impl State {
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     /// Grows by one with each.
-    #[allow(dead_code, reason = "for whoever delivers alarms")]
     pub(crate) seq: u64,
     pub(crate) at: Moment,
     pub(crate) alarm: Alarm,
@@ -266,7 +265,6 @@ impl AlarmBoard {
 
     /// What changed after the change `seq`, and the last one's number. Whoever is far behind has lost the oldest: the
     /// first number then is not the next.
-    #[allow(dead_code, reason = "for whoever delivers alarms")]
     pub(crate) fn changes_since(&self, seq: u64) -> (Vec<Change>, u64) {
         let inner = self.inner();
         let changes = inner.changes.iter().filter(|change| change.seq > seq);
@@ -274,7 +272,6 @@ impl AlarmBoard {
     }
 
     /// To wait for a change, or for a silence that begins or is called off.
-    #[allow(dead_code, reason = "for whoever delivers alarms")]
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
         self.wake.subscribe()
     }

@@ -99,7 +99,12 @@ impl Derivation {
             Alarm::PushNotificationServiceUnavailable,
             Alarm::PushNotificationServiceAccessTokenUnavailable,
         ] {
-            let keep = |name: &str| hosts.iter().any(|host| host == name);
+            // What was seen in visible pushes stands under their sender's name.
+            let keep = |name: &str| {
+                let mut clients = config.clients.iter();
+                hosts.iter().any(|host| host == name)
+                    || clients.any(|one| *one.name.as_str() == *name)
+            };
             self.board.clear_others(alarm, keep, gone, now);
         }
         for alarm in [Alarm::AllAddressesDead, Alarm::TunnelsOffDns] {

@@ -47,6 +47,7 @@ pub(crate) enum SubscriberService {
 }
 
 impl SubscriberService {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 7] = [
         Self::Apns,
         Self::ApnsBeta,
@@ -139,7 +140,6 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
-    #[allow(dead_code, reason = "for whoever delivers alarms")]
     pub(crate) const ALL: [Self; 7] = [
         Self::Unspecified,
         Self::Information,

@@ -82,7 +82,7 @@ impl GuideCounters {
     }
 
     /// The name of the counter in a family that has one for each service, such as `xcp_push_errors_total`.
-    #[allow(dead_code, reason = "for what visible pushes show")]
+    #[cfg(test)]
     pub(crate) fn name_for(&self, family: &str, service: SubscriberService) -> Option<&str> {
         let mut rows = self.rows.iter();
         let row =

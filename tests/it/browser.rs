@@ -27,35 +27,6 @@ pub(crate) struct Browser {
     _profile: Folder,
 }
 
-/// Starts Chromium without a driver, for a page without scripts: what it made of the page.
-pub(crate) async fn without_scripts(url: &str) -> String {
-    // On a busy machine it can end before it has drawn anything, and prints nothing then.
-    for _ in 0..5 {
-        let page = drawn_without_scripts(url).await;
-        if !page.trim().is_empty() {
-            return page;
-        }
-    }
-    panic!("the browser printed nothing, five times");
-}
-
-async fn drawn_without_scripts(url: &str) -> String {
-    let profile = Folder::new();
-    let mut command = tokio::process::Command::new(installed(CHROMIUM));
-    command
-        .args(arguments(&profile))
-        .arg("--blink-settings=scriptEnabled=false")
-        .arg("--dump-dom")
-        .arg(url)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(START, command.output())
-        .await
-        .expect("the browser ends")
-        .expect("the browser starts");
-    String::from_utf8(output.stdout).expect("HTML")
-}
-
 impl Browser {
     pub(crate) async fn open() -> Self {
         spawn_blocking(Self::start).await.unwrap()
@@ -137,6 +108,12 @@ impl Browser {
     pub(crate) async fn tell(&self, command: &str, parameters: Value) {
         let body = json!({ "cmd": command, "params": parameters });
         self.command("POST", "/goog/cdp/execute", body).await;
+    }
+
+    /// From the next page on, none runs a script; what is asked here still is.
+    pub(crate) async fn scripts_off(&self) {
+        let off = json!({ "value": true });
+        self.tell("Emulation.setScriptExecutionDisabled", off).await;
     }
 
     pub(crate) async fn prefers(&self, scheme: &str) {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::browser::{self, Browser};
+use crate::browser::Browser;
 use crate::client::Client;
 use crate::house::{House, PATIENCE};
 use crate::upstream;
@@ -105,8 +105,10 @@ async fn an_alarm_says_what_to_do_with_and_without_scripts() {
     browser
         .becomes("document.title.startsWith('Something is wrong')")
         .await;
+    browser.scripts_off().await;
+    browser.visit(&url(&house)).await;
+    let page = browser.text("document.documentElement.outerHTML").await;
     drop(browser);
-    let page = browser::without_scripts(&url(&house)).await;
     for words in [
         "data-alarm=\"TidegateAllAddressesDead\"",
         "What to do:",
