@@ -47,7 +47,6 @@ pub(crate) enum SubscriberService {
 }
 
 impl SubscriberService {
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 7] = [
         Self::Apns,
         Self::ApnsBeta,
@@ -140,6 +139,7 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 7] = [
         Self::Unspecified,
         Self::Information,
