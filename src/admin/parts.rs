@@ -97,7 +97,10 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
             "client connection",
             "client connections",
         ),
-        Some(&all(|one| one.tunnels)),
+        Some(Plot {
+            series: &all(|one| one.tunnels),
+            shown: |count| number(count as u64),
+        }),
         "",
     );
     tile(
@@ -106,8 +109,11 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         "Tunnels opened",
         &number(opened),
         &last.map_or_else(String::new, |one| per_minute(one.opened_per_minute)),
-        Some(&all(|one| one.opened_per_minute)),
-        "since the start; the plot is per minute",
+        Some(Plot {
+            series: &all(|one| one.opened_per_minute),
+            shown: per_minute,
+        }),
+        "since the start",
     );
     let failed = findings::failed(figures);
     tile(
@@ -116,7 +122,10 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         "Exchanges failed",
         &number(failed),
         &last.map_or_else(String::new, |one| per_minute(one.failed_per_minute)),
-        Some(&all(|one| one.failed_per_minute)),
+        Some(Plot {
+            series: &all(|one| one.failed_per_minute),
+            shown: per_minute,
+        }),
         "by a fault of the target's side or the proxy's",
     );
     if figures.pushes.is_empty() {
@@ -136,7 +145,10 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
             "Pushes seen",
             &number(figures.pushes_total()),
             &last.map_or_else(String::new, |one| per_minute(one.pushes_per_minute)),
-            Some(&all(|one| one.pushes_per_minute)),
+            Some(Plot {
+                series: &all(|one| one.pushes_per_minute),
+                shown: per_minute,
+            }),
             &format!("answers: {}", by_status.collect::<Vec<_>>().join(", ")),
         );
     }
@@ -170,9 +182,19 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         let newest = |which: usize| series[which].iter().rev().flatten().next().copied();
         let now = newest(0).map_or_else(|| all_time(0.5), took);
         let slow = newest(1).map_or_else(String::new, |slow| format!("99 %: {}", took(slow)));
-        tile(html, id, title, &now, &slow, Some(&series), &note);
+        let plot = Plot {
+            series: &series,
+            shown: took,
+        };
+        tile(html, id, title, &now, &slow, Some(plot), &note);
     }
     html.push_str("</div>");
+}
+
+/// The lines of a plot, and how one of their values is written.
+struct Plot<'a> {
+    series: &'a [Vec<Option<f64>>],
+    shown: fn(f64) -> String,
 }
 
 /// `big`, `beside` and `note` are HTML of ours.
@@ -182,18 +204,24 @@ fn tile(
     title: &str,
     big: &str,
     beside: &str,
-    series: Option<&[Vec<Option<f64>>]>,
+    plot: Option<Plot<'_>>,
     note: &str,
 ) {
     put!(
         html,
         "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}</h2><p class=\"big\">{big}<small>{beside}</small></p>"
     );
-    if let Some(series) = series {
+    if let Some(Plot { series, shown }) = plot {
         html.push_str(&plot::lines(
             &format!("{title}, the last 15 minutes"),
             series,
         ));
+        let top = plot::top(series);
+        let top = top.map_or_else(String::new, |top| format!("top {}", shown(top)));
+        put!(
+            html,
+            "<p class=\"range\"><span>15 min ago</span><span>{top}</span><span>now</span></p>"
+        );
     }
     put!(html, "<p class=\"soft\">{note}</p></section>");
 }
@@ -286,13 +314,7 @@ fn table(html: &mut String, id: &str, title: &str, note: &str, heads: &[&str]) {
 const TABLE_END: &str = "</tbody></table></div></section>";
 
 pub(super) fn destinations(html: &mut String, glance: &Glance) {
-    let heads = [
-        "Address",
-        "State",
-        ".nConnects in",
-        ".nFailures in a row",
-        "Rests for",
-    ];
+    let heads = ["Address", "State", ".nConnect", ".nFailures", "Rests for"];
     let addresses: usize = glance.destinations.iter().map(|one| one.peers.len()).sum();
     let note = if addresses > ADDRESSES_MAX {
         format!(
@@ -339,7 +361,7 @@ fn destination(html: &mut String, name: &str, tunnels: Option<usize>, state: &st
     let tunnels = tunnels.map_or_else(String::new, |count| counted(count, "tunnel", "tunnels"));
     put!(
         html,
-        "<tr class=\"destination\"><th scope=\"rowgroup\">{}</th><td>{state}</td><td colspan=\"3\" class=\"soft\">{tunnels}</td></tr>",
+        "<tr class=\"destination\"><th scope=\"rowgroup\" class=\"name\">{}</th><td>{state}</td><td colspan=\"3\" class=\"soft\">{tunnels}</td></tr>",
         Text(name)
     );
 }
@@ -350,6 +372,9 @@ fn address(html: &mut String, peer: &PeerHealth) {
         Standing::Unknown => ("", "unknown"),
         Standing::Quarantined => ("warning", "quarantined"),
     };
+    let shown = peer.peer.to_string();
+    // A long address may go on in a second line with its port.
+    let (ip, _) = shown.rsplit_once(':').unwrap_or((&shown, ""));
     let suspected = if peer.suspected {
         ", suspected by its tunnels"
     } else {
@@ -365,9 +390,11 @@ fn address(html: &mut String, peer: &PeerHealth) {
     };
     put!(
         html,
-        "<tr data-peer=\"{peer}\" data-state=\"{word}\"><td><code>{peer}</code></td><td><span class=\"badge {class}\">{word}</span>{suspected}</td><td class=\"n\">{connect}</td><td class=\"n\">{}</td><td>{rests}</td></tr>",
+        "<tr data-peer=\"{peer}\" data-state=\"{word}\"><td class=\"name\"><code>{ip}<wbr>:{port}</code></td><td><span class=\"badge {class}\">{word}</span>{suspected}</td><td class=\"n\">{connect}</td><td class=\"n\">{}</td><td>{rests}</td></tr>",
         peer.failures,
         peer = Text(peer.peer),
+        ip = Text(ip),
+        port = peer.peer.port(),
     );
 }
 
@@ -431,7 +458,7 @@ pub(super) fn limits(html: &mut String, glance: &Glance) {
             .map_or_else(String::new, |keys| format!(" of {}", number(keys)));
         put!(
             html,
-            "<tr data-limit=\"{name}\"><th scope=\"row\">{name}</th><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}{keys}</td></tr>",
+            "<tr data-limit=\"{name}\"><th scope=\"row\" class=\"name\">{name}</th><td class=\"allows\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}{keys}</td></tr>",
             allows.join(", "),
             number(figures.waits),
             number(figures.refusals),
@@ -485,7 +512,7 @@ pub(super) fn would_refuse(html: &mut String, glance: &Glance) {
             .map_or_else(String::new, |limit| format!(" ({})", Text(limit)));
         put!(
             html,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}{limit}</td><td class=\"n\">{}</td><td>",
+            "<tr><th scope=\"row\" class=\"name\">{}</th><td>{}</td><td>{}{limit}</td><td class=\"n\">{}</td><td>",
             Text(&row.passed.target),
             Text(who),
             row.passed.reason.token(),

@@ -15,8 +15,7 @@ const MARGIN: f64 = 2.0;
 /// Lines of equal length, oldest value first, the newest at the right edge; where there is no value the line has a gap.
 /// `label` is what a screen reader says.
 pub(super) fn lines(label: &str, series: &[Vec<Option<f64>>]) -> String {
-    let values = series.iter().flatten().flatten();
-    let top = values.copied().fold(0.0, f64::max);
+    let top = top(series).unwrap_or_default();
     let mut svg = format!(
         "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">\
          <path class=\"axis\" d=\"M0 {y}H{WIDTH}\"/>",
@@ -32,6 +31,11 @@ pub(super) fn lines(label: &str, series: &[Vec<Option<f64>>]) -> String {
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// The greatest value, at which the plot ends; `None` where there is nothing to draw.
+pub(super) fn top(series: &[Vec<Option<f64>>]) -> Option<f64> {
+    series.iter().flatten().flatten().copied().reduce(f64::max)
 }
 
 fn path(values: &[Option<f64>], top: f64) -> String {

@@ -1,3 +1,6 @@
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot::error::TryRecvError;
+
 use super::*;
 use crate::exchange::{
     ClientAddr, ClientName, DestinationName, ExchangeId, Host, PeerAddr, Target, UserName,
@@ -232,6 +235,98 @@ async fn one_answer(holder: &mut TcpStream) {
     }
 }
 
+#[tokio::test]
+async fn names_from_outside_are_only_shown() {
+    for hostile in [
+        "<img src=x onerror=alert(1)>",
+        "\"><script>alert(1)</script>",
+        "' autofocus onfocus='alert(1)",
+        "</pre></dl><h1>x</h1>",
+    ] {
+        let house = House::open().await;
+        house.loaded.send_modify(|loaded| {
+            loaded.path = Some(hostile.into());
+            loaded.last_complaint = Some(hostile.into());
+            loaded.listeners[0].0 = ListenerName::new(hostile);
+            loaded.shown = serde_json::json!({
+                "destination": [{ "name": hostile }],
+                "limit": [{ "name": hostile, "per": hostile, "rate": hostile, "bytes": hostile }],
+            });
+        });
+        let page = house.ask("GET / HTTP/1.0\r\n\r\n").await;
+        let shown = markup::Text(hostile).to_string();
+        assert!(page.matches(&shown).count() >= 8, "{page}");
+        assert!(!page.contains(hostile), "{page}");
+        // The style and the script of ours have no such words either.
+        let policy = "\r\ncontent-security-policy: default-src 'none'; script-src 'sha256-";
+        assert!(page.contains(policy), "{page}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_watches_and_does_not_read_is_let_go() {
+    let drain = Drain::new();
+    let pulse = Pulse::new(Arc::new(window(&drain)));
+    let (mut stream, mut let_go) = pulse.watch().expect("a place");
+    let (lazy, lazy_let_go) = pulse.watch().expect("a place");
+    let mut states = 0;
+    let reads = async {
+        let mut lazy_let_go = pin!(lazy_let_go);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut lazy_let_go => return,
+                frame = stream.frame() => {
+                    assert!(frame.is_some(), "one who reads was let go");
+                    states += 1;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = reads => {}
+        () = pulse.run() => {}
+        () = time::sleep(Duration::from_secs(60)) => panic!("it may stay for a minute"),
+    }
+    assert!(states >= 4, "{states}");
+    assert!(
+        let_go
+            .try_recv()
+            .is_err_and(|end| end == TryRecvError::Empty)
+    );
+    drop(lazy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_are_few_and_a_drain_ends_them() {
+    let drain = Drain::new();
+    let pulse = Pulse::new(Arc::new(window(&drain)));
+    let mut watching: Vec<_> = (0..events::WATCHERS_MAX)
+        .map(|_| pulse.watch().expect("a place"))
+        .collect();
+    assert!(pulse.watch().is_none());
+    drop(watching.pop());
+    watching.push(pulse.watch().expect("the place that was left"));
+    let (mut stream, _let_go) = watching.swap_remove(0);
+    let read = async {
+        let mut said = Vec::new();
+        while let Some(frame) = stream.frame().await {
+            said.extend(frame.unwrap().into_data().unwrap());
+            if said.ends_with(b"\n\n") && said.len() > 100 {
+                drain.begin(None);
+            }
+        }
+        String::from_utf8(said).unwrap()
+    };
+    let said = tokio::select! {
+        said = read => said,
+        () = pulse.run() => unreachable!("it runs on"),
+    };
+    assert!(said.ends_with("event: end\ndata: draining\n\n"), "{said}");
+    assert!(said.contains("Draining: it takes no new work"), "{said}");
+    assert!(pulse.watch().is_none());
+}
+
 /// A window over a house that stands still.
 struct House {
     address: SocketAddr,
@@ -327,6 +422,31 @@ impl House {
         let (head, text) = reply.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("content-type: application/json"), "{head}");
         text.to_owned()
+    }
+}
+
+/// One of its own, with nothing in it.
+fn window(drain: &Drain) -> Window {
+    let loaded = Loaded {
+        path: None,
+        hash: "abc".into(),
+        loaded_at: SystemTime::UNIX_EPOCH,
+        shown: serde_json::Value::Null,
+        last_complaint: None,
+        needs_restart: Vec::new(),
+        listeners: Vec::new(),
+    };
+    Window {
+        meters: Arc::new(Meters::new(&[], &[])),
+        tunnels: vec![Tunnels::default()],
+        resolver: resolver(),
+        phase: drain.view(),
+        reports: Arc::default(),
+        health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
+        alarms: Arc::default(),
+        counters: Arc::new(GuideCounters::new(std::time::Instant::now())),
+        loaded: watch::Sender::new(loaded).subscribe(),
+        started: Instant::now(),
     }
 }
 
