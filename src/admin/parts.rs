@@ -373,7 +373,7 @@ fn address(html: &mut String, peer: &PeerHealth) {
         Standing::Quarantined => ("warning", "quarantined"),
     };
     let shown = peer.peer.to_string();
-    // A long address may go on in a second line with its port.
+    // A long address may go on in a second line, where a reader would break it.
     let (ip, _) = shown.rsplit_once(':').unwrap_or((&shown, ""));
     let suspected = if peer.suspected {
         ", suspected by its tunnels"
@@ -385,7 +385,7 @@ fn address(html: &mut String, peer: &PeerHealth) {
         .map_or_else(|| "–".to_owned(), |time| took(time.as_secs_f64()));
     let rests = match peer.quarantine {
         None => "–".to_owned(),
-        Some(left) if left.is_zero() => "until the next try".to_owned(),
+        Some(left) if left.is_zero() => "next try".to_owned(),
         Some(left) => span(left),
     };
     put!(
@@ -393,7 +393,7 @@ fn address(html: &mut String, peer: &PeerHealth) {
         "<tr data-peer=\"{peer}\" data-state=\"{word}\"><td class=\"name\"><code>{ip}<wbr>:{port}</code></td><td><span class=\"badge {class}\">{word}</span>{suspected}</td><td class=\"n\">{connect}</td><td class=\"n\">{}</td><td>{rests}</td></tr>",
         peer.failures,
         peer = Text(peer.peer),
-        ip = Text(ip),
+        ip = Text(ip).to_string().replace(':', ":<wbr>"),
         port = peer.peer.port(),
     );
 }
