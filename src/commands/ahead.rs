@@ -11,7 +11,7 @@ use crate::config::units::show_duration;
 use crate::dial::Dialer;
 use crate::dial::health::HealthBook;
 use crate::dial::outlook::{LeftOut, Outlook};
-use crate::dial::resolve::Resolver;
+use crate::dial::resolve::{ResolveError, Resolver};
 use crate::dial::tls::NativeRoots;
 use crate::exchange::Host;
 use crate::policy::{Cleared, Denial};
@@ -138,8 +138,13 @@ impl Telling<'_> {
             .dns
             .map(|took| format!(", {} ms", took.as_millis()))
             .unwrap_or_default();
+        // Addresses of one family are all that most names have.
+        let is_plain = |error: &ResolveError| {
+            *error == ResolveError::NoAddress && !outlook.tries.is_empty()
+        };
         let trouble = outlook
             .trouble
+            .filter(|error| !is_plain(error))
             .map(|error| format!("; {error}"))
             .unwrap_or_default();
         let who = if destination.via.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{Destination, HostPattern, PortRange, Role};
 use crate::exchange::{DestinationName, Host, Target};
 
-/// The port that is probed where a destination has it.
+/// The port that is probed where a destination's first ports have it.
 const HTTPS: u16 = 443;
 
 /// One host of a destination.
@@ -56,12 +56,12 @@ pub(crate) fn aims(destinations: &[Destination]) -> (Vec<Aim>, Vec<Unprobed>) {
     (aims, unprobed)
 }
 
-/// 443 where it is allowed, else the first.
+/// Of what is named first: 443 where that is in it, else its first.
 fn port(ranges: &[PortRange]) -> u16 {
-    if ranges.iter().any(|range| range.contains(HTTPS)) {
-        return HTTPS;
+    match ranges.first() {
+        Some(range) if !range.contains(HTTPS) => range.first,
+        _ => HTTPS,
     }
-    ranges.first().map_or(HTTPS, |range| range.first)
 }
 
 #[cfg(test)]
@@ -73,6 +73,7 @@ mod tests {
     #[test]
     fn every_host_is_aimed_at_and_wildcards_are_named() {
         let text = "[[destination]]\nname = \"lab\"\nhosts = [\"push.test\", \"*.cloud.test\", \"::1\"]\nports = [\"8000-8099\", 9000]\n\
+                    [[destination]]\nname = \"near\"\nhosts = [\"near.test\"]\nports = [8443, \"1-65535\"]\n\
                     [[destination]]\npreset = \"cisco\"\n";
         let config = config::parse(text, Path::new("t.toml")).unwrap();
         let (aims, unprobed) = aims(&config.destinations);
@@ -92,6 +93,7 @@ mod tests {
             [
                 "lab push.test:8000 push",
                 "lab [::1]:8000 push",
+                "near near.test:8443 push",
                 "cisco push.webexconnect.com:443 push",
                 "cisco idbroker.webex.com:443 token",
                 "cisco fos-a.wbx2.com:443 onboarding",
