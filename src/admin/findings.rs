@@ -9,9 +9,7 @@ use super::glance::{Glance, Severity};
 use super::markup::{counted, span};
 use crate::dial::health::Standing;
 use crate::exchange::{Fault, Reason};
-
-/// A certificate that expires sooner wants somebody.
-const CERTIFICATE_SOON: Duration = Duration::from_secs(14 * 86_400);
+use crate::telemetry::derive::{CONFIGURATION, EXPIRES_SOON};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -99,7 +97,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
                 format!("The certificate of listener {listener} has expired."),
                 action,
             ),
-            Ok(left) if left < CERTIFICATE_SOON => note(
+            Ok(left) if left < EXPIRES_SOON => note(
                 Severity::Warning,
                 format!(
                     "The certificate of listener {listener} expires in {}.",
@@ -110,7 +108,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             Ok(_) => {}
         }
     }
-    if glance.loaded.last_complaint.is_some() && !told("TidegateReloadRefused", "") {
+    if glance.loaded.last_complaint.is_some() && !told("TidegateReloadRefused", CONFIGURATION) {
         note(
             Severity::Warning,
             "The configuration file on the disk was refused; the one before is in force."

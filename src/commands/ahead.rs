@@ -139,9 +139,8 @@ impl Telling<'_> {
             .map(|took| format!(", {} ms", took.as_millis()))
             .unwrap_or_default();
         // Addresses of one family are all that most names have.
-        let is_plain = |error: &ResolveError| {
-            *error == ResolveError::NoAddress && !outlook.tries.is_empty()
-        };
+        let is_plain =
+            |error: &ResolveError| *error == ResolveError::NoAddress && !outlook.tries.is_empty();
         let trouble = outlook
             .trouble
             .filter(|error| !is_plain(error))

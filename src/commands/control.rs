@@ -228,9 +228,9 @@ fn silence_text(silence: &Silence) -> String {
     let active = silence.active;
     match &silence.until {
         Some(until) => format!(
-            "silence until {until}: no alarm is delivered; {active} are active, see /alarms\n"
+            "silence until {until}: no alarm is delivered; active now: {active}, see /alarms\n"
         ),
-        None => format!("no silence: alarms are delivered; {active} are active\n"),
+        None => format!("no silence: alarms are delivered; active now: {active}\n"),
     }
 }
 

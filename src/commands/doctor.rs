@@ -36,10 +36,10 @@ pub struct Doctor {
     #[arg(long)]
     json: bool,
     /// Also whether requests of several full packets get through (path MTU)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "as_server")]
     mtu: bool,
     /// Also whether connections live that are silent for so long, as "30m": it takes as long
-    #[arg(long, value_name = "TIME", value_parser = config::units::duration_of_an_argument)]
+    #[arg(long, value_name = "TIME", value_parser = config::units::duration_of_an_argument, conflicts_with = "as_server")]
     idle: Option<Duration>,
     #[command(flatten)]
     as_server: AsServer,

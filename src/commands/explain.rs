@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::account::{Account, Question};
+use super::account::{Account, AccountError, Question};
 use crate::config;
 use crate::exchange::{ListenerName, UserName};
 
 const PASSES: u8 = 0;
 const REFUSED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 const BAD_CONFIGURATION: u8 = 78;
 
 /// `tidegate explain TARGET [--config FILE] [--user NAME] [--from ADDRESS] [--listener NAME] [--json]`
@@ -59,7 +60,10 @@ impl Explain {
             Ok(account) => account,
             Err(error) => {
                 let _ = writeln!(err, "{error}");
-                return REFUSED;
+                return match error {
+                    AccountError::NoListener(_) => WRONG_USAGE,
+                    AccountError::Runtime(_) => REFUSED,
+                };
             }
         };
         let text = if self.json {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use serde_json::json;
@@ -117,6 +117,7 @@ pub(super) fn anonymize(status: &mut Status) {
     }
     // They name clients and what they asked for.
     status.would_refuse.clear();
+    status.alarms.clear();
 }
 
 /// A file that its owner alone may read.
@@ -133,5 +134,7 @@ pub(super) fn write(status: &Status, path: &Path) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(path)?;
+    // The mode is for a file that is made; this one may have been there.
+    file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(format!("{text:#}\n").as_bytes())
 }

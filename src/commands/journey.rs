@@ -157,7 +157,12 @@ impl Journey<'_> {
                 "--user NAME, with the password on the terminal, from standard input or from --password-file",
             ));
         };
-        let password = std::str::from_utf8(password.reveal()).unwrap_or_default();
+        let Ok(password) = std::str::from_utf8(password.reveal()) else {
+            return Err(stuck(
+                "the password is not UTF-8, which this login is made of",
+                "save its file as UTF-8",
+            ));
+        };
         let authority = self.target.to_string();
         let lines: Vec<_> = heard.all("proxy-authenticate").collect();
         let offers = lines

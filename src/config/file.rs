@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::complaint::{Wrong, nearest, quoted};
 use super::item::{Item, is_name, ours};
 use super::sheet::{Sheet, Spot};
-use super::unbuilt::{UNBUILT, Unbuilt};
+use super::unbuilt::UNBUILT;
 use super::units::{self, Bytes};
 
 /// One table of the file. Dropping it complains of the keys that nobody took.
@@ -433,20 +433,15 @@ impl<'s, 'i> Section<'s, 'i> {
 
     fn refuse_unbuilt(&self, key: &'static str, differs: bool, default: &str) {
         let path = join(&self.path, key);
-        for (_, unbuilt) in UNBUILT.iter().filter(|(row, _)| *row == path) {
-            let (refused, hint) = match unbuilt {
-                Unbuilt::Whole if default.is_empty() => {
-                    (differs, String::from("leave it out for now"))
-                }
-                Unbuilt::Whole => (
-                    differs,
-                    format!("leave it out, or at its default, {default}"),
-                ),
-            };
-            if refused {
-                self.complain(key, Wrong::new("not available yet", hint));
-            }
+        if !differs || !UNBUILT.contains(&&*path) {
+            return;
         }
+        let hint = if default.is_empty() {
+            String::from("leave it out for now")
+        } else {
+            format!("leave it out, or at its default, {default}")
+        };
+        self.complain(key, Wrong::new("not available yet", hint));
     }
 
     fn shown_key(&self, key: &str) -> String {

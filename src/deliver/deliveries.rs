@@ -18,6 +18,7 @@ use crate::config::{Alarms, Authorities, Collector, Config, Receiver, Upload};
 use crate::dial::operator::OperatorDialer;
 use crate::dial::tls::NativeRoots;
 use crate::lifecycle::orders::{Answer, Asked, Refused};
+use crate::telemetry::derive::CONFIGURATION;
 use crate::telemetry::{AlarmBoard, Meters};
 
 /// Orders to upload that wait.
@@ -35,13 +36,18 @@ impl Wants {
     pub(crate) fn of(config: &Config) -> Self {
         let listeners = config.listeners.iter().map(|one| one.name.to_string());
         let clients = config.clients.iter().map(|one| one.name.to_string());
-        let destinations = config.destinations.iter().map(|one| one.name.to_string());
+        let destinations = config.destinations.iter();
+        // The second is that of their certificates.
+        let destinations = destinations.flat_map(|one| {
+            let name = one.name.to_string();
+            [format!("destination {name}"), name]
+        });
         Self {
             alarms: config.alarms.clone(),
             names: listeners
                 .chain(clients)
                 .chain(destinations)
-                .chain([String::from("configuration")])
+                .chain([CONFIGURATION.to_owned()])
                 .collect(),
         }
     }

@@ -157,7 +157,7 @@ pub(super) fn all(looked: &[Looked], now: SystemTime) -> Vec<Finding> {
 /// Whether a push would get through here.
 fn is_good(one: &Looked, visit: &Visit, now: SystemTime) -> bool {
     let host = visit::host(&one.aim.target);
-    visit.connect.is_ok()
+    visit.connect.is_ok_and(|took| took <= one.budget)
         && match &visit.tls {
             None => true,
             Some(Err(_)) => false,
@@ -198,13 +198,7 @@ fn of_visit(one: &Looked, visit: &Visit, works: bool, now: SystemTime) -> Vec<Fi
                 "a step at 1 s or 3 s is lost packets: look at the way; or raise connect_budget of the destination",
             );
             let reason = Some(Reason::ConnectTimeout);
-            findings.push(told(
-                bad.max(Severity::Warn),
-                "address",
-                what,
-                remedy,
-                reason,
-            ));
+            findings.push(told(bad, "address", what, remedy, reason));
         }
         Ok(_) => {}
     }

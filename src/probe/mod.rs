@@ -80,8 +80,10 @@ pub(crate) async fn examine(prober: Prober, config: &Config, extras: Extras) -> 
                 let (cleared, terms) = (cleared.clone(), terms.clone());
                 visits.spawn_local(async move {
                     // Never closed.
-                    let _place = places.acquire().await;
+                    let busy = places.acquire().await;
                     let visit = visit::visit(&prober, &cleared, place, &terms).await;
+                    // All are silent at the same time.
+                    drop(busy);
                     let holding = held::hold(&prober, &cleared, &visit, &terms, extras);
                     let held = Box::pin(holding).await;
                     (visit, held)

@@ -198,7 +198,12 @@ impl Rounds {
             (Alarm::CertificateExpiring, Fault::Time),
             (Alarm::UpstreamCertificateInvalid, Fault::Identity),
         ] {
-            let subject = destination.as_str();
+            // A listener of the same name has its own.
+            let subject = match alarm {
+                Alarm::CertificateExpiring => format!("destination {destination}"),
+                _ => destination.to_string(),
+            };
+            let subject = subject.as_str();
             match bad.iter().find(|(found, _)| *found == fault) {
                 Some((_, what)) => {
                     let evidence = Evidence {

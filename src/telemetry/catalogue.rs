@@ -283,7 +283,7 @@ pub(crate) const ALARM_DELIVERIES: Row = Row {
     name: "tidegate_alarm_deliveries_total",
     kind: Kind::Counter,
     labels: &["sink", "result"],
-    help: "Tries to deliver alarms to a receiver (syslog, alertmanager, webhook, upload), by outcome: ok, refused (another status than 2xx), timeout, unreachable.",
+    help: "Tries to deliver alarms to a receiver (syslog, alertmanager, webhook, upload), by outcome: ok, refused (another status than 2xx), timeout, unreachable, internal (it could not be written).",
     why: "A receiver that takes nothing makes a quiet night of a bad one.",
 };
 pub(crate) const RELOADS: Row = Row {

@@ -22,10 +22,12 @@ const WRONG: u32 = 3;
 /// connections at once begins each of them with a request that has no credentials yet.
 const ASKED: u32 = 20;
 const ASKED_FOR: Duration = Duration::from_secs(60);
+/// What a refused reload is told of.
+pub(crate) const CONFIGURATION: &str = "configuration";
 /// Clients that are refused now and are remembered; the one whose refusals began first goes first.
 const SENDERS_MAX: usize = 1_024;
 /// A certificate with less time left expires soon.
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Tunnels must be off DNS in so many looks in a row: a name may answer with a part of its addresses each time.
 const OFF_LOOKS: u32 = 3;
 /// The longest that a server can have answered when it refused a hello: one alert, in a record of its own.
@@ -133,6 +135,9 @@ impl Derivation {
         match exchange.reason {
             Reason::BadCredentials | Reason::Throttled => self.refused(exchange, true, now),
             Reason::NoCredentials | Reason::StaleNonce => self.refused(exchange, false, now),
+            _ => self.got_through(exchange, now),
+        }
+        match exchange.reason {
             Reason::ConnectRefused | Reason::ConnectTimeout | Reason::Unreachable
                 if tried_all(exchange) =>
             {
@@ -141,7 +146,7 @@ impl Derivation {
             Reason::NameNotFound | Reason::DnsTimeout | Reason::DnsFailed => {
                 self.unreachable(exchange, now);
             }
-            _ => self.got_through(exchange, now),
+            _ => {}
         }
         if handshake_died(exchange) {
             self.push_error(exchange, now);
@@ -234,10 +239,10 @@ impl Derivation {
     pub(crate) fn reloaded(&self, refused: Option<String>, now: Moment) {
         let alarm = Alarm::ReloadRefused;
         match refused {
-            Some(why) => self.raise(alarm, "configuration", None, why, now),
+            Some(why) => self.raise(alarm, CONFIGURATION, None, why, now),
             None => self
                 .board
-                .clear(alarm, "configuration", "a reload was carried out", now),
+                .clear(alarm, CONFIGURATION, "a reload was carried out", now),
         }
     }
 
@@ -337,9 +342,12 @@ impl Derivation {
             return;
         }
         let sender = sender(exchange);
-        if known.refused.remove(&*sender).is_none() {
-            return;
-        }
+        match known.refused.get(&*sender) {
+            // It had passed its login before the first refusal: tunnels live for hours, and passwords change.
+            Some(refused) if exchange.opened < refused.first.instant => return,
+            Some(_) => known.refused.remove(&*sender),
+            None => return,
+        };
         known.began.retain(|one| *one != sender);
         drop(known);
         let alarm = Alarm::ClientNeverAuthenticates;

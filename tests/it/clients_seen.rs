@@ -131,6 +131,8 @@ async fn the_file_for_support_has_no_secrets_and_no_names_if_so_wished() {
     tunnel(&house, client, &target, &field).await;
     let path = house.folder.path().join("support.json");
     let output = path.to_str().unwrap();
+    // One that everybody may read was there before.
+    std::fs::write(&path, "old").unwrap();
     for words in [
         &["status", "--clients", "--output", output][..],
         &["status", "--clients", "--output", output, "--anonymous"],

@@ -244,7 +244,7 @@ async fn heard_one_of(stream: &mut TcpStream, words: &[&str]) -> usize {
 
 /// `UPDATE=1 cargo test --test it page::a_busy_proxy` takes the README's picture.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_proxy_has_its_picture_taken() {
+async fn a_busy_proxy_shows_all_kinds_of_traffic() {
     let plan = CloudPlan::new().addresses(4).plain_port(0);
     let cloud = Cloud::start(plan.answer_after(Duration::from_millis(3)))
         .await
@@ -261,6 +261,8 @@ async fn a_busy_proxy_has_its_picture_taken() {
         "(document.querySelector('#tunnels .line').getAttribute('d').match(/L/g) || []).length >= {points}"
     );
     let drawn = async { while browser.value(&drawn).await != true {} };
+    let patience = if updating() { 10 } else { 3 } * PATIENCE;
+    let drawn = async { timeout(patience, drawn).await.expect("the curves grow") };
     tokio::select! {
         () = drawn => {}
         () = push_on(&servers) => {}

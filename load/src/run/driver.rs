@@ -78,8 +78,8 @@ async fn calls(errand: &Arc<Errand>, servers: u16, started: Instant) -> Record {
     }
 }
 
-/// So many at once, each when it is due or as soon after as one of them has time; never faster than they are due. One
-/// that is refused rests for as long as it was told to, as call servers do: they try again after some seconds.
+/// So many at once, each when it is due or as soon after as one of them has time; never faster than they are due. Where
+/// it `rests`, one that is refused waits for as long as it was told to, or up to twice that.
 async fn logins(errand: &Arc<Errand>, at_once: u16, rests: bool, started: Instant) -> Record {
     let pace = Pace::new(errand.per_second, errand.length);
     let start = Instant::now();

@@ -124,7 +124,7 @@ fn configuration(
     dns: SocketAddr,
 ) -> String {
     let mut text = format!(
-        "[[listener]]\nname = \"plain\"\naddress = \"{entrance}\"\n\n[admin]\naddress = \"{admin}\"\n\n[dns]\nservers = [\"{dns}\"]\n\n[log]\naccess = \"off\"\n"
+        "[[listener]]\nname = \"plain\"\naddress = \"{entrance}\"\n\n[admin]\naddress = \"{admin}\"\n\n[dns]\nservers = [\"{dns}\"]\n\n[log]\naccess = \"off\"\n\n[probe]\ninterval = \"off\"\n"
     );
     let mut destination = |name: &str, hosts: &str, ports: &str| {
         // Writing to a string never fails.

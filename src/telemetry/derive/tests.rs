@@ -157,7 +157,8 @@ fn a_client_that_never_gets_through() {
             for _ in 0..*times {
                 let through = *reason == Finished;
                 let destination = through.then_some("cisco");
-                let one = exchange(destination, "push.webexconnect.com:443", *reason);
+                let mut one = exchange(destination, "push.webexconnect.com:443", *reason);
+                one.opened = now.instant;
                 world.derivation.ended(&one, now);
                 now = now + apart;
             }
@@ -190,6 +191,31 @@ fn a_client_that_never_gets_through() {
     check(&[(BadCredentials, 3), (Finished, 1)], slowly, false);
     // What the policy refuses has passed the login.
     check(&[(BadCredentials, 3), (TargetDenied, 1)], slowly, false);
+}
+
+#[test]
+fn a_tunnel_that_ends_says_nothing_of_logins_after_it() {
+    let world = World::new();
+    let target = "push.webexconnect.com:443";
+    let mut old = exchange(Some("cisco"), target, Reason::Finished);
+    old.opened = world.start.instant;
+    let now = world.start + SECOND;
+    for _ in 0..2 {
+        world
+            .derivation
+            .ended(&exchange(None, target, Reason::BadCredentials), now);
+    }
+    world.derivation.ended(&old, now);
+    world
+        .derivation
+        .ended(&exchange(None, target, Reason::BadCredentials), now);
+    world.derivation.ended(&old, now + SECOND);
+    assert_eq!(world.active(LOGIN).len(), 1);
+    // A push that fails has logged in all the same.
+    let mut failed = refused("cisco", target, 1, 1);
+    failed.opened = (now + SECOND).instant;
+    world.derivation.ended(&failed, now + SECOND);
+    assert_eq!(world.active(LOGIN).len(), 0);
 }
 
 #[test]
