@@ -319,12 +319,12 @@ mod tests {
         );
         check(
             r#"{"answer":"silence","until":"2026-03-01T09:30:00.250Z","active":2}"#,
-            "silence until 2026-03-01T09:30:00.250Z: no alarm is delivered; 2 are active, see /alarms\n",
+            "silence until 2026-03-01T09:30:00.250Z: no alarm is delivered; active now: 2, see /alarms\n",
             0,
         );
         check(
             r#"{"answer":"silence","until":null,"active":0}"#,
-            "no silence: alarms are delivered; 0 are active\n",
+            "no silence: alarms are delivered; active now: 0\n",
             0,
         );
         check(
