@@ -45,16 +45,22 @@ impl OffDns {
 
 /// Counts them for each destination that has tunnels, or had when it was counted last.
 pub(super) fn count(cores: &[Tunnels], resolver: &Resolver, meters: &Meters) {
-    meters.tunnels_off_dns(counts(cores, resolver));
+    let counts = counts(cores, resolver).into_iter();
+    meters.tunnels_off_dns(counts.map(|(name, off)| (name, off.unwrap_or_default())));
 }
 
-/// How many there are of each destination that has tunnels.
-pub(crate) fn counts(cores: &[Tunnels], resolver: &Resolver) -> HashMap<DestinationName, usize> {
+/// How many there are of each destination that has tunnels; `None`: nothing is known of any of its names now.
+pub(crate) fn counts(
+    cores: &[Tunnels],
+    resolver: &Resolver,
+) -> HashMap<DestinationName, Option<usize>> {
     let mut off_dns = OffDns::new(resolver.clone());
-    let mut counts: HashMap<DestinationName, usize> = HashMap::new();
+    let mut counts: HashMap<DestinationName, Option<usize>> = HashMap::new();
     for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
-        let is_off = off_dns.is_off(&tunnel) == Some(true);
-        *counts.entry(tunnel.destination().clone()).or_default() += usize::from(is_off);
+        let count = counts.entry(tunnel.destination().clone()).or_default();
+        if let Some(is_off) = off_dns.is_off(&tunnel) {
+            *count = Some(count.unwrap_or_default() + usize::from(is_off));
+        }
     }
     counts
 }

@@ -66,7 +66,8 @@ fn addresses(health: &DestinationHealth) -> String {
     for one in health.peers.iter().take(ADDRESSES_MAX) {
         let state = match one.standing {
             Standing::Quarantined => "quarantined",
-            Standing::Unknown | Standing::Healthy(_) => "unknown",
+            Standing::Healthy(_) => "not tried lately",
+            Standing::Unknown => "unknown",
         };
         // Writing to a string never fails.
         let _ = write!(text, " {} ({state}, {} failures)", one.peer, one.failures);

@@ -278,6 +278,7 @@ impl Dialer {
                     && telling.attempts.len() == offered.len()
                     && telling.attempts.iter().all(|one| blames(&one.outcome));
                 let error = why(&telling.attempts, telling.resolution.get_mut());
+                telling.story.tried_all = tried_all;
                 // The book hears of the attempts first.
                 drop(telling);
                 if tried_all {

@@ -21,6 +21,8 @@ use crate::telemetry::Meters;
 pub(crate) struct Story {
     pub(crate) resolved: Vec<IpAddr>,
     pub(crate) attempts: Vec<Attempt>,
+    /// Every address that could be dialled was, and each showed that it is dead.
+    pub(crate) tried_all: bool,
     pub(crate) dns: Option<Duration>,
     /// How far beyond its time the name's answer was.
     pub(crate) dns_stale: Option<Duration>,

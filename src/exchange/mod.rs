@@ -130,6 +130,8 @@ pub(crate) struct Exchange {
     pub(crate) sni: Option<Box<str>>,
     pub(crate) resolved: Box<[IpAddr]>,
     pub(crate) attempts: Box<[Attempt]>,
+    /// Every address that could be dialled was, and each showed that it is dead.
+    pub(crate) tried_all: bool,
     pub(crate) peer: Option<PeerAddr>,
     /// How long its name took, in microseconds: small, as tunnels keep it.
     pub(crate) dns_us: Option<NonZeroU32>,
@@ -184,6 +186,7 @@ impl Exchange {
             destination: None,
             sni: None,
             resolved: Box::default(),
+            tried_all: false,
             attempts: Box::default(),
             peer: None,
             dns_us: None,

@@ -96,8 +96,18 @@ impl Rounds {
                     Err(_) => return,
                 },
                 Ok(()) = self.probe.changed() => {
+                    let is_off = self.probe.borrow_and_update().interval.is_none();
                     for track in tracks.values_mut() {
                         track.due = now + spread(FIRST_WITHIN);
+                        if is_off {
+                            // Nobody would ever see that it is over.
+                            track.bad = None;
+                        }
+                    }
+                    if is_off {
+                        for (destination, _) in tracks.keys() {
+                            self.alarm(destination, &[]);
+                        }
                     }
                 }
                 Some(Ok((key, seen))) = probing.join_next() => {

@@ -205,7 +205,8 @@ fn id(word: &[u8]) -> Option<TrackingId> {
         && word
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte));
-    let is_token = word.len() >= TOKEN_DIGITS && word.iter().all(u8::is_ascii_hexdigit);
+    let mut runs = word.split(|byte| !byte.is_ascii_hexdigit());
+    let is_token = runs.any(|run| run.len() >= TOKEN_DIGITS);
     if !is_short_word || is_token {
         return None;
     }

@@ -111,6 +111,7 @@ pub(super) fn note_story(entry: &mut Entry, story: Story) {
     if entry.resolved.is_empty() {
         entry.resolved = story.resolved.into();
     }
+    entry.tried_all = story.tried_all;
     let dns = story.dns.map(|took| small(took.as_micros()));
     entry.dns_us = entry.dns_us.or(dns);
     let stale = story.dns_stale.map(|age| small(age.as_millis()));

@@ -120,10 +120,11 @@ impl Alarm {
             Self::ClientNeverAuthenticates
             | Self::AccessTokenInvalid
             | Self::AccessTokenFetchFailed
-            | Self::AddressesChanged => Some(HOUR),
-            Self::PushNotificationServiceUnavailable
-            | Self::PushNotificationServiceAccessTokenUnavailable
-            | Self::StartFailed
+            | Self::AddressesChanged
+            // A sender that turns to tunnels shows no success either.
+            | Self::PushNotificationServiceUnavailable
+            | Self::PushNotificationServiceAccessTokenUnavailable => Some(HOUR),
+            Self::StartFailed
             | Self::HttpClientPoolCreationError
             | Self::XcpConfigMgrAccessTokenIsNull
             | Self::AllAddressesDead
@@ -165,8 +166,8 @@ impl Alarm {
     pub(crate) fn rule(self) -> (&'static str, &'static str) {
         match self {
             Self::PushNotificationServiceUnavailable => (
-                "derived: an exchange to a host with role `push` failed at every address of it, or a host that is listed by its full name did not resolve; observed: a visible push had no answer",
-                "an exchange is connected to such a host; a visible push succeeds",
+                "derived: an exchange to a host with role `push` failed at every address of it, or a host that is listed by its full name did not resolve; observed: a visible push had no connection, or no TLS on it",
+                "an exchange is connected to such a host; a visible push succeeds; or an hour without another",
             ),
             Self::PushNotificationInvalidDeviceTokenResponse => (
                 "observed: a visible push was answered with 410",
@@ -174,7 +175,7 @@ impl Alarm {
             ),
             Self::PushNotificationServiceAccessTokenUnavailable => (
                 "derived: as the first one, for a host with role `token`; observed: a visible push was refused for its access token, or a visible token call failed",
-                "an exchange is connected to such a host; a visible one succeeds",
+                "an exchange is connected to such a host; a visible one succeeds; or an hour without another",
             ),
             Self::StartFailed => (
                 "our own start failed; the journal, which is also the exit message, says it",
@@ -273,7 +274,19 @@ impl Alarm {
                 "A reload was refused; the configuration in force is an older one than the file's.",
                 "Run `tidegate check`, mend what it complains about and reload.",
             ),
-            _ => return None,
+            Self::PushNotificationServiceUnavailable
+            | Self::PushNotificationInvalidDeviceTokenResponse
+            | Self::PushNotificationServiceAccessTokenUnavailable
+            | Self::StartFailed
+            | Self::AccessTokenInvalid
+            | Self::HttpClientPoolCreationError
+            | Self::PushNotificationFailed
+            | Self::PushNotificationFailedInvalidDeviceToken
+            | Self::PushNotificationFailedInvalidAccessToken
+            | Self::AccessTokenFetchFailed
+            | Self::XcpConfigMgrAccessTokenIsNull
+            | Self::Apns
+            | Self::UnreadMessages => return None,
         })
     }
 

@@ -187,6 +187,9 @@ impl AlarmBoard {
 
     /// Something showed that it is over. It clears at once, unless it flaps.
     pub(crate) fn clear(&self, alarm: Alarm, subject: &str, text: &str, now: Moment) {
+        if self.active() == 0 {
+            return;
+        }
         let subject = bounded(subject.to_owned(), SUBJECT_BYTES);
         let mut inner = self.inner();
         let subjects = &mut inner.records[alarm as usize].subjects;
@@ -200,6 +203,15 @@ impl AlarmBoard {
         }
         if let Some((told, since)) = subject.settled(alarm, now) {
             self.changed(inner, alarm, told, since, now);
+        }
+    }
+
+    /// What stands for a state still holds: if it had begun to clear, it does not.
+    pub(crate) fn holds(&self, alarm: Alarm, subject: &str) {
+        let mut inner = self.inner();
+        let mut subjects = inner.records[alarm as usize].subjects.iter_mut();
+        if let Some(one) = subjects.find(|one| *one.told.name == *subject) {
+            one.clearing = None;
         }
     }
 

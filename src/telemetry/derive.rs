@@ -139,7 +139,7 @@ impl Derivation {
         }
         match exchange.reason {
             Reason::ConnectRefused | Reason::ConnectTimeout | Reason::Unreachable
-                if tried_all(exchange) =>
+                if exchange.tried_all =>
             {
                 self.unreachable(exchange, now);
             }
@@ -166,13 +166,15 @@ impl Derivation {
             let active = self.board.active_subjects(alarm);
             for (destination, _, text) in &dead {
                 let name = destination.as_str();
-                if !active.iter().any(|one| **one == *name) {
+                if active.iter().any(|one| **one == *name) {
+                    self.board.holds(alarm, name);
+                } else {
                     self.raise(alarm, name, None, text.clone(), now);
                 }
             }
         }
         let is_dead = |name: &str| dead.iter().any(|(one, ..)| one.as_str() == name);
-        let text = "an address answers again";
+        let text = "no longer are all of its addresses known to be dead";
         self.board.clear_others(alarm, is_dead, text, now);
     }
 
@@ -185,30 +187,38 @@ impl Derivation {
             let name = listener.as_str();
             let is_active = active.iter().any(|one| **one == *name);
             let soon = expires < now.wall + EXPIRES_SOON;
-            if soon && !is_active {
+            if soon && is_active {
+                self.board.holds(alarm, name);
+            } else if soon {
                 let text = format!("it expires at {}", Timestamp(expires));
                 self.raise(alarm, name, None, text, now);
-            } else if !soon && is_active {
+            } else if is_active {
                 let text = format!("the one in its place expires at {}", Timestamp(expires));
                 self.board.clear(alarm, name, &text, now);
             }
         }
     }
 
-    /// How many tunnels of each destination are on addresses that their names have no more, at each look. Raises
+    /// How many tunnels of each destination are on addresses that their names have no more, at each look; `None` where
+    /// nothing is known of any of its names now. Raises
     /// `TidegateTunnelsOffDns` when it lasts; a look that finds none clears it.
-    pub(crate) fn off_dns(&self, counts: &HashMap<DestinationName, usize>, now: Moment) {
+    pub(crate) fn off_dns(&self, counts: &HashMap<DestinationName, Option<usize>>, now: Moment) {
         let alarm = Alarm::TunnelsOffDns;
         let mut known = self.known();
+        // Where no fresh answer is held, nothing has changed.
+        let may_be_off = |tunnels: &Option<usize>| *tunnels != Some(0);
         known
             .off_dns
-            .retain(|name, _| counts.get(name).is_some_and(|tunnels| *tunnels > 0));
+            .retain(|name, _| counts.get(name).is_some_and(may_be_off));
         let mut lasting = Vec::new();
-        for (destination, tunnels) in counts.iter().filter(|(_, tunnels)| **tunnels > 0) {
+        for (destination, tunnels) in counts {
+            let Some(tunnels) = tunnels.filter(|tunnels| *tunnels > 0) else {
+                continue;
+            };
             let looks = known.off_dns.entry(destination.clone()).or_default();
             *looks = looks.saturating_add(1);
             if *looks == OFF_LOOKS {
-                lasting.push((destination.clone(), *tunnels));
+                lasting.push((destination.clone(), tunnels));
             }
         }
         drop(known);
@@ -218,7 +228,7 @@ impl Derivation {
         }
         let is_off = |name: &str| {
             let mut counts = counts.iter();
-            counts.any(|(destination, tunnels)| destination.as_str() == name && *tunnels > 0)
+            counts.any(|(destination, tunnels)| destination.as_str() == name && may_be_off(tunnels))
         };
         let text = "no tunnel is on such an address";
         self.board.clear_others(alarm, is_off, text, now);
@@ -341,17 +351,25 @@ impl Derivation {
         if known.refused.is_empty() {
             return;
         }
-        let sender = sender(exchange);
-        match known.refused.get(&*sender) {
-            // It had passed its login before the first refusal: tunnels live for hours, and passwords change.
-            Some(refused) if exchange.opened < refused.first.instant => return,
-            Some(_) => known.refused.remove(&*sender),
-            None => return,
-        };
-        known.began.retain(|one| *one != sender);
+        // Before its login a client that is known by its users was no more than its address.
+        let mut freed = Vec::new();
+        for name in [sender(exchange), address(exchange)] {
+            match known.refused.get(&*name) {
+                // It had passed its login before the first refusal: tunnels live for hours, and passwords change.
+                Some(refused) if exchange.opened < refused.first.instant => {}
+                Some(_) => {
+                    known.refused.remove(&*name);
+                    known.began.retain(|one| *one != name);
+                    freed.push(name);
+                }
+                None => {}
+            }
+        }
         drop(known);
-        let alarm = Alarm::ClientNeverAuthenticates;
-        self.board.clear(alarm, &sender, "it got through", now);
+        for name in freed {
+            let alarm = Alarm::ClientNeverAuthenticates;
+            self.board.clear(alarm, &name, "it got through", now);
+        }
     }
 
     fn raise(
@@ -373,14 +391,6 @@ impl Derivation {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether every address of the name was tried, and failed.
-fn tried_all(exchange: &Exchange) -> bool {
-    let attempts = &exchange.attempts;
-    !attempts.is_empty()
-        && attempts.len() >= exchange.resolved.len()
-        && attempts.iter().all(|attempt| attempt.error.is_some())
 }
 
 /// A TLS hello went up, and before any more than an alert came back the server's side ended the tunnel. That the client
@@ -425,8 +435,12 @@ fn subject(destination: &DestinationName, rule: &HostRule) -> String {
 fn sender(exchange: &Exchange) -> Arc<str> {
     match &exchange.sender {
         Some(client) => client.as_str().into(),
-        None => exchange.client.0.ip().to_canonical().to_string().into(),
+        None => address(exchange),
     }
+}
+
+fn address(exchange: &Exchange) -> Arc<str> {
+    exchange.client.0.ip().to_canonical().to_string().into()
 }
 
 #[cfg(test)]

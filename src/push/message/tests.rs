@@ -197,6 +197,11 @@ fn tracking_ids() {
     check(&[], r#"{"trackingId":"two words"}"#, None);
     check(&[], r#"{"trackingId":"a\u001b[2J"}"#, None);
     check(&[("trackingid", "a/b?c")], "", None);
+    // A device token is none, whatever stands around it.
+    let token = "0a".repeat(32);
+    for word in [token.clone(), format!("{token}-1"), format!("x:{token}")] {
+        check(&[("trackingid", &word)], "", None);
+    }
     let of_length = |length: usize| "x".repeat(length);
     let body = |id: &str| format!(r#"{{"trackingId":"{id}"}}"#);
     check(&[], &body(&of_length(ID_MAX)), Some(&of_length(ID_MAX)));

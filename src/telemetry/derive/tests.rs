@@ -81,6 +81,7 @@ fn refused(destination: &str, target: &str, addresses: usize, tried: usize) -> E
         error: Some("refused"),
     };
     exchange.attempts = exchange.resolved.iter().take(tried).map(attempt).collect();
+    exchange.tried_all = tried == addresses;
     exchange
 }
 
@@ -112,6 +113,10 @@ fn unreachable_services() {
     );
     // A budget that was over before every address was tried shows nothing of the others.
     check(refused("cisco", push, 3, 2), PUSH, &[]);
+    // Of two addresses one could not be dialled: it is of a family that nobody has here.
+    let mut other_family = refused("cisco", push, 2, 1);
+    other_family.tried_all = true;
+    check(other_family, PUSH, &["cisco/push.webexconnect.com"]);
     check(refused("cisco", "fos-a.wbx2.com:443", 1, 1), PUSH, &[]);
     let no_name = |destination, target| exchange(Some(destination), target, Reason::NameNotFound);
     check(
@@ -219,6 +224,22 @@ fn a_tunnel_that_ends_says_nothing_of_logins_after_it() {
 }
 
 #[test]
+fn a_client_that_is_known_by_its_users_is_only_an_address_before_its_login() {
+    let world = World::new();
+    let target = "push.webexconnect.com:443";
+    for n in 0..30 {
+        let now = world.start + 10 * n * SECOND;
+        let asked = exchange(None, target, Reason::NoCredentials);
+        world.derivation.ended(&asked, now);
+        let mut good = exchange(Some("cisco"), target, Reason::Finished);
+        good.opened = now.instant;
+        good.sender = Some(crate::exchange::ClientName::new("cluster-1"));
+        world.derivation.ended(&good, now);
+    }
+    assert_eq!(world.active(LOGIN).len(), 0);
+}
+
+#[test]
 fn clients_that_are_refused_fill_no_memory() {
     let world = World::new();
     for n in 0..5_000_u32 {
@@ -294,14 +315,45 @@ fn dead_destinations_and_tunnels_off_dns() {
         [look(false), look(true), look(true), look(false)],
         [0, 1, 1, 0]
     );
-    let off = |tunnels: usize| {
+    let off = |tunnels: Option<usize>| {
         let counts = HashMap::from([(cisco.clone(), tunnels)]);
         world.derivation.off_dns(&counts, world.start);
         world.active(Alarm::TunnelsOffDns).len()
     };
     // Names that answer in turns show for a look or two.
-    assert_eq!([off(1), off(1), off(0), off(1), off(1)], [0; 5]);
-    assert_eq!([off(2), off(2), off(0)], [1, 1, 0]);
+    let [none, one, two] = [0, 1, 2].map(Some);
+    assert_eq!([one, one, none, one, one].map(off), [0; 5]);
+    // An answer that nobody holds any more says nothing.
+    assert_eq!([None, two, None, two, none].map(off), [0, 1, 1, 1, 0]);
+}
+
+#[test]
+fn what_is_back_before_it_has_settled_does_not_clear() {
+    let world = World::new();
+    let cisco = DestinationName::new("cisco");
+    let look = |dead: bool, at: Moment| {
+        let one = (cisco.clone(), dead, "refused".to_owned());
+        world.derivation.destinations([one].into_iter(), at);
+        world.board.tick(at);
+        world.active(Alarm::AllAddressesDead).len()
+    };
+    // It flaps: from now on it has to be over for 30 s.
+    for (second, dead, active) in [
+        (0, true, 1),
+        (10, false, 0),
+        (20, true, 1),
+        (30, false, 1),
+        (35, true, 1),
+        (70, true, 1),
+        (80, false, 1),
+        (170, false, 0),
+    ] {
+        assert_eq!(
+            look(dead, world.start + second * SECOND),
+            active,
+            "{second}"
+        );
+    }
 }
 
 #[test]
