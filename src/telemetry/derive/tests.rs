@@ -233,7 +233,7 @@ fn a_client_that_is_known_by_its_users_is_only_an_address_before_its_login() {
         world.derivation.ended(&asked, now);
         let mut good = exchange(Some("cisco"), target, Reason::Finished);
         good.opened = now.instant;
-        good.sender = Some(crate::exchange::ClientName::new("cluster-1"));
+        good.sender = Some(ClientName::new("cluster-1"));
         world.derivation.ended(&good, now);
     }
     assert_eq!(world.active(LOGIN).len(), 0);
