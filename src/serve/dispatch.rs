@@ -402,9 +402,11 @@ async fn forward<Permit: 'static>(
             None => return turn.left(Reason::ClientGone),
         },
     };
-    let peer = origin.peer;
-    turn.entry.peer = Some(peer);
-    turn.entry.reached();
+    turn.entry.peer = Some(origin.peer);
+    // One that was kept may have died since: it is there when it answers.
+    if !origin.reused {
+        turn.entry.reached();
+    }
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
     let rule = admission.cleared.destination().repeat;
     let exchange = forward::Exchange {

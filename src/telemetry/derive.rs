@@ -116,7 +116,7 @@ impl Derivation {
         self.certificates(now);
     }
 
-    /// An exchange was connected to its target. Clears what said that this cannot be done.
+    /// An exchange has its target: it was just connected to it, or was answered. Clears what said that this cannot be done.
     pub(crate) fn reached(&self, exchange: &Exchange, now: Moment) {
         self.got_through(exchange, now);
         if self.board.active() == 0 {
