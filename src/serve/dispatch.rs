@@ -389,7 +389,12 @@ async fn forward<Permit: 'static>(
                         }
                         return turn.refuse(service, &refused, after).await;
                     }
-                    None => return turn.left(Reason::ClientGone),
+                    None => {
+                        if let Some(watching) = watching {
+                            watching.given_up(service, &mut turn.entry, (framing, &turn.pending));
+                        }
+                        return turn.left(Reason::ClientGone);
+                    }
                 }
             }
             Some(Err(refused)) => {
@@ -399,7 +404,12 @@ async fn forward<Permit: 'static>(
                 }
                 return turn.refuse(service, &refused, after).await;
             }
-            None => return turn.left(Reason::ClientGone),
+            None => {
+                if let Some(watching) = watching {
+                    watching.given_up(service, &mut turn.entry, (framing, &turn.pending));
+                }
+                return turn.left(Reason::ClientGone);
+            }
         },
     };
     turn.entry.peer = Some(origin.peer);
