@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::alarms::{Alarm, Evidence};
 use super::guide::{Component, Origin};
 use super::{AlarmBoard, GuideCounters, Moment, Timestamp};
+use crate::config::identity::EXPIRES_SOON;
 use crate::config::{Config, HostPattern, HostRule, Role};
 use crate::exchange::{
     ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Side,
@@ -26,8 +27,6 @@ const ASKED_FOR: Duration = Duration::from_secs(60);
 pub(crate) const CONFIGURATION: &str = "configuration";
 /// Clients that are refused now and are remembered; the one whose refusals began first goes first.
 const SENDERS_MAX: usize = 1_024;
-/// A certificate with less time left expires soon.
-pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Tunnels must be off DNS in so many looks in a row: a name may answer with a part of its addresses each time.
 const OFF_LOOKS: u32 = 3;
 /// The longest that a server can have answered when it refused a hello: one alert, in a record of its own.
