@@ -67,7 +67,7 @@ fn look(window: &Window, clients: bool) -> Status {
         alarms: alarms::active(&window.alarms, Moment::now()),
         silenced_until: alarms::silenced_until(&window.alarms, Moment::now()),
         clients: clients.then(|| senders(&tunnels)),
-        habits: clients.then(|| window.meters.habits().into_iter().map(habits).collect()),
+        habits: clients.then(|| window.habits().into_iter().map(habits).collect()),
         would_refuse: window
             .reports
             .rows()
