@@ -18,6 +18,7 @@ mod plan;
 mod reply;
 mod server;
 mod tunnel;
+mod wire;
 
 pub use self::absolute::AbsoluteForm;
 pub use self::challenge::Taste;
