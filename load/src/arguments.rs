@@ -13,7 +13,8 @@ use std::{fs, io};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_load::cloud::{Behavior, CloudPlan, Hosts};
 use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
-use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
+use tidegate_load::guide::Component;
+use tidegate_load::onprem::{AbsoluteForm, Books, Counts, ProxyClient, ServerPlan, Taste, tls};
 
 pub(crate) use self::bench::{Bench, Measured, Relay};
 pub(crate) use self::run::{Errand, Plan, Run};
@@ -122,7 +123,14 @@ const NAMES_CONTROL: &str = r#"With --control 127.0.0.1:9002, from any shell:
 server's is of every name. They are ok, servfail, silent, nxdomain, and truncated (over UDP; TCP works). What is left
 out stays as it was, but new addresses work at once."#;
 
+const ONPREM_CONTROL: &str = r#"With --control 127.0.0.1:9003, from any shell, for as long as they push:
+  curl 127.0.0.1:9003/            what they have counted of the proxy
+  curl 127.0.0.1:9003/counters    the deployment guide's counters
+  curl 127.0.0.1:9003/alarms      the deployment guide's alarms
+These have the shape of the proxy's pages of the same names, and the origin "simulated". They stand in --json, too."#;
+
 #[derive(Debug, Args)]
+#[command(after_long_help = ONPREM_CONTROL)]
 pub(crate) struct Onprem {
     /// The proxy: http://IP:PORT or https://IP:PORT
     #[arg(long, value_name = "URL")]
@@ -166,6 +174,13 @@ pub(crate) struct Onprem {
     /// How many call servers
     #[arg(long, default_value = "8")]
     pub(crate) servers: NonZeroU16,
+    /// Whose counters they move and whose alarms they raise: "Cisco CallManager", "Cisco Push Notification Service",
+    /// "Cisco XCP Config Manager" or "Cisco XCP Push"; given several times, servers take turns
+    #[arg(long = "component", default_value = "Cisco CallManager", value_parser = sender, value_name = "NAME")]
+    components: Vec<Component>,
+    /// Where the servers' counters and alarms are shown while they push, on loopback
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) control: Option<SocketAddr>,
     /// Pushes a second, of all servers together
     #[arg(long, default_value_t = 50.0)]
     pub(crate) rate: f64,
@@ -242,6 +257,7 @@ impl Onprem {
         &self,
         number: u16,
         counts: Arc<Counts>,
+        books: Arc<Books>,
     ) -> io::Result<(ServerPlan, ProxyClient)> {
         let roots_pem = read(&self.ca)?;
         let plan = ServerPlan {
@@ -250,6 +266,8 @@ impl Onprem {
             onboard: authority(&self.onboard_url)?,
             absolute: self.absolute_form(),
             http2: self.http2,
+            component: self.components[usize::from(number - 1) % self.components.len()],
+            books,
             ..ServerPlan::new(&format!("cucm{number}"), 443, &roots_pem)
         };
         let mut client = self.client()?.counted_in(counts).taste(match self.scheme {
@@ -361,6 +379,16 @@ fn origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// A component that sends pushes.
+fn sender(name: &str) -> Result<Component, String> {
+    match name.parse()? {
+        other @ (Component::MobilityManager | Component::Jabber) => {
+            Err(format!("{other} sends no pushes"))
+        }
+        sender => Ok(sender),
+    }
+}
+
 fn behavior(text: &str) -> Result<(usize, Behavior), String> {
     let (index, what) = text.split_once('=').ok_or("INDEX=WHAT is expected")?;
     let index = index
@@ -417,6 +445,33 @@ mod tests {
         check("http://push.test/v1", None);
         check("http://", None);
         check("ftp://push.test", None);
+    }
+
+    #[test]
+    fn servers_play_the_components_that_send_by_turns() {
+        assert!(sender("Cisco XCP Push").is_ok());
+        for wrong in ["Cisco Jabber", "CallManager", ""] {
+            assert!(sender(wrong).is_err(), "{wrong}");
+        }
+        let folder = std::env::temp_dir().join(format!("components-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let ca = folder.join("ca.pem");
+        fs::write(&ca, "").unwrap();
+        let line = "tidegate-load onprem --proxy http://127.0.0.1:1 --component";
+        let line = line.split(' ').map(str::to_owned);
+        let rest = ["Cisco CallManager", "--component", "Cisco XCP Push", "--ca"];
+        let rest = rest.map(str::to_owned).into_iter();
+        let line = line.chain(rest).chain([ca.display().to_string()]);
+        let Command::Onprem(onprem) = CommandLine::parse_from(line).command else {
+            unreachable!("it is that command")
+        };
+        let component = |number| {
+            let server = onprem.server(number, Arc::default(), Arc::default());
+            server.unwrap().0.component
+        };
+        let (first, second) = (Component::CallManager, Component::XcpPush);
+        assert_eq!([1, 2, 3].map(component), [first, second, first]);
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

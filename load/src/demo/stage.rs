@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::callers;
+use super::{COMPONENTS, callers};
 use crate::child::login::{random_hex, user_lines};
 use crate::child::{Child, ChildError, Folder, free_addresses};
 use crate::cloud::ca::ThrowAwayCa;
@@ -106,6 +106,7 @@ fn configuration(
         users.collect::<Vec<_>>().join(", ")
     };
     let (calls, chats) = (users(calls), users(chats));
+    let [calls_are, chats_are] = COMPONENTS;
     format!(
         r#"[[listener]]
 name = "plain"
@@ -129,12 +130,12 @@ users = "users.htdigest"
 [[client]]
 name = "calls"
 users = [{calls}]
-component = "Cisco CallManager"
+component = "{calls_are}"
 
 [[client]]
 name = "chats"
 users = [{chats}]
-component = "Cisco XCP Config Manager"
+component = "{chats_are}"
 
 [[destination]]
 name = "lab"

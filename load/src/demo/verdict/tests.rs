@@ -43,6 +43,12 @@ fn good() -> Observed {
             failovers: 1,
             ..ProxySide::default()
         },
+        guide: vec![GuideCounter {
+            what: "NumberOfPushReqSent of Cisco CallManager".into(),
+            absolute: 6,
+            seen: 6,
+            tunnels: 4,
+        }],
     }
 }
 
@@ -168,6 +174,29 @@ fn books_that_differ_are_a_fault_each() {
 }
 
 #[test]
+fn the_guides_counters_agree_where_the_proxy_can_see_and_do_not_move_where_it_cannot() {
+    check(
+        |o| o.guide[0].seen = 5,
+        &["NumberOfPushReqSent of Cisco CallManager: the servers have 6, the proxy has 5"],
+    );
+    // Those in tunnels as well.
+    check(|o| o.guide[0].seen = 10, &["the proxy has 10"]);
+    let counters = Counters::new(std::time::Instant::now(), |_| {
+        &["NumberOfPushSuccess", "NumberOfPushFailure"]
+    });
+    let component = crate::guide::Component::XcpConfigManager;
+    counters.play(component);
+    let now = std::time::Instant::now();
+    for way in [Way::Tunnel, Way::Tunnel, Way::Absolute] {
+        counters.add(component, "NumberOfPushSuccess", "APNS", way, now);
+    }
+    let seen = |one: &Total| (one.name == "NumberOfPushSuccess").then_some(1);
+    let all = GuideCounter::all(&counters, seen);
+    let all = all.iter().map(|one| (one.absolute, one.seen, one.tunnels));
+    assert_eq!(all.collect::<Vec<_>>(), [(1, 1, 2), (0, 0, 0)]);
+}
+
+#[test]
 fn a_proxy_that_closes_after_every_forwarded_push_is_found_out() {
     check(
         |o| o.servers.reached = 5,
@@ -189,6 +218,8 @@ fn the_table_shows_it_all() {
         "lost",
         "p50",
         "reopened: 2",
+        "4 (in the servers' books only)",
+        "NumberOfPushReqSent of Cisco CallManager",
         "servers",
         "agree",
     ] {
