@@ -11,10 +11,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::counters::Seen;
 use super::samples::Samples;
 use super::verdict::ProxySide;
 use super::{DemoError, setup};
-use crate::guide::Total;
 
 const PAGE_MAX: usize = 16 * 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(5);
@@ -52,19 +52,6 @@ pub(super) async fn ledger(admin: SocketAddr) -> Result<ProxySide, DemoError> {
         .map(|samples| read(&samples))
         .map_err(io::Error::other)
         .map_err(setup("reading /metrics"))
-}
-
-/// The guide's counters as the proxy has observed them.
-pub(super) struct Seen(serde_json::Value);
-
-impl Seen {
-    /// `None` where it has no such counter, or none that it can observe.
-    pub(super) fn of(&self, one: &Total) -> Option<u64> {
-        let values = self.0[one.component.name()][&one.name].as_array()?;
-        let mut values = values.iter();
-        let observed = values.find(|value| value["origin"] == "observed")?;
-        observed["value"].as_u64()
-    }
 }
 
 /// What its page `/counters` says.

@@ -4,6 +4,7 @@
 //! in a folder of its own that is removed at the end, whatever the end is.
 
 mod admin;
+mod counters;
 mod samples;
 mod stage;
 mod verdict;
@@ -17,8 +18,9 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use self::stage::{Caller, Stage};
-use self::verdict::{Death, Delivery, GuideCounter, Observed};
+use self::counters::GuideCounter;
+use self::stage::Stage;
+use self::verdict::{Death, Delivery, Observed};
 use crate::child::{Child, ChildError, proxy_program};
 use crate::cloud::{self, Behavior, Cloud, CloudPlan};
 use crate::display::chain;
@@ -27,7 +29,7 @@ use crate::guide::{Component, Moment};
 use crate::names::{self, Names};
 use crate::onprem::{
     AbsoluteForm, Books, Counts, Outcome, ProxyClient, PushLabel, Server, ServerError, ServerPlan,
-    Taste, tls,
+    tls,
 };
 
 pub use self::verdict::Report;
@@ -265,18 +267,6 @@ fn is_second_half(index: usize, count: usize) -> bool {
     index >= count / 2
 }
 
-/// Who calls: on both listeners Digest of both algorithms, and on the TLS one also Basic, asked for and unasked.
-const TASTES: [Taste; 8] = [
-    Taste::First,
-    Taste::Md5,
-    Taste::Sha256,
-    Taste::Sha256,
-    Taste::First,
-    Taste::Sha256,
-    Taste::Basic,
-    Taste::BasicAtOnce,
-];
-
 fn pace(length: Duration) -> Pace {
     let needed = (PUSHES_MIN + 20) as f64 / length.as_secs_f64().max(0.1);
     Pace::new(needed.max(PUSHES_PER_SECOND), length)
@@ -381,7 +371,7 @@ async fn settle(
         observed.servers = counts.now();
         observed.proxy = admin::ledger(stage.admin).await?;
         let seen = admin::guide(stage.admin).await?;
-        observed.guide = GuideCounter::all(books.counters(), |one| seen.of(one));
+        observed.guide = GuideCounter::all(books.counters(), &seen);
         if observed.books_agree() || Instant::now() > deadline {
             return Ok(observed);
         }
@@ -391,13 +381,4 @@ async fn settle(
 
 fn setup(what: &'static str) -> impl Fn(io::Error) -> DemoError {
     move |source| DemoError::Setup { what, source }
-}
-
-/// The people and passwords of one run.
-fn callers() -> Vec<Caller> {
-    TASTES
-        .iter()
-        .enumerate()
-        .map(|(index, taste)| Caller::new(&format!("cucm{}", index + 1), *taste))
-        .collect()
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::counters::GuideCounter;
 use crate::display::Frame;
-use crate::guide::{Counters, Total, Way};
 use crate::measure::Summary;
 use crate::measure::summary::CONFIRMED;
 use crate::onprem::Counted;
@@ -76,33 +76,6 @@ pub(super) struct Observed {
     pub(super) proxy: ProxySide,
     /// The guide's, in both books.
     pub(super) guide: Vec<GuideCounter>,
-}
-
-/// One of the guide's counters.
-#[derive(Debug, Clone)]
-pub(super) struct GuideCounter {
-    pub(super) what: String,
-    /// As the servers moved it with pushes in absolute form, and as the proxy saw it move.
-    pub(super) absolute: u64,
-    pub(super) seen: u64,
-    /// As the servers moved it with pushes in tunnels, which only they can know.
-    pub(super) tunnels: u64,
-}
-
-impl GuideCounter {
-    /// Those that the servers keep. One that the proxy does not show at all has moved by nothing there.
-    pub(super) fn all(servers: &Counters, seen: impl Fn(&Total) -> Option<u64>) -> Vec<Self> {
-        let absolute = servers.totals(Way::Absolute).into_iter();
-        let both = absolute.zip(servers.totals(Way::Tunnel));
-        let kept = both.filter(|(one, _)| !one.is_interval);
-        let read = |(one, tunnels): (Total, Total)| Self {
-            what: format!("{} of {}", one.name, one.component),
-            absolute: one.value,
-            seen: seen(&one).unwrap_or(0),
-            tunnels: tunnels.value,
-        };
-        kept.map(read).collect()
-    }
 }
 
 impl Default for Observed {

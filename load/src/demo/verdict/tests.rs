@@ -181,19 +181,6 @@ fn the_guides_counters_agree_where_the_proxy_can_see_and_do_not_move_where_it_ca
     );
     // Those in tunnels as well.
     check(|o| o.guide[0].seen = 10, &["the proxy has 10"]);
-    let counters = Counters::new(std::time::Instant::now(), |_| {
-        &["NumberOfPushSuccess", "NumberOfPushFailure"]
-    });
-    let component = crate::guide::Component::XcpConfigManager;
-    counters.play(component);
-    let now = std::time::Instant::now();
-    for way in [Way::Tunnel, Way::Tunnel, Way::Absolute] {
-        counters.add(component, "NumberOfPushSuccess", "APNS", way, now);
-    }
-    let seen = |one: &Total| (one.name == "NumberOfPushSuccess").then_some(1);
-    let all = GuideCounter::all(&counters, seen);
-    let all = all.iter().map(|one| (one.absolute, one.seen, one.tunnels));
-    assert_eq!(all.collect::<Vec<_>>(), [(1, 1, 2), (0, 0, 0)]);
 }
 
 #[test]
