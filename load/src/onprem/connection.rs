@@ -4,9 +4,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -22,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::Tunnel;
 use super::tls::{HTTP2, server_name};
 use super::tunnel::ProxyStream;
+use super::wire::{Departure, Wire, WireClock};
 
 const BODY_MAX: usize = 64 * 1024;
 /// How long a closing connection may take to say goodbye.
@@ -32,6 +32,7 @@ pub(super) struct Connection {
     sender: Sender,
     /// None where another one holds it.
     task: Option<JoinHandle<()>>,
+    clock: WireClock,
     /// Which address of the proxy it goes through.
     pub(super) via: usize,
 }
@@ -61,7 +62,7 @@ pub(super) struct Answered {
     pub(super) headers: HeaderMap,
     /// Null where it is no JSON.
     pub(super) body: Value,
-    /// From the last byte of the request to the head of the answer.
+    /// From the last byte of the request to the first of the answer.
     pub(super) took: Duration,
 }
 
@@ -92,9 +93,11 @@ impl Connection {
         let name = authority
             .rsplit_once(':')
             .map_or(authority, |(name, _)| name);
-        let stream = tls.connect(server_name(name)?, tunnel).await?;
+        let wire = Wire::over(tunnel);
+        let clock = wire.clock();
+        let stream = tls.connect(server_name(name)?, wire).await?;
         if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
-            return Self::on(stream, via).await;
+            return Self::on(stream, clock, via).await;
         }
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -105,6 +108,7 @@ impl Connection {
         Ok(Self {
             sender: Sender::Http2(sender),
             task: Some(task),
+            clock,
             via,
         })
     }
@@ -116,6 +120,7 @@ impl Connection {
             Sender::Http2(sender) => Some(Self {
                 sender: Sender::Http2(sender.clone()),
                 task: None,
+                clock: self.clock.clone(),
                 via: self.via,
             }),
         }
@@ -128,11 +133,14 @@ impl Connection {
 
     /// HTTP to the proxy itself.
     pub(super) async fn to_proxy(stream: ProxyStream, via: usize) -> io::Result<Self> {
-        Self::on(stream, via).await
+        let wire = Wire::over(stream);
+        let clock = wire.clock();
+        Self::on(wire, clock, via).await
     }
 
     async fn on(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        clock: WireClock,
         via: usize,
     ) -> io::Result<Self> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -145,6 +153,7 @@ impl Connection {
         Ok(Self {
             sender: Sender::Http1(sender),
             task: Some(task),
+            clock,
             via,
         })
     }
@@ -178,17 +187,18 @@ impl Connection {
         if let Some(credentials) = post.credentials {
             request = request.header(header::PROXY_AUTHORIZATION, credentials);
         }
-        let sent = Arc::default();
+        let departure = Departure::default();
         let body = SentBody {
             body: Full::new(Bytes::from(post.body.to_string())),
-            sent: Arc::clone(&sent),
+            departure: Some(departure.clone()),
+            clock: self.clock.clone(),
         };
         let request = request.body(body).expect("target and fields are our own");
         let reply = match &mut self.sender {
             Sender::Http1(sender) => sender.try_send_request(request).await,
             Sender::Http2(sender) => sender.try_send_request(request).await,
         };
-        let answered = Instant::now();
+        let took = self.clock.since(&departure);
         let reply = match reply {
             Ok(reply) => reply,
             // hyper hands a request back when it has not begun to write it.
@@ -200,8 +210,6 @@ impl Connection {
                 });
             }
         };
-        // Answered before it was all sent: nothing was waited for.
-        let took = sent.get().map_or(Duration::ZERO, |sent| answered - *sent);
         let (head, body) = reply.into_parts();
         let body = Limited::new(body, BODY_MAX)
             .collect()
@@ -233,11 +241,12 @@ impl Connection {
     }
 }
 
-/// A body that notes when the last of it is handed over to be written, which it is at once.
+/// A body that tells the clock when the last of it is handed over to be written.
 #[derive(Debug)]
 struct SentBody {
     body: Full<Bytes>,
-    sent: Arc<OnceLock<Instant>>,
+    departure: Option<Departure>,
+    clock: WireClock,
 }
 
 impl Body for SentBody {
@@ -248,7 +257,9 @@ impl Body for SentBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.sent.get_or_init(Instant::now);
+        if let Some(departure) = self.departure.take() {
+            self.clock.depart(&departure);
+        }
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

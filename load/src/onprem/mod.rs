@@ -23,6 +23,7 @@ mod plan;
 mod reply;
 mod server;
 mod tunnel;
+mod wire;
 
 pub use self::absolute::AbsoluteForm;
 pub use self::books::Books;

@@ -14,6 +14,10 @@ use crate::onprem::{Outcome, Server};
 /// Servers of a case, and how many pushes are under way from one at once.
 pub(super) const SERVERS: usize = 8;
 pub(super) const AT_ONCE: usize = 4;
+/// How far apart they begin, so that the handshakes of new tunnels do not keep those that are timed waiting for the core;
+/// and how long each waits between two pushes, at least.
+const APART: Duration = Duration::from_millis(20);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// A tunnel that may carry several exchanges at once has to be quiet around one that is to be timed: four times what it
 /// takes, within these bounds; and a little more, since clocks differ.
 const QUIET_MIN: Duration = Duration::from_millis(250);
@@ -54,9 +58,11 @@ impl Case {
     /// All of it, from every server; gives what the servers' clocks say.
     pub(super) async fn play(self, servers: &[Arc<Server>]) -> Result<Latencies, TurnsError> {
         let mut playing = JoinSet::new();
-        for server in servers {
-            for lane in 0..if self.at_once { AT_ONCE } else { 1 } {
+        let lanes = if self.at_once { AT_ONCE } else { 1 };
+        for lane in 0..lanes {
+            for server in servers {
                 playing.spawn(self.lane(server.clone(), lane));
+                sleep(APART).await;
             }
         }
         while let Some(end) = playing.join_next().await {
@@ -76,11 +82,11 @@ impl Case {
     /// One push after the other.
     async fn lane(self, server: Arc<Server>, lane: usize) -> Result<(), TurnsError> {
         let pause = if self.at_once {
-            self.delay / 2
+            (self.delay / 2).max(PAUSE_MIN)
         } else if self.http2 {
             self.quiet()
         } else {
-            Duration::from_millis(20)
+            PAUSE_MIN
         };
         let pushes = (LENGTH.as_millis() / (self.delay + self.quiet()).as_millis()) as u32;
         for number in 0..pushes.min(PUSHES_MAX) {
