@@ -136,8 +136,10 @@ async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
     let ends = drive(pace, interrupted(), |n, due| {
         let turn = usize::try_from(n).unwrap_or(0);
         let server = servers[turn % servers.len()].clone();
-        // Every server has every kind.
-        let label = PushLabel::MIX[(turn / servers.len()) % PushLabel::MIX.len()];
+        // Every server has every kind, and every kind goes both ways: which pushes take absolute form is a matter of
+        // turns, too.
+        let own = turn / servers.len();
+        let label = PushLabel::MIX[(own + own / PushLabel::MIX.len()) % PushLabel::MIX.len()];
         async move {
             let tracking_id = format!("{}-{n:06}", server.name());
             let outcome = server

@@ -26,6 +26,8 @@ pub(super) struct Sending<'a> {
     pub(super) label: PushLabel,
     pub(super) tracking_id: &'a str,
     pub(super) way: Way,
+    /// Why it could not be sent.
+    pub(super) why: Option<&'a ServerError>,
 }
 
 impl Default for Books {
@@ -66,6 +68,7 @@ impl Books {
             label,
             tracking_id,
             way,
+            why,
         } = *sending;
         let way_taken = match way {
             Way::Tunnel => "through a tunnel",
@@ -73,10 +76,9 @@ impl Books {
         };
         let seen = || {
             let PushLabel { service, kind } = label;
-            format!(
-                "push {tracking_id} ({service}, {kind}) {way_taken} {}",
-                end.words()
-            )
+            let (words, why) = (end.words(), why.map(|why| format!(": {}", chain(why))));
+            let why = why.unwrap_or_default();
+            format!("push {tracking_id} ({service}, {kind}) {way_taken} {words}{why}")
         };
         for moved in moves::of_push(who.component, label, end) {
             match moved {

@@ -100,9 +100,9 @@ impl End {
             Self::Answered { status, .. } => format!("was answered {}", status.as_u16()),
             Self::Unanswered => "had no answer".into(),
             Self::Refused(status) => format!("was refused by the proxy with {}", status.as_u16()),
-            Self::Unreached => "could not be sent: no connection".into(),
-            Self::NoTls => "could not be sent: no TLS with the service".into(),
-            Self::NoToken => "could not be sent: no access token".into(),
+            Self::Unreached => "could not be sent, without a connection".into(),
+            Self::NoTls => "could not be sent, without TLS".into(),
+            Self::NoToken => "could not be sent, without an access token".into(),
         }
     }
 }

@@ -162,7 +162,7 @@ impl Server {
             let mut connection = match self.connection(&way, via).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    self.note(&push, &way, End::unopened(&error));
+                    self.note(&push, &way, End::unopened(&error), Some(&error));
                     return Outcome::Unsent(error);
                 }
             };
@@ -208,15 +208,15 @@ impl Server {
             let token = match self.token(renewed).await {
                 Ok(token) => token,
                 Err(error) => {
-                    self.note(push, way, End::NoToken);
+                    self.note(push, way, End::NoToken, Some(&error));
                     return Sent::Failed(error);
                 }
             };
             let post = self.post(way, connection, &token, &push.body);
             let posted = tokio::time::timeout(self.plan.confirmation_wait, post).await;
             match &posted {
-                Ok(Ok(reply)) => self.note(push, way, End::of(reply)),
-                Err(_) | Ok(Err(SendError::Cut)) => self.note(push, way, End::Unanswered),
+                Ok(Ok(reply)) => self.note(push, way, End::of(reply), None),
+                Err(_) | Ok(Err(SendError::Cut)) => self.note(push, way, End::Unanswered, None),
                 Ok(Err(SendError::Unsent)) => {}
             }
             match posted {
@@ -234,13 +234,13 @@ impl Server {
                     match self.open(way, connection.via).await {
                         Ok(fresh) => *connection = fresh,
                         Err(error) => {
-                            self.note(push, way, End::unopened(&error));
+                            self.note(push, way, End::unopened(&error), Some(&error));
                             return Sent::Failed(error);
                         }
                     }
                 }
                 Ok(Err(SendError::Unsent)) => {
-                    self.note(push, way, End::Unreached);
+                    self.note(push, way, End::Unreached, None);
                     return Sent::Cut;
                 }
             }
@@ -314,7 +314,7 @@ impl Server {
         })
     }
 
-    fn note(&self, push: &Push<'_>, way: &Way, end: End) {
+    fn note(&self, push: &Push<'_>, way: &Way, end: End, why: Option<&ServerError>) {
         let sending = Sending {
             label: push.label,
             tracking_id: push.tracking_id,
@@ -322,6 +322,7 @@ impl Server {
                 Way::Tunnel => guide::Way::Tunnel,
                 Way::Absolute { .. } => guide::Way::Absolute,
             },
+            why,
         };
         let plan = &self.plan;
         plan.books.push(plan.who(), &sending, end, Moment::now());

@@ -25,8 +25,6 @@ struct World {
     control: Control,
 }
 
-const UNAVAILABLE: &str = "502 Bad Gateway";
-
 impl World {
     async fn open(component: Component) -> Self {
         let cloud = Cloud::start(CloudPlan::new()).await.unwrap();
@@ -35,9 +33,7 @@ impl World {
         let cut_off = is_cut_off.clone();
         let proxy = TinyProxy::start(move |_| {
             if cut_off.load(Ordering::Relaxed) {
-                Act::Say(format!(
-                    "HTTP/1.1 {UNAVAILABLE}\r\nContent-Length: 0\r\n\r\n"
-                ))
+                Act::Say("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n".into())
             } else {
                 Act::Relay(addr)
             }
@@ -173,6 +169,12 @@ async fn a_service_that_cannot_be_reached_is_an_alarm_until_it_answers() {
     assert_eq!(world.push(PushLabel::default(), "phone").await, "unsent");
     let down = "PushNotificationServiceUnavailable";
     world.alarms_are(&[(down, "active", 1)]).await;
+    let alarms = page(world.control.addr(), "/alarms").await;
+    let port = world.cloud.port();
+    let expected = format!(
+        "push id-1 (APNS, voip) through a tunnel could not be sent, without a connection: no tunnel to push.test:{port}: the proxy answered 502"
+    );
+    assert_eq!(alarms["alarms"][0]["evidence"]["text"], expected);
     world
         .counters(
             CALLS,
