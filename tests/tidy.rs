@@ -24,7 +24,7 @@ const PROXY: &[&[&str]] = &[
     &["app"],
 ];
 const LOAD: &[&[&str]] = &[
-    &["scenario", "measure", "control"],
+    &["scenario", "measure", "control", "guide"],
     &["cloud", "names", "onprem", "relay", "child"],
     &["drive", "display"],
     &["demo", "bench", "run", "failover", "turns"],

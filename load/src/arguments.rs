@@ -1,21 +1,19 @@
 //! The command line, and what its words mean.
 
 mod bench;
+mod onprem;
 mod run;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use tidegate_load::cloud::{Behavior, CloudPlan, Hosts};
 use tidegate_load::demo::{ABSOLUTE_SHARE, DemoPlan};
-use tidegate_load::onprem::{AbsoluteForm, Counts, ProxyClient, ServerPlan, Taste, tls};
 
 pub(crate) use self::bench::{Bench, Measured, Relay};
+pub(crate) use self::onprem::Onprem;
 pub(crate) use self::run::{Errand, Plan, Run};
 
 /// Simulated push cloud, call servers and names around a tidegate proxy.
@@ -123,61 +121,6 @@ server's is of every name. They are ok, servfail, silent, nxdomain, and truncate
 out stays as it was, but new addresses work at once."#;
 
 #[derive(Debug, Args)]
-pub(crate) struct Onprem {
-    /// The proxy: http://IP:PORT or https://IP:PORT
-    #[arg(long, value_name = "URL")]
-    proxy: String,
-    /// The certificates an https proxy is checked against, PEM
-    #[arg(long, value_name = "FILE")]
-    proxy_ca: Option<PathBuf>,
-    /// The name in an https proxy's certificate, if it is not its address
-    #[arg(long, value_name = "NAME")]
-    proxy_name: Option<String>,
-    /// The name to log in with
-    #[arg(long, requires = "password_file", value_name = "NAME")]
-    user: Option<String>,
-    /// A file whose first line is the password
-    #[arg(long, requires = "user", value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// Which challenge is answered
-    #[arg(long, value_enum, default_value_t = Scheme::Any)]
-    scheme: Scheme,
-    /// Push REST: https://HOST:PORT
-    #[arg(long, default_value = "https://push.test", value_name = "URL")]
-    push_url: String,
-    /// Tokens: https://HOST:PORT
-    #[arg(long, default_value = "https://token.test", value_name = "URL")]
-    token_url: String,
-    /// Onboarding: https://HOST:PORT
-    #[arg(long, default_value = "https://onboard.test", value_name = "URL")]
-    onboard_url: String,
-    /// How many pushes in a hundred go in absolute form, not through a tunnel
-    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    absolute_share: u8,
-    /// Where those go, by turns: http://HOST:PORT or https://HOST:PORT; without it, to the push URL
-    #[arg(long, value_parser = origin, value_name = "URL")]
-    absolute_url: Vec<String>,
-    /// The certificates the cloud is checked against, PEM
-    #[arg(long, default_value = "cloud-ca.pem", value_name = "FILE")]
-    ca: PathBuf,
-    /// Push over HTTP/2, several pushes at once in one tunnel of each server
-    #[arg(long)]
-    http2: bool,
-    /// How many call servers
-    #[arg(long, default_value = "8")]
-    pub(crate) servers: NonZeroU16,
-    /// Pushes a second, of all servers together
-    #[arg(long, default_value_t = 50.0)]
-    pub(crate) rate: f64,
-    /// How long, in seconds
-    #[arg(long, default_value = "10", value_parser = seconds, value_name = "SECONDS")]
-    pub(crate) duration: Duration,
-    /// JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// The tidegate program; without it, the one next to this program
     #[arg(long, value_name = "PATH")]
@@ -194,20 +137,6 @@ pub(crate) struct Demo {
     /// JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Scheme {
-    /// The first Digest that is offered, else Basic
-    Any,
-    /// Digest with MD5
-    Md5,
-    /// Digest with SHA-256
-    Sha256,
-    /// Basic, when asked
-    Basic,
-    /// Basic, unasked
-    BasicAtOnce,
 }
 
 impl Cloud {
@@ -236,78 +165,6 @@ impl Cloud {
     }
 }
 
-impl Onprem {
-    /// The call server with this number, and its client of the proxy.
-    pub(crate) fn server(
-        &self,
-        number: u16,
-        counts: Arc<Counts>,
-    ) -> io::Result<(ServerPlan, ProxyClient)> {
-        let roots_pem = read(&self.ca)?;
-        let plan = ServerPlan {
-            push: authority(&self.push_url)?,
-            token: authority(&self.token_url)?,
-            onboard: authority(&self.onboard_url)?,
-            absolute: self.absolute_form(),
-            http2: self.http2,
-            ..ServerPlan::new(&format!("cucm{number}"), 443, &roots_pem)
-        };
-        let mut client = self.client()?.counted_in(counts).taste(match self.scheme {
-            Scheme::Any => Taste::First,
-            Scheme::Md5 => Taste::Md5,
-            Scheme::Sha256 => Taste::Sha256,
-            Scheme::Basic => Taste::Basic,
-            Scheme::BasicAtOnce => Taste::BasicAtOnce,
-        });
-        if let (Some(user), Some(file)) = (&self.user, &self.password_file) {
-            let text = read(file)?;
-            client = client.login(user, text.lines().next().unwrap_or_default());
-        }
-        Ok((plan, client))
-    }
-
-    fn absolute_form(&self) -> AbsoluteForm {
-        let to_push = || vec![self.push_url.trim_end_matches('/').to_owned()];
-        AbsoluteForm {
-            percent: self.absolute_share,
-            origins: match self.absolute_url.as_slice() {
-                [] => to_push(),
-                urls => urls.to_vec(),
-            },
-        }
-    }
-
-    fn client(&self) -> io::Result<ProxyClient> {
-        let address = |text: &str| {
-            let parsed = text.trim_end_matches('/').parse::<SocketAddr>();
-            parsed.map_err(|_| invalid(format!("{text:?} is not IP:PORT")))
-        };
-        if let Some(rest) = self.proxy.strip_prefix("http://") {
-            return Ok(ProxyClient::plain(address(rest)?));
-        }
-        let Some(rest) = self.proxy.strip_prefix("https://") else {
-            return Err(invalid(format!(
-                "{:?} is neither http:// nor https://",
-                self.proxy
-            )));
-        };
-        let Some(ca) = &self.proxy_ca else {
-            return Err(invalid("an https proxy needs --proxy-ca".into()));
-        };
-        let address = address(rest)?;
-        let name = self
-            .proxy_name
-            .clone()
-            .unwrap_or_else(|| address.ip().to_string());
-        let connector = tls::trusting(&read(ca)?)?;
-        Ok(ProxyClient::tls(
-            address,
-            tls::server_name(&name)?,
-            connector,
-        ))
-    }
-}
-
 impl Demo {
     pub(crate) fn plan(&self) -> DemoPlan {
         DemoPlan {
@@ -316,48 +173,6 @@ impl Demo {
             breaks: self.breaks,
             absolute_share: self.absolute_share,
         }
-    }
-}
-
-/// `host:port` of an https URL; 443 where it names none.
-fn authority(url: &str) -> io::Result<String> {
-    let rest = url
-        .strip_prefix("https://")
-        .map(|rest| rest.trim_end_matches('/'))
-        .filter(|rest| !rest.is_empty() && !rest.contains('/'))
-        .ok_or_else(|| invalid(format!("{url:?} is not https://HOST:PORT")))?;
-    let has_port = rest
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    Ok(if has_port {
-        rest.to_owned()
-    } else {
-        format!("{rest}:443")
-    })
-}
-
-fn read(file: &PathBuf) -> io::Result<String> {
-    fs::read_to_string(file)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
-}
-
-fn invalid(problem: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, problem)
-}
-
-/// `http://host:port` or `https://host:port`, without a path.
-fn origin(text: &str) -> Result<String, String> {
-    let origin = text.trim_end_matches('/');
-    let rest = origin
-        .strip_prefix("http://")
-        .or_else(|| origin.strip_prefix("https://"));
-    let is_authority = |rest: &str| rest.parse::<http::uri::Authority>().is_ok();
-    if rest.is_some_and(is_authority) {
-        Ok(origin.to_owned())
-    } else {
-        Err(format!(
-            "{text:?} is neither http://HOST:PORT nor https://HOST:PORT"
-        ))
     }
 }
 
@@ -405,28 +220,5 @@ mod tests {
         check("hang", None);
         check("0=slow", None);
         check("0=hang:3", None);
-    }
-
-    #[test]
-    fn origins_are_urls_without_a_path() {
-        let check = |text, expected: Option<&str>| {
-            assert_eq!(origin(text).ok().as_deref(), expected, "{text}");
-        };
-        check("http://push.test:80/", Some("http://push.test:80"));
-        check("https://[::1]:8443", Some("https://[::1]:8443"));
-        check("http://push.test/v1", None);
-        check("http://", None);
-        check("ftp://push.test", None);
-    }
-
-    #[test]
-    fn urls_become_authorities() {
-        let check = |text, expected: Option<&str>| {
-            assert_eq!(authority(text).ok().as_deref(), expected, "{text}");
-        };
-        check("https://push.test:8443", Some("push.test:8443"));
-        check("https://push.test/", Some("push.test:443"));
-        check("http://push.test", None);
-        check("https://push.test/v1", None);
     }
 }

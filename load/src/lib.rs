@@ -1,13 +1,15 @@
 //! The other side of tidegate: simulated call servers, a simulated push cloud, a name server, and a demo that
 //! puts them around a real tidegate process and measures.
 //!
-//! It shares no code with the proxy, so that a mistake in one can't hide in the other.
+//! It shares no code with the proxy, so that a mistake in one can't hide in the other; only the deployment guide's data
+//! (`config/guide/`) is read by both.
 //!
 //! | room | what it is |
 //! |---|---|
 //! | [`scenario`] | what a run plays, from a file or built in; pure |
 //! | [`measure`] | latencies from the *intended* start, outcomes, the summary |
 //! | [`control`] | a small HTTP endpoint over which cloud and names are changed while they run |
+//! | [`guide`] | the deployment guide's counters and alarms, as a simulated server keeps them |
 //! | [`cloud`] | Push REST, tokens and onboarding over TLS; every address can misbehave on demand |
 //! | [`names`] | a DNS server with a small zone that can be changed and made to fail |
 //! | [`onprem`] | call servers behind a proxy: CONNECT, 407 rounds, kept connections, pushes |
@@ -21,10 +23,11 @@
 //! | [`turns`] | what the proxy says of the exchanges inside its tunnels, beside the servers' own clocks |
 //! | [`run`] | a scenario: one cluster's storm of logins beside another's calls, with limits and without |
 //!
-//! Rooms import from the floors below only: `scenario measure control` · `cloud names onprem relay child` · `drive display` ·
+//! Rooms import from the floors below only: `scenario measure control guide` · `cloud names onprem relay child` · `drive display` ·
 //! `demo bench run failover turns`.
 
 pub mod control;
+pub mod guide;
 pub mod measure;
 pub mod scenario;
 

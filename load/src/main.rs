@@ -22,10 +22,11 @@ use tidegate_load::demo;
 use tidegate_load::display::{Frame, chain};
 use tidegate_load::drive::{Pace, drive};
 use tidegate_load::failover;
+use tidegate_load::guide::Moment;
 use tidegate_load::measure::summary::CONFIRMED;
 use tidegate_load::measure::{Latencies, Summary};
 use tidegate_load::names::{self, Names};
-use tidegate_load::onprem::{Counts, Server};
+use tidegate_load::onprem::{self, Books, Counts, PushLabel, Server};
 use tidegate_load::relay::Relay;
 use tidegate_load::run as scenario_run;
 use tidegate_load::turns;
@@ -105,19 +106,45 @@ async fn resolve(arguments: arguments::Names) -> Result<ExitCode, Failure> {
     forever().await
 }
 
+/// What became of pushes, and what the guide would show of it.
+#[derive(Debug, serde::Serialize)]
+struct Pushed<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    counters: serde_json::Value,
+    alarms: serde_json::Value,
+}
+
 async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
     let counts = Arc::new(Counts::default());
+    let books = Arc::new(Books::default());
+    let _control = match arguments.control {
+        Some(addr) => {
+            let control = onprem::control(books.clone(), counts.clone(), addr).await?;
+            // Standard output may be JSON, and is the verdict's.
+            eprintln!("control at http://{}/", control.addr());
+            Some(control)
+        }
+        None => None,
+    };
     let mut servers = Vec::new();
     for number in 1..=arguments.servers.get() {
-        let (plan, client) = arguments.server(number, counts.clone())?;
+        let (plan, client) = arguments.server(number, counts.clone(), books.clone())?;
         servers.push(Arc::new(Server::start(plan, client).await?));
     }
     let pace = Pace::new(arguments.rate, arguments.duration);
     let ends = drive(pace, interrupted(), |n, due| {
-        let server = servers[usize::try_from(n).unwrap_or(0) % servers.len()].clone();
+        let turn = usize::try_from(n).unwrap_or(0);
+        let server = servers[turn % servers.len()].clone();
+        // Every server has every kind, and every kind goes both ways: which pushes take absolute form is a matter of
+        // turns, too.
+        let own = turn / servers.len();
+        let label = PushLabel::MIX[(own + own / PushLabel::MIX.len()) % PushLabel::MIX.len()];
         async move {
             let tracking_id = format!("{}-{n:06}", server.name());
-            let outcome = server.push("phone", &tracking_id, "incoming call").await;
+            let outcome = server
+                .push_as(label, "phone", &tracking_id, "incoming call")
+                .await;
             (
                 outcome.word(),
                 Instant::now().saturating_duration_since(due),
@@ -147,7 +174,13 @@ async fn onprem(arguments: arguments::Onprem) -> Result<ExitCode, Failure> {
         .value("absolute-form requests answered", seen.forwarded)
         .value("407 answers", seen.challenged)
         .value("refused by the proxy", seen.refused);
-    show(arguments.json, &summary, &frame)?;
+    let now = Moment::now();
+    let numbers = Pushed {
+        summary: &summary,
+        counters: books.counters().page(now.instant),
+        alarms: books.alarms().page(now),
+    };
+    show(arguments.json, &numbers, &frame)?;
     Ok(if summary.outcomes.of(CONFIRMED) == summary.pushes {
         ExitCode::SUCCESS
     } else {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tidegate_load::cloud::{Cloud, CloudPlan, PUSH_PATH, Running, TOKEN_PATH};
+use tidegate_load::cloud::{Behavior, Cloud, CloudPlan, PUSH_PATH, Running, TOKEN_PATH};
+use tidegate_load::guide::{Component, Way};
 use tidegate_load::names::Kind;
-use tidegate_load::onprem::{ProxyClient, PushLabel, Server, ServerPlan};
+use tidegate_load::onprem::{AbsoluteForm, Books, ProxyClient, PushLabel, Server, ServerPlan};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -604,6 +606,97 @@ async fn pushes_in_tunnels_move_none_of_them() {
         .filter(|line| line.starts_with("tidegate_pushes_total{"));
     assert!(seen.all(|line| line.ends_with(" 0")), "{metrics}");
     world.house.close().await;
+}
+
+/// What a simulated server has counted of the pushes that went this way, by component and name.
+fn own(server: &Server, books: &Books, way: Way) -> BTreeMap<String, u64> {
+    let totals = books.counters().totals(way).into_iter();
+    let totals = totals.map(|one| {
+        (
+            format!("{}/{}/observed", one.component, one.name),
+            one.value,
+        )
+    });
+    let all: BTreeMap<_, _> = totals.collect();
+    assert!(!all.is_empty(), "{} keeps none", server.name());
+    all
+}
+
+#[tokio::test]
+async fn a_servers_own_counters_are_those_that_are_seen_and_in_tunnels_nobody_elses() {
+    for component in [
+        Component::CallManager,
+        Component::XcpConfigManager,
+        Component::XcpPush,
+    ] {
+        let client = format!(
+            "[[client]]\nname = \"both\"\nnetworks = [\"127.0.0.1/32\"]\ncomponent = \"{component}\"\n"
+        );
+        let world = World::open_with(|plan| plan.also(&client)).await;
+        let proxy = ProxyClient::plain(world.house.address("plain"));
+        let books = Arc::new(Books::default());
+        let plan = ServerPlan {
+            component,
+            books: books.clone(),
+            absolute: AbsoluteForm {
+                percent: 50,
+                origins: vec![format!(
+                    "http://push.test:{}",
+                    world.cloud.plain_port().unwrap()
+                )],
+            },
+            ..ServerPlan::new("cucm1", world.cloud.port(), world.cloud.ca_pem())
+        };
+        let server = Server::start(plan, proxy).await.unwrap();
+        world.cloud.forget_target("gone");
+        // Each goes once through a tunnel and once in absolute form.
+        for label in PushLabel::MIX {
+            for target in ["phone", "phone", "gone", "gone"] {
+                server.push_as(label, target, "id", "a call").await;
+            }
+        }
+        for error in ["unknown target", "target expired"] {
+            world.answers(410, &json!({ "error": error }));
+            for _ in 0..2 {
+                server.push("phone", "id", "a call").await;
+            }
+        }
+        for status in [202, 400, 403, 404, 429, 500] {
+            world.answers(status, &json!({}));
+            for _ in 0..2 {
+                server.push("phone", "id", "a call").await;
+            }
+        }
+        world.cloud.answer_everything(None);
+        for _ in 0..2 {
+            world.cloud.expire_tokens();
+            server.push("phone", "id", "a call").await;
+        }
+        server.close().await;
+        for _ in 0..server.proxy().counts().now().forwarded {
+            world.house.line_with("kind", "forward").await;
+        }
+
+        let seen = async || {
+            let mut seen = world.counters().await;
+            let own_part = format!("{component}/");
+            seen.retain(|name, _| name.starts_with(&own_part) && name.ends_with("/observed"));
+            seen
+        };
+        let absolute = own(&server, &books, Way::Absolute);
+        assert_eq!(seen().await, absolute);
+        assert_eq!(own(&server, &books, Way::Tunnel), absolute);
+        assert!(absolute.values().all(|value| *value > 0) || component == Component::XcpPush);
+
+        // What the proxy answers in the cloud's stead is no answer of the cloud's, on either side.
+        world.cloud.set(0, Behavior::Refuse).await.unwrap();
+        for _ in 0..2 {
+            server.push("phone", "id", "a call").await;
+        }
+        world.house.line_with("kind", "forward").await;
+        assert_eq!(seen().await, own(&server, &books, Way::Absolute));
+        world.house.close().await;
+    }
 }
 
 // ---- what is seen of a push ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::counters::Seen;
 use super::samples::Samples;
 use super::verdict::ProxySide;
 use super::{DemoError, setup};
@@ -51,6 +52,13 @@ pub(super) async fn ledger(admin: SocketAddr) -> Result<ProxySide, DemoError> {
         .map(|samples| read(&samples))
         .map_err(io::Error::other)
         .map_err(setup("reading /metrics"))
+}
+
+/// What its page `/counters` says.
+pub(super) async fn guide(admin: SocketAddr) -> Result<Seen, DemoError> {
+    let text = good_page(admin, "/counters").await?;
+    let page = serde_json::from_str(&text).map_err(io::Error::other);
+    page.map(Seen).map_err(setup("reading /counters"))
 }
 
 fn read(samples: &Samples) -> ProxySide {

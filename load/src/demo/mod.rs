@@ -4,6 +4,7 @@
 //! in a folder of its own that is removed at the end, whatever the end is.
 
 mod admin;
+mod counters;
 mod samples;
 mod stage;
 mod verdict;
@@ -17,15 +18,17 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use self::stage::{Caller, Stage};
+use self::counters::GuideCounter;
+use self::stage::Stage;
 use self::verdict::{Death, Delivery, Observed};
 use crate::child::{Child, ChildError, proxy_program};
 use crate::cloud::{self, Behavior, Cloud, CloudPlan};
 use crate::display::chain;
 use crate::drive::{Pace, drive};
+use crate::guide::{Component, Moment};
 use crate::names::{self, Names};
 use crate::onprem::{
-    AbsoluteForm, Counts, Outcome, ProxyClient, PushLabel, Server, ServerError, ServerPlan, Taste,
+    AbsoluteForm, Books, Counts, Outcome, ProxyClient, PushLabel, Server, ServerError, ServerPlan,
     tls,
 };
 
@@ -39,6 +42,8 @@ const CLOUD_ADDRESSES: u8 = 4;
 const CLOUD_THINKS: Duration = Duration::from_millis(3);
 /// Of a hundred pushes; the others take tunnels, as call servers do.
 pub const ABSOLUTE_SHARE: u8 = 25;
+/// What the first half of the servers plays, and the second.
+const COMPONENTS: [Component; 2] = [Component::CallManager, Component::XcpConfigManager];
 /// How long both sides may take to have counted the same.
 const SETTLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
@@ -113,7 +118,8 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     ));
 
     let counts = Arc::new(Counts::default());
-    let servers = start_servers(plan, &stage, &cloud, &counts).await?;
+    let books = Arc::new(Books::default());
+    let servers = start_servers(plan, &stage, &cloud, &counts, &books).await?;
     progress(&format!(
         "{} call servers have onboarded and have their tokens",
         servers.len()
@@ -133,8 +139,11 @@ pub async fn run(plan: &DemoPlan, progress: impl Fn(&str)) -> Result<Report, Dem
     let death = death.map_err(setup("making an address of the cloud hang"))?;
 
     proxy.still_runs("while pushes were sent")?;
-    let observed = settle(&stage, &servers, &counts, deliveries, death, &cloud).await?;
+    let world = (&stage, &*servers, &cloud);
+    let observed = settle(world, (&counts, &books), deliveries, death).await?;
     let mut report = verdict::judge(&observed);
+    let now = Moment::now();
+    report.tell(books.counters().page(now.instant), books.alarms().page(now));
     match proxy.stop().await? {
         Some(0) => {}
         code => report.fault(format!(
@@ -197,12 +206,13 @@ async fn start_servers(
     stage: &Stage,
     cloud: &cloud::Running,
     counts: &Arc<Counts>,
+    books: &Arc<Books>,
 ) -> Result<Vec<Arc<Server>>, DemoError> {
     let connector = tls::trusting(&stage.ca_pem).map_err(setup("reading the proxy's CA"))?;
     let name = tls::server_name("127.0.0.1").map_err(setup("naming the proxy"))?;
     let mut starting = tokio::task::JoinSet::new();
     for (index, caller) in stage.callers.iter().enumerate() {
-        let client = if is_on_tls(index, stage.callers.len()) {
+        let client = if is_second_half(index, stage.callers.len()) {
             ProxyClient::tls(stage.tls, name.clone(), connector.clone())
         } else {
             ProxyClient::plain(stage.plain)
@@ -213,6 +223,8 @@ async fn start_servers(
             .counted_in(counts.clone());
         let mut plan = ServerPlan::new(&caller.user, cloud.port(), cloud.ca_pem());
         plan.absolute = absolute_form(demo.absolute_share, cloud);
+        plan.component = COMPONENTS[usize::from(is_second_half(index, stage.callers.len()))];
+        plan.books = books.clone();
         starting.spawn(async move {
             let name = plan.name.clone();
             match Server::start(plan, client).await {
@@ -250,22 +262,10 @@ fn absolute_form(percent: u8, cloud: &cloud::Running) -> AbsoluteForm {
     }
 }
 
-/// The second half of the servers talks to the proxy in TLS.
-fn is_on_tls(index: usize, count: usize) -> bool {
+/// It talks to the proxy in TLS, and plays another component.
+fn is_second_half(index: usize, count: usize) -> bool {
     index >= count / 2
 }
-
-/// Who calls: on both listeners Digest of both algorithms, and on the TLS one also Basic, asked for and unasked.
-const TASTES: [Taste; 8] = [
-    Taste::First,
-    Taste::Md5,
-    Taste::Sha256,
-    Taste::Sha256,
-    Taste::First,
-    Taste::Sha256,
-    Taste::Basic,
-    Taste::BasicAtOnce,
-];
 
 fn pace(length: Duration) -> Pace {
     let needed = (PUSHES_MIN + 20) as f64 / length.as_secs_f64().max(0.1);
@@ -338,12 +338,10 @@ async fn mischief(
 
 /// Closes the servers, and reads both sides' books until they agree or time is up.
 async fn settle(
-    stage: &Stage,
-    servers: &[Arc<Server>],
-    counts: &Counts,
+    (stage, servers, cloud): (&Stage, &[Arc<Server>], &cloud::Running),
+    (counts, books): (&Counts, &Books),
     deliveries: Vec<Delivery>,
     death: Death,
-    cloud: &cloud::Running,
 ) -> Result<Observed, DemoError> {
     let mut observed = Observed {
         wanted: PUSHES_MIN,
@@ -372,6 +370,8 @@ async fn settle(
     loop {
         observed.servers = counts.now();
         observed.proxy = admin::ledger(stage.admin).await?;
+        let seen = admin::guide(stage.admin).await?;
+        observed.guide = GuideCounter::all(books.counters(), &seen);
         if observed.books_agree() || Instant::now() > deadline {
             return Ok(observed);
         }
@@ -381,13 +381,4 @@ async fn settle(
 
 fn setup(what: &'static str) -> impl Fn(io::Error) -> DemoError {
     move |source| DemoError::Setup { what, source }
-}
-
-/// The people and passwords of one run.
-fn callers() -> Vec<Caller> {
-    TASTES
-        .iter()
-        .enumerate()
-        .map(|(index, taste)| Caller::new(&format!("cucm{}", index + 1), *taste))
-        .collect()
 }

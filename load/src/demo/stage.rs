@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::callers;
+use super::COMPONENTS;
 use crate::child::login::{random_hex, user_lines};
 use crate::child::{Child, ChildError, Folder, free_addresses};
 use crate::cloud::ca::ThrowAwayCa;
@@ -14,6 +14,17 @@ use crate::cloud::{self, Hosts};
 use crate::onprem::Taste;
 
 const REALM: &str = "tidegate demo";
+/// Who calls: on both listeners Digest of both algorithms, and on the TLS one also Basic, asked for and unasked.
+const TASTES: [Taste; 8] = [
+    Taste::First,
+    Taste::Md5,
+    Taste::Sha256,
+    Taste::Sha256,
+    Taste::First,
+    Taste::Sha256,
+    Taste::Basic,
+    Taste::BasicAtOnce,
+];
 
 /// A call server's login.
 pub(super) struct Caller {
@@ -106,6 +117,7 @@ fn configuration(
         users.collect::<Vec<_>>().join(", ")
     };
     let (calls, chats) = (users(calls), users(chats));
+    let [calls_are, chats_are] = COMPONENTS;
     format!(
         r#"[[listener]]
 name = "plain"
@@ -129,12 +141,12 @@ users = "users.htdigest"
 [[client]]
 name = "calls"
 users = [{calls}]
-component = "Cisco CallManager"
+component = "{calls_are}"
 
 [[client]]
 name = "chats"
 users = [{chats}]
-component = "Cisco XCP Config Manager"
+component = "{chats_are}"
 
 [[destination]]
 name = "lab"
@@ -153,6 +165,15 @@ access = "access.log"
 interval = "off"
 "#
     )
+}
+
+/// The people and passwords of one run.
+fn callers() -> Vec<Caller> {
+    TASTES
+        .iter()
+        .enumerate()
+        .map(|(index, taste)| Caller::new(&format!("cucm{}", index + 1), *taste))
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
+use super::counters::GuideCounter;
 use crate::display::Frame;
 use crate::measure::Summary;
 use crate::measure::summary::CONFIRMED;
@@ -72,6 +74,8 @@ pub(super) struct Observed {
     /// Both books, after the servers closed.
     pub(super) servers: Counted,
     pub(super) proxy: ProxySide,
+    /// The guide's, in both books.
+    pub(super) guide: Vec<GuideCounter>,
 }
 
 impl Default for Observed {
@@ -92,20 +96,21 @@ impl Default for Observed {
             keepable: 0,
             servers: Counted::default(),
             proxy: ProxySide::default(),
+            guide: Vec::new(),
         }
     }
 }
 
 impl Observed {
     /// The same counted on two sides: what it is, the servers' number, the proxy's.
-    fn pairs(&self) -> [Pair; 8] {
+    fn pairs(&self) -> Vec<Pair> {
         let (servers, proxy) = (&self.servers, &self.proxy);
-        let pair = |what, servers, proxy| Pair {
-            what,
+        let pair = |what: &str, servers, proxy| Pair {
+            what: what.to_owned(),
             servers,
             proxy,
         };
-        [
+        let mut pairs = vec![
             pair(
                 "CONNECTs answered 200",
                 servers.established,
@@ -130,7 +135,10 @@ impl Observed {
             ),
             pair("tunnels open before the end", self.open, self.listed),
             pair("tunnels open after the end", servers.open, proxy.live),
-        ]
+        ];
+        let guide = self.guide.iter();
+        pairs.extend(guide.map(|one| pair(&one.what, one.absolute, one.seen)));
+        pairs
     }
 
     /// Nothing is left to wait for.
@@ -157,9 +165,9 @@ impl Observed {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Pair {
-    what: &'static str,
+    what: String,
     servers: u64,
     proxy: u64,
 }
@@ -178,6 +186,11 @@ pub struct Report {
     connections_for_absolute_form: u64,
     failovers: u64,
     compared: Vec<Pair>,
+    /// What the guide's counters have moved by in tunnels, all together: in the servers' books only.
+    counted_in_tunnels: u64,
+    /// The guide's counters and alarms as the servers have them, in the shape of the proxy's pages of these names.
+    counters: Value,
+    alarms: Value,
     faults: Vec<String>,
 }
 
@@ -198,6 +211,11 @@ impl Report {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// For those who want to read the servers' books themselves.
+    pub(super) fn tell(&mut self, counters: Value, alarms: Value) {
+        (self.counters, self.alarms) = (counters, alarms);
     }
 
     /// One more thing that is wrong.
@@ -230,9 +248,13 @@ impl Report {
                 "connections to the proxy for absolute form",
                 self.connections_for_absolute_form,
             )
+            .value(
+                "the guide's counters moved by pushes in tunnels",
+                format!("{} (in the servers' books only)", self.counted_in_tunnels),
+            )
             .heads("servers", "proxy");
         self.compared.iter().fold(frame, |frame, pair| {
-            frame.pair(pair.what, pair.servers, pair.proxy)
+            frame.pair(&pair.what, pair.servers, pair.proxy)
         })
     }
 }
@@ -269,7 +291,10 @@ pub(super) fn judge(observed: &Observed) -> Report {
         tunnels_reopened: observed.reopened,
         connections_for_absolute_form: observed.servers.reached,
         failovers: observed.proxy.failovers,
-        compared: observed.pairs().to_vec(),
+        compared: observed.pairs(),
+        counted_in_tunnels: observed.guide.iter().map(|one| one.tunnels).sum(),
+        counters: Value::Null,
+        alarms: Value::Null,
         faults: Vec::new(),
     };
     if !lost.is_empty() {

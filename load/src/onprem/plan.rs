@@ -1,8 +1,12 @@
 //! Who a server is, and how it behaves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::AbsoluteForm;
+use super::ask::AccessToken;
+use super::books::Who;
+use super::{AbsoluteForm, Books, ServerError};
+use crate::guide::{Component, Moment};
 
 /// Who a server is and where its cloud is.
 #[derive(Debug, Clone)]
@@ -25,11 +29,15 @@ pub struct ServerPlan {
     pub confirmation_wait: Duration,
     /// Which pushes go in absolute form instead of through a tunnel.
     pub absolute: AbsoluteForm,
+    /// Which part of a cluster it plays: whose counters it moves, and whose alarms it raises.
+    pub component: Component,
+    /// Where these stand; several servers may share them.
+    pub books: Arc<Books>,
 }
 
 impl ServerPlan {
     /// The usual names (`push.test`, `token.test`, `onboard.test`) on one port, four tunnels, HTTP/1.1, 5 s,
-    /// nothing in absolute form.
+    /// nothing in absolute form, a CallManager with books of its own.
     #[must_use]
     pub fn new(name: &str, port: u16, roots_pem: &str) -> Self {
         Self {
@@ -45,7 +53,22 @@ impl ServerPlan {
                 percent: 0,
                 origins: Vec::new(),
             },
+            component: Component::CallManager,
+            books: Arc::default(),
         }
+    }
+
+    pub(super) fn who(&self) -> Who<'_> {
+        Who {
+            component: self.component,
+            server: &self.name,
+        }
+    }
+
+    /// It was needed, and fetched or not.
+    pub(super) fn note_token(&self, fetched: &Result<AccessToken, ServerError>) {
+        let problem = fetched.as_ref().err();
+        self.books.token(self.who(), problem, Moment::now());
     }
 }
 

@@ -1,7 +1,6 @@
 //! One call server: its account, its token, its kept tunnels, and what became of each push.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,20 +11,18 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 use super::absolute::{Turns, authority};
+use super::ask::{AccessToken, fetch_token, onboard, open};
+use super::books::Sending;
 use super::connection::{Answered, Connection, Post, SendError};
+use super::moves::End;
 use super::seal::SealingKey;
 use super::{Outcome, ProxyClient, PushLabel, ServerError, ServerPlan, tls};
+use crate::guide::{self, Moment};
 use crate::measure::Latencies;
 
-const ONBOARD_PATH: &str = "/onboarding/v1/machine-accounts";
-const TOKEN_PATH: &str = "/token/v1/access-tokens";
 const PUSH_PATH: &str = "/push/v1/messages";
 /// A token this close to its end is not used any more.
 const TOKEN_MARGIN: Duration = Duration::from_secs(1);
-/// TLS in a new tunnel is waited for so long.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
-/// An account or a token is waited for so long.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How often a push may find that the connection it got was closed before it began.
 const FRESH_STARTS: usize = 3;
 
@@ -57,12 +54,6 @@ impl std::fmt::Debug for TlsTerms {
     }
 }
 
-#[derive(Debug, Clone)]
-struct AccessToken {
-    text: String,
-    good_until: Instant,
-}
-
 impl Server {
     /// Onboards and fetches the first token, both through the proxy.
     pub async fn start(plan: ServerPlan, proxy: ProxyClient) -> Result<Self, ServerError> {
@@ -75,10 +66,11 @@ impl Server {
             target: plan.push.clone(),
             source,
         })?;
-        let onboard = json!({ "name": plan.name });
-        let reply = ask_once(&proxy, &tls, &plan.onboard, ONBOARD_PATH, &onboard).await?;
-        let refresh_token = text(&reply, "refreshToken");
-        let access = fetch_token(&proxy, &tls, &plan.token, &refresh_token).await?;
+        plan.books.play(plan.component);
+        let refresh_token = onboard(&proxy, &tls, &plan.onboard, &plan.name).await?;
+        let access = fetch_token(&proxy, &tls, &plan.token, &refresh_token).await;
+        plan.note_token(&access);
+        let access = access?;
         Ok(Self {
             places: Semaphore::new(plan.tunnels.max(1)),
             turns: Turns::new(plan.absolute.clone()),
@@ -147,13 +139,17 @@ impl Server {
         let Ok(_place) = self.places.acquire().await else {
             unreachable!("the semaphore is never closed")
         };
-        let body = json!({
-            "target": target,
-            "trackingId": tracking_id,
-            "service": label.service,
-            "kind": label.kind,
-            "payload": self.key.seal(text),
-        });
+        let push = Push {
+            label,
+            tracking_id,
+            body: json!({
+                "target": target,
+                "trackingId": tracking_id,
+                "service": label.service,
+                "kind": label.kind,
+                "payload": self.key.seal(text),
+            }),
+        };
         let way = match self.turns.next() {
             None => Way::Tunnel,
             Some(origin) => Way::Absolute {
@@ -165,9 +161,12 @@ impl Server {
         for _ in 0..self.proxy.addresses() {
             let mut connection = match self.connection(&way, via).await {
                 Ok(connection) => connection,
-                Err(error) => return Outcome::Unsent(error),
+                Err(error) => {
+                    self.note(&push, &way, End::unopened(&error), Some(&error));
+                    return Outcome::Unsent(error);
+                }
             };
-            match self.send(&way, &mut connection, &body).await {
+            match self.send(&way, &mut connection, &push).await {
                 Sent::Reply(reply) => {
                     if matches!(way, Way::Tunnel) {
                         locked(&self.answers).record(reply.took);
@@ -201,16 +200,26 @@ impl Server {
         }
     }
 
-    async fn send(&self, way: &Way, connection: &mut Connection, body: &Value) -> Sent {
+    /// Each sending is noted by itself, as whoever sees it pass does.
+    async fn send(&self, way: &Way, connection: &mut Connection, push: &Push<'_>) -> Sent {
         let mut renewed = false;
         let mut fresh_starts = 0;
         loop {
             let token = match self.token(renewed).await {
                 Ok(token) => token,
-                Err(error) => return Sent::Failed(error),
+                Err(error) => {
+                    self.note(push, way, End::NoToken, Some(&error));
+                    return Sent::Failed(error);
+                }
             };
-            let post = self.post(way, connection, &token, body);
-            match tokio::time::timeout(self.plan.confirmation_wait, post).await {
+            let post = self.post(way, connection, &token, &push.body);
+            let posted = tokio::time::timeout(self.plan.confirmation_wait, post).await;
+            match &posted {
+                Ok(Ok(reply)) => self.note(push, way, End::of(reply), None),
+                Err(_) | Ok(Err(SendError::Cut)) => self.note(push, way, End::Unanswered, None),
+                Ok(Err(SendError::Unsent)) => {}
+            }
+            match posted {
                 Err(_) => return Sent::Silence,
                 // A token that is not accepted any more is renewed once; that push was not taken.
                 Ok(Ok(reply)) if reply.status == StatusCode::UNAUTHORIZED && !renewed => {
@@ -224,10 +233,16 @@ impl Server {
                     way.note_closed(&self.reopened, 1);
                     match self.open(way, connection.via).await {
                         Ok(fresh) => *connection = fresh,
-                        Err(error) => return Sent::Failed(error),
+                        Err(error) => {
+                            self.note(push, way, End::unopened(&error), Some(&error));
+                            return Sent::Failed(error);
+                        }
                     }
                 }
-                Ok(Err(SendError::Unsent)) => return Sent::Cut,
+                Ok(Err(SendError::Unsent)) => {
+                    self.note(push, way, End::Unreached, None);
+                    return Sent::Cut;
+                }
             }
         }
     }
@@ -299,14 +314,37 @@ impl Server {
         })
     }
 
+    fn note(&self, push: &Push<'_>, way: &Way, end: End, why: Option<&ServerError>) {
+        let sending = Sending {
+            label: push.label,
+            tracking_id: push.tracking_id,
+            way: match way {
+                Way::Tunnel => guide::Way::Tunnel,
+                Way::Absolute { .. } => guide::Way::Absolute,
+            },
+            why,
+        };
+        let plan = &self.plan;
+        plan.books.push(plan.who(), &sending, end, Moment::now());
+    }
+
     async fn token(&self, renew: bool) -> Result<String, ServerError> {
         let mut access = self.access.lock().await;
         if renew || access.good_until <= Instant::now() + TOKEN_MARGIN {
             let token = &self.plan.token;
-            *access = fetch_token(&self.proxy, &self.tls.0, token, &self.refresh_token).await?;
+            let fetched = fetch_token(&self.proxy, &self.tls.0, token, &self.refresh_token).await;
+            self.plan.note_token(&fetched);
+            *access = fetched?;
         }
         Ok(access.text.clone())
     }
+}
+
+/// One push, as far as all its sendings have it in common.
+struct Push<'a> {
+    label: PushLabel,
+    tracking_id: &'a str,
+    body: Value,
 }
 
 /// How a push gets to the cloud.
@@ -338,93 +376,4 @@ enum Sent {
     Cut,
     Silence,
     Failed(ServerError),
-}
-
-/// A connection that breaks before it stands is tried once more: nothing has been sent on it.
-async fn open(
-    proxy: &ProxyClient,
-    via: usize,
-    tls: &TlsConnector,
-    target: &str,
-) -> Result<Connection, ServerError> {
-    match open_once(proxy, via, tls, target).await {
-        Err(ServerError::Tls { source, .. }) if source.kind() != io::ErrorKind::TimedOut => {
-            open_once(proxy, via, tls, target).await
-        }
-        result => result,
-    }
-}
-
-async fn open_once(
-    proxy: &ProxyClient,
-    via: usize,
-    tls: &TlsConnector,
-    target: &str,
-) -> Result<Connection, ServerError> {
-    let (tunnel, via) =
-        proxy
-            .connect_from(via, target)
-            .await
-            .map_err(|source| ServerError::Connect {
-                target: target.to_owned(),
-                source,
-            })?;
-    let standing = Connection::over(tunnel, via, target, tls);
-    tokio::time::timeout(HANDSHAKE_WAIT, standing)
-        .await
-        .unwrap_or_else(|late| Err(late.into()))
-        .map_err(|source| ServerError::Tls {
-            target: target.to_owned(),
-            source,
-        })
-}
-
-/// One request on a connection of its own.
-async fn ask_once(
-    proxy: &ProxyClient,
-    tls: &TlsConnector,
-    target: &str,
-    path: &str,
-    body: &Value,
-) -> Result<Value, ServerError> {
-    let mut connection = open(proxy, 0, tls, target).await?;
-    let post = Post {
-        uri: path,
-        host: target,
-        bearer: None,
-        credentials: None,
-        body,
-    };
-    let reply = tokio::time::timeout(ANSWER_WAIT, connection.post(&post)).await;
-    let target = target.to_owned();
-    let result = match reply {
-        Ok(Ok(reply)) if reply.status.is_success() => Ok(reply.body),
-        Ok(Ok(Answered { status, .. })) => Err(ServerError::Answer { target, status }),
-        Ok(Err(_)) => Err(ServerError::Broke { target }),
-        Err(_) => {
-            connection.abandon();
-            return Err(ServerError::Silence { target });
-        }
-    };
-    connection.close().await;
-    result
-}
-
-async fn fetch_token(
-    proxy: &ProxyClient,
-    tls: &TlsConnector,
-    target: &str,
-    refresh_token: &str,
-) -> Result<AccessToken, ServerError> {
-    let body = json!({ "refreshToken": refresh_token });
-    let reply = ask_once(proxy, tls, target, TOKEN_PATH, &body).await?;
-    let lifetime = reply["expiresIn"].as_f64().unwrap_or(0.0).clamp(0.0, 1e6);
-    Ok(AccessToken {
-        text: text(&reply, "accessToken"),
-        good_until: Instant::now() + Duration::from_secs_f64(lifetime),
-    })
-}
-
-fn text(reply: &Value, name: &str) -> String {
-    reply[name].as_str().unwrap_or_default().to_owned()
 }

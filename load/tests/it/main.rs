@@ -7,6 +7,7 @@
 
 mod dying;
 mod forwarding;
+mod keeping;
 mod measuring;
 mod pushing;
 mod relaying;

@@ -43,6 +43,12 @@ fn good() -> Observed {
             failovers: 1,
             ..ProxySide::default()
         },
+        guide: vec![GuideCounter {
+            what: "NumberOfPushReqSent of Cisco CallManager".into(),
+            absolute: 6,
+            seen: 6,
+            tunnels: 4,
+        }],
     }
 }
 
@@ -168,6 +174,16 @@ fn books_that_differ_are_a_fault_each() {
 }
 
 #[test]
+fn the_guides_counters_agree_where_the_proxy_can_see_and_do_not_move_where_it_cannot() {
+    check(
+        |o| o.guide[0].seen = 5,
+        &["NumberOfPushReqSent of Cisco CallManager: the servers have 6, the proxy has 5"],
+    );
+    // Those in tunnels as well.
+    check(|o| o.guide[0].seen = 10, &["the proxy has 10"]);
+}
+
+#[test]
 fn a_proxy_that_closes_after_every_forwarded_push_is_found_out() {
     check(
         |o| o.servers.reached = 5,
@@ -189,6 +205,8 @@ fn the_table_shows_it_all() {
         "lost",
         "p50",
         "reopened: 2",
+        "4 (in the servers' books only)",
+        "NumberOfPushReqSent of Cisco CallManager",
         "servers",
         "agree",
     ] {
