@@ -18,6 +18,9 @@ use super::sink::Sink;
 use super::trouble::{CALM, Trouble};
 use crate::telemetry::{Meters, Moment};
 
+/// A receiver without receipts that is not there, or takes nothing, is heard of within such a time.
+const PROOF: Duration = Duration::from_secs(1);
+
 pub(super) struct Herald {
     sink: Sink,
     instance: String,
@@ -28,6 +31,9 @@ pub(super) struct Herald {
     /// What was sent last may have been lost with the connection that breaks soon after: when that was, and what the
     /// receiver knew before.
     last: Option<(Instant, Desk)>,
+    /// The connection before this one broke like that. Where it goes on so, it is how the receiver ends what is idle,
+    /// and what was sent is not sent for ever.
+    doubted: bool,
 }
 
 /// How deliveries to one receiver fail: counted, told once, and followed by a pause.
@@ -57,9 +63,19 @@ impl Failures {
     pub(super) fn none(&mut self, now: Instant) {
         self.meters.alarm_delivery(self.sink, "ok");
         self.well_since.get_or_insert(now);
-        if self.trouble.ends() {
+    }
+
+    /// Says that the trouble is over, once none has failed for a while.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.over_at().is_some_and(|at| now >= at) && self.trouble.ends() {
             tracing::info!(sink = self.sink, to = %self.place, "alarms are delivered again");
         }
+    }
+
+    /// When the trouble will be over, if none fails until then.
+    pub(super) fn over_at(&self) -> Option<Instant> {
+        let is_on = self.trouble.is_on(false);
+        self.well_since.filter(|_| is_on).map(|since| since + CALM)
     }
 
     /// How long to wait before the next try.
@@ -96,6 +112,7 @@ impl Herald {
             desk: Desk::new(repeat, Moment::now().wall),
             board,
             last: None,
+            doubted: false,
         }
     }
 
@@ -111,7 +128,7 @@ impl Herald {
             if silenced.is_some() {
                 self.desk.silent(&alarms);
             } else if let Some(news) = self.desk.due(&alarms, now.instant.into(), now.wall) {
-                match self.tell(&news).await {
+                match self.tell(&news, &mut told).await {
                     Ok(()) => {}
                     Err(_) if ending => break,
                     Err(pause) => {
@@ -144,48 +161,92 @@ impl Herald {
                 }
                 _ = changes.changed() => {}
                 () = at(next) => {}
+                () = at(self.failures.over_at()) => self.failures.look(Instant::now()),
             }
         }
         self.sink.close().await;
     }
 
     /// An error is the time to wait before the next try.
-    async fn tell(&mut self, news: &News) -> Result<(), Duration> {
-        let told = self.sink.deliver(news, &self.instance, Moment::now());
-        let told = timeout(self.timeout, told).await;
+    async fn tell(
+        &mut self,
+        news: &News,
+        told: &mut watch::Receiver<bool>,
+    ) -> Result<(), Duration> {
+        self.trust(Instant::now());
+        let delivered = self.sink.deliver(news, &self.instance, Moment::now());
+        let delivered = timeout(self.timeout, delivered).await;
+        let delivered = match delivered.unwrap_or(Err(PostError::TimedOut)) {
+            Ok(()) => self.prove(told).await,
+            Err(error) => Err(error),
+        };
         let now = Instant::now();
-        match told.unwrap_or(Err(PostError::TimedOut)) {
+        match delivered {
             Ok(()) => {
                 self.failures.none(now);
-                self.last = Some((now, self.desk.clone()));
+                if !self.sink.has_receipts() {
+                    self.last = Some((now, self.desk.clone()));
+                }
                 self.desk.delivered(news, now);
                 Ok(())
             }
             Err(error) => {
-                // Whoever comes back may have forgotten everything.
-                self.desk.again();
+                if let Some((_, before)) = self.last.take() {
+                    // It went the same way.
+                    self.desk = before;
+                }
+                if error.is_away() {
+                    // Whoever comes back may have forgotten everything.
+                    self.desk.again();
+                }
                 Err(self.failures.one(&error, now))
             }
         }
     }
 
-    /// A connection that was kept is gone: how long to wait before the next one. That an idle one ends is no news.
+    /// That it was sent proves little where there are no receipts.
+    async fn prove(&mut self, told: &mut watch::Receiver<bool>) -> Result<(), PostError> {
+        if self.sink.has_receipts() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            error = self.sink.broken() => Err(error.into()),
+            // Nobody will be there to try again.
+            () = end(told) => Ok(()),
+            () = sleep(PROOF) => Ok(()),
+        }
+    }
+
+    /// What was sent a while ago, over a connection that still stands, has arrived.
+    fn trust(&mut self, now: Instant) {
+        if self.last.as_ref().is_some_and(|(at, _)| now - *at >= CALM) {
+            self.last = None;
+            self.doubted = false;
+        }
+    }
+
+    /// A connection that was kept is gone: how long to wait before the next try. That an idle one ends is no news, and
+    /// the next one is made when there is something to tell.
     fn broke(&mut self, error: &PostError) -> Duration {
         let now = Instant::now();
-        let lost = self.last.take().filter(|(at, _)| now - *at < CALM);
-        let pause = match lost {
-            Some((_, before)) => {
+        self.trust(now);
+        let is_habit = std::mem::replace(&mut self.doubted, true) && !error.is_away();
+        match self.last.take() {
+            Some((_, before)) if !is_habit => {
                 self.desk = before;
                 self.failures.one(error, now)
             }
-            None => Duration::ZERO,
-        };
-        self.desk.again();
-        pause
+            Some(_) => Duration::ZERO,
+            None => {
+                self.doubted = false;
+                Duration::ZERO
+            }
+        }
     }
 }
 
-async fn at(next: Option<Instant>) {
+pub(super) async fn at(next: Option<Instant>) {
     match next {
         Some(next) => sleep_until(next).await,
         None => std::future::pending().await,

@@ -21,6 +21,7 @@ mod published;
 pub(crate) mod race;
 mod refresh;
 pub(crate) mod resolve;
+mod server;
 mod servers;
 mod source;
 mod story;
