@@ -204,6 +204,34 @@ async fn a_collector_that_ends_an_idle_connection_is_told_only_what_it_does_not_
         .await;
 }
 
+#[tokio::test]
+async fn what_a_connection_may_have_taken_along_is_sent_again_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let board = Arc::new(AlarmBoard::default());
+    let herald = syslog_herald(listener.local_addr().unwrap().port(), &board);
+    let (end, told_end) = watch::channel(false);
+    let story = async {
+        let accepted = async |subjects: &str| {
+            let mut stream = listener.accept().await.unwrap().0;
+            assert_eq!(told(&mut stream).await, subjects);
+            pass(2 * PROOF).await;
+        };
+        raise(&board, "one");
+        accepted("one").await;
+        // Nothing new, and it comes again.
+        accepted("one").await;
+        // A third time it does not: that is how this collector ends each connection.
+        pass(PROOF).await;
+        raise(&board, "two");
+        accepted("two").await;
+        end.send_replace(true);
+    };
+    let local = LocalSet::new();
+    local
+        .run_until(async { tokio::join!(herald.run(told_end), story) })
+        .await;
+}
+
 /// So much time is over, for everybody.
 async fn pass(time: Duration) {
     for _ in 0..100 {
