@@ -28,12 +28,12 @@ pub(super) struct Herald {
     desk: Desk,
     board: Board,
     failures: Failures,
-    /// What was sent last may have been lost with the connection that breaks soon after: when that was, and what the
-    /// receiver knew before.
+    /// What was sent last may be lost with the connection that breaks later: when that was, and what the receiver knew
+    /// before.
     last: Option<(Instant, Desk)>,
-    /// The connection before this one broke like that. Where it goes on so, it is how the receiver ends what is idle,
-    /// and what was sent is not sent for ever.
-    doubted: bool,
+    /// The connection before this one ended soon after it was used. Where it goes on so, it is how the receiver ends
+    /// what is idle, and what was sent is not sent for ever.
+    is_habit: bool,
 }
 
 /// How deliveries to one receiver fail: counted, told once, and followed by a pause.
@@ -112,7 +112,7 @@ impl Herald {
             desk: Desk::new(repeat, Moment::now().wall),
             board,
             last: None,
-            doubted: false,
+            is_habit: false,
         }
     }
 
@@ -173,7 +173,6 @@ impl Herald {
         news: &News,
         told: &mut watch::Receiver<bool>,
     ) -> Result<(), Duration> {
-        self.trust(Instant::now());
         let delivered = self.sink.deliver(news, &self.instance, Moment::now());
         let delivered = timeout(self.timeout, delivered).await;
         let delivered = match delivered.unwrap_or(Err(PostError::TimedOut)) {
@@ -184,21 +183,12 @@ impl Herald {
         match delivered {
             Ok(()) => {
                 self.failures.none(now);
-                if !self.sink.has_receipts() {
-                    self.last = Some((now, self.desk.clone()));
-                }
+                self.sent(now);
                 self.desk.delivered(news, now);
                 Ok(())
             }
             Err(error) => {
-                if let Some((_, before)) = self.last.take() {
-                    // It went the same way.
-                    self.desk = before;
-                }
-                if error.is_away() {
-                    // Whoever comes back may have forgotten everything.
-                    self.desk.again();
-                }
+                self.doubt(&error, now);
                 Err(self.failures.one(&error, now))
             }
         }
@@ -218,30 +208,51 @@ impl Herald {
         }
     }
 
-    /// What was sent a while ago, over a connection that still stands, has arrived.
-    fn trust(&mut self, now: Instant) {
-        if self.last.as_ref().is_some_and(|(at, _)| now - *at >= CALM) {
-            self.last = None;
-            self.doubted = false;
+    /// It can be lost together with what was sent just before it.
+    fn sent(&mut self, now: Instant) {
+        if self.sink.has_receipts() {
+            return;
         }
+        let before = match self.last.take() {
+            Some((at, before)) if now - at < CALM => before,
+            Some(_) => {
+                self.is_habit = false;
+                self.desk.clone()
+            }
+            None => self.desk.clone(),
+        };
+        self.last = Some((now, before));
+    }
+
+    /// What the receiver may not have after such an error, it is to be told again; true if there is any.
+    fn doubt(&mut self, error: &PostError, now: Instant) -> bool {
+        let last = self.last.take();
+        let last = last.filter(|(at, _)| now - *at < CALM || error.is_silence());
+        let is_lost = last.is_some();
+        if let Some((_, before)) = last {
+            self.desk = before;
+        }
+        if error.is_away() || error.is_silence() {
+            // Whoever comes back may have forgotten everything.
+            self.desk.again();
+        }
+        is_lost
     }
 
     /// A connection that was kept is gone: how long to wait before the next try. That an idle one ends is no news, and
     /// the next one is made when there is something to tell.
     fn broke(&mut self, error: &PostError) -> Duration {
         let now = Instant::now();
-        self.trust(now);
-        let is_habit = std::mem::replace(&mut self.doubted, true) && !error.is_away();
-        match self.last.take() {
-            Some((_, before)) if !is_habit => {
-                self.desk = before;
-                self.failures.one(error, now)
-            }
-            Some(_) => Duration::ZERO,
-            None => {
-                self.doubted = false;
-                Duration::ZERO
-            }
+        let was_used = self.last.as_ref().is_some_and(|(at, _)| now - *at < CALM);
+        let is_habit = std::mem::replace(&mut self.is_habit, was_used);
+        if was_used && is_habit && !error.is_away() && !error.is_silence() {
+            self.last = None;
+            return Duration::ZERO;
+        }
+        if self.doubt(error, now) {
+            self.failures.one(error, now)
+        } else {
+            Duration::ZERO
         }
     }
 }

@@ -68,6 +68,27 @@ impl PostError {
         }
     }
 
+    /// Whether the other side has not been heard of for long: what was sent meanwhile is lost, however long ago.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Link(LinkError::Stuck) => true,
+            Self::Link(LinkError::Broken(error)) => matches!(
+                error.kind(),
+                ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ),
+            Self::Link(
+                LinkError::Dial(_)
+                | LinkError::Tls { .. }
+                | LinkError::TlsTimedOut
+                | LinkError::Closed,
+            )
+            | Self::Http(_)
+            | Self::Refused { .. }
+            | Self::TimedOut
+            | Self::Internal => false,
+        }
+    }
+
     /// The word in metrics.
     pub(super) fn token(&self) -> &'static str {
         match self {

@@ -1,3 +1,4 @@
+use super::super::link::LinkError;
 use super::super::post::Post;
 use super::super::sink::Syslog;
 use super::*;
@@ -230,6 +231,50 @@ async fn what_a_connection_may_have_taken_along_is_sent_again_once() {
     local
         .run_until(async { tokio::join!(herald.run(told_end), story) })
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_connection_may_have_taken_along_depends_on_how_it_broke() {
+    let check = async |error: LinkError, age: Duration, told_again: &str| {
+        let board = Arc::new(AlarmBoard::default());
+        let mut herald = syslog_herald(1, &board);
+        let due = |herald: &Herald, board: &Arc<AlarmBoard>| {
+            let alarms = Board(Arc::clone(board)).notices(Moment::now());
+            herald.desk.due(&alarms, Instant::now(), Moment::now().wall)
+        };
+        raise(&board, "old");
+        for _ in 0..2 {
+            let news = due(&herald, &board).unwrap();
+            herald.sent(Instant::now());
+            herald.desk.delivered(&news, Instant::now());
+            raise(&board, "new");
+            tokio::time::advance(CALM).await;
+        }
+        tokio::time::advance(age - CALM).await;
+        herald.broke(&error.into());
+        let again = due(&herald, &board).map_or(String::new(), |news| {
+            let changes = news.changes.iter().map(|one| &*one.subject);
+            let changes = changes.collect::<Vec<_>>().join(" ");
+            if news.again {
+                changes + " and the rest"
+            } else {
+                changes
+            }
+        });
+        assert_eq!(again, told_again);
+    };
+    let minute = Duration::from_secs(60);
+    let broken = |kind: std::io::ErrorKind| LinkError::Broken(kind.into());
+    check(LinkError::Closed, minute, "").await;
+    check(broken(std::io::ErrorKind::ConnectionReset), minute, "").await;
+    // Nobody has acknowledged it for so long.
+    check(
+        broken(std::io::ErrorKind::TimedOut),
+        minute,
+        "new and the rest",
+    )
+    .await;
+    check(LinkError::Stuck, minute, "new and the rest").await;
 }
 
 /// So much time is over, for everybody.
