@@ -164,6 +164,14 @@ fn warnings(demand: &Demand, sizing: &Sizing) -> Vec<String> {
             sizing.busy, sizing.tunnels,
         ));
     }
+    if sizing.descriptors > sizing::NR_OPEN {
+        warnings.push(format!(
+            "{} file descriptors are more than Linux gives one process: raise fs.nr_open (usually {}) with sysctl before \
+             LimitNOFILE=, or the service does not start; or share the nodes out among several proxies",
+            sizing.descriptors,
+            sizing::NR_OPEN,
+        ));
+    }
     warnings
 }
 

@@ -20,6 +20,9 @@ pub(super) const BASE_BYTES: u64 = 64 << 20;
 /// Suggested limits are this many times what is expected: they are for storms, not for a good day.
 pub(super) const MARGIN: u64 = 2;
 
+/// More descriptors than this Linux gives no process, unless its `fs.nr_open` is raised.
+pub(super) const NR_OPEN: u64 = 1 << 20;
+
 /// What a configuration takes for a rate, and for a number of tunnels.
 const MOST: u64 = 10_000_000;
 /// Connections that are being refused, logs, listeners, the admin endpoint, and connections kept to origins.
@@ -151,10 +154,13 @@ pub(super) fn size(demand: &Demand) -> Result<Sizing, Absurd> {
         // Those that died unnoticed are still counted when their successors come.
         tunnels: tunnels * MARGIN,
     };
+    // No cluster has a part of a node: where they do not share evenly, one has more, and its share of the users.
+    let largest = demand.nodes.div_ceil(demand.clusters);
+    let share = |of_all: u64| (of_all * largest).div_ceil(demand.nodes);
     let per_cluster = Limit {
-        rate: together.rate.div_ceil(demand.clusters),
+        rate: share(together.rate),
         burst: 0,
-        tunnels: together.tunnels.div_ceil(demand.clusters),
+        tunnels: share(together.tunnels),
     };
     if together.tunnels > MOST {
         return Err(Absurd::TooManyTunnels { tunnels });

@@ -37,9 +37,19 @@ impl Failures {
     pub(super) fn none(&mut self, now: Instant) {
         self.meters.alarm_delivery(self.sink, "ok");
         self.well_since.get_or_insert(now);
-        if self.trouble.ends() {
+    }
+
+    /// Says that the trouble is over, once none has failed for a while.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.over_at().is_some_and(|at| now >= at) && self.trouble.ends() {
             tracing::info!(sink = self.sink, to = %self.place, "alarms are delivered again");
         }
+    }
+
+    /// When the trouble will be over, if none fails until then.
+    pub(super) fn over_at(&self) -> Option<Instant> {
+        let is_on = self.trouble.is_on(false);
+        self.well_since.filter(|_| is_on).map(|since| since + CALM)
     }
 
     /// How long to wait before the next try.

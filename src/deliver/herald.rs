@@ -18,6 +18,9 @@ use super::sink::Sink;
 use super::trouble::CALM;
 use crate::telemetry::{Meters, Moment};
 
+/// A receiver without receipts that is not there, or takes nothing, is heard of within such a time.
+const PROOF: Duration = Duration::from_secs(1);
+
 pub(super) struct Herald {
     sink: Sink,
     instance: String,
@@ -25,9 +28,12 @@ pub(super) struct Herald {
     desk: Desk,
     board: Board,
     failures: Failures,
-    /// What was sent last may have been lost with the connection that breaks soon after: when that was, and what the
-    /// receiver knew before.
+    /// What was sent last may be lost with the connection that breaks later: when that was, and what the receiver knew
+    /// before.
     last: Option<(Instant, Desk)>,
+    /// The connection before this one ended soon after it was used. Where it goes on so, it is how the receiver ends
+    /// what is idle, and what was sent is not sent for ever.
+    is_habit: bool,
 }
 
 impl Herald {
@@ -47,6 +53,7 @@ impl Herald {
             desk: Desk::new(repeat, Moment::now().wall),
             board,
             last: None,
+            is_habit: false,
         }
     }
 
@@ -62,7 +69,7 @@ impl Herald {
             if silenced.is_some() {
                 self.desk.silent(&alarms);
             } else if let Some(news) = self.desk.due(&alarms, now.instant.into(), now.wall) {
-                match self.tell(&news).await {
+                match self.tell(&news, &mut told).await {
                     Ok(()) => {}
                     Err(_) if ending => break,
                     Err(pause) => {
@@ -95,48 +102,103 @@ impl Herald {
                 }
                 _ = changes.changed() => {}
                 () = at(next) => {}
+                () = at(self.failures.over_at()) => self.failures.look(Instant::now()),
             }
         }
         self.sink.close().await;
     }
 
     /// An error is the time to wait before the next try.
-    async fn tell(&mut self, news: &News) -> Result<(), Duration> {
-        let told = self.sink.deliver(news, &self.instance, Moment::now());
-        let told = timeout(self.timeout, told).await;
+    async fn tell(
+        &mut self,
+        news: &News,
+        told: &mut watch::Receiver<bool>,
+    ) -> Result<(), Duration> {
+        let delivered = self.sink.deliver(news, &self.instance, Moment::now());
+        let delivered = timeout(self.timeout, delivered).await;
+        let delivered = match delivered.unwrap_or(Err(PostError::TimedOut)) {
+            Ok(()) => self.prove(told).await,
+            Err(error) => Err(error),
+        };
         let now = Instant::now();
-        match told.unwrap_or(Err(PostError::TimedOut)) {
+        match delivered {
             Ok(()) => {
                 self.failures.none(now);
-                self.last = Some((now, self.desk.clone()));
+                self.sent(now);
                 self.desk.delivered(news, now);
                 Ok(())
             }
             Err(error) => {
-                // Whoever comes back may have forgotten everything.
-                self.desk.again();
+                self.doubt(&error, now);
                 Err(self.failures.one(&error, now))
             }
         }
     }
 
-    /// A connection that was kept is gone: how long to wait before the next one. That an idle one ends is no news.
+    /// That it was sent proves little where there are no receipts.
+    async fn prove(&mut self, told: &mut watch::Receiver<bool>) -> Result<(), PostError> {
+        if self.sink.has_receipts() {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            error = self.sink.broken() => Err(error.into()),
+            // Nobody will be there to try again.
+            () = end(told) => Ok(()),
+            () = sleep(PROOF) => Ok(()),
+        }
+    }
+
+    /// It can be lost together with what was sent just before it.
+    fn sent(&mut self, now: Instant) {
+        if self.sink.has_receipts() {
+            return;
+        }
+        let before = match self.last.take() {
+            Some((at, before)) if now - at < CALM => before,
+            Some(_) => {
+                self.is_habit = false;
+                self.desk.clone()
+            }
+            None => self.desk.clone(),
+        };
+        self.last = Some((now, before));
+    }
+
+    /// What the receiver may not have after such an error, it is to be told again; true if there is any.
+    fn doubt(&mut self, error: &PostError, now: Instant) -> bool {
+        let last = self.last.take();
+        let last = last.filter(|(at, _)| now - *at < CALM || error.is_silence());
+        let is_lost = last.is_some();
+        if let Some((_, before)) = last {
+            self.desk = before;
+        }
+        if error.is_away() || error.is_silence() {
+            // Whoever comes back may have forgotten everything.
+            self.desk.again();
+        }
+        is_lost
+    }
+
+    /// A connection that was kept is gone: how long to wait before the next try. That an idle one ends is no news, and
+    /// the next one is made when there is something to tell.
     fn broke(&mut self, error: &PostError) -> Duration {
         let now = Instant::now();
-        let lost = self.last.take().filter(|(at, _)| now - *at < CALM);
-        let pause = match lost {
-            Some((_, before)) => {
-                self.desk = before;
-                self.failures.one(error, now)
-            }
-            None => Duration::ZERO,
-        };
-        self.desk.again();
-        pause
+        let was_used = self.last.as_ref().is_some_and(|(at, _)| now - *at < CALM);
+        let is_habit = std::mem::replace(&mut self.is_habit, was_used);
+        if was_used && is_habit && !error.is_away() && !error.is_silence() {
+            self.last = None;
+            return Duration::ZERO;
+        }
+        if self.doubt(error, now) {
+            self.failures.one(error, now)
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
-async fn at(next: Option<Instant>) {
+pub(super) async fn at(next: Option<Instant>) {
     match next {
         Some(next) => sleep_until(next).await,
         None => std::future::pending().await,

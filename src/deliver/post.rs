@@ -2,6 +2,8 @@
 //!
 //! What the receiver says beside the status is not read: it may repeat our secret, and nobody would act on it.
 
+use std::io::ErrorKind;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -49,6 +51,41 @@ impl PostError {
             Self::Refused { status } => Kind::Status(*status),
             Self::TimedOut => Kind::TimedOut,
             Self::Http(_) | Self::Internal => Kind::Other,
+        }
+    }
+
+    /// Whether nobody is there who could take anything. Who has only ended a connection is there.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            Self::Link(LinkError::Closed | LinkError::Stuck) => false,
+            // Of a datagram: nobody listens.
+            Self::Link(LinkError::Broken(error)) => error.kind() == ErrorKind::ConnectionRefused,
+            Self::Link(LinkError::Dial(_) | LinkError::Tls { .. } | LinkError::TlsTimedOut)
+            | Self::Http(_)
+            | Self::Refused { .. }
+            | Self::TimedOut
+            | Self::Internal => true,
+        }
+    }
+
+    /// Whether the other side has not been heard of for long: what was sent meanwhile is lost, however long ago.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Link(LinkError::Stuck) => true,
+            Self::Link(LinkError::Broken(error)) => matches!(
+                error.kind(),
+                ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ),
+            Self::Link(
+                LinkError::Dial(_)
+                | LinkError::Tls { .. }
+                | LinkError::TlsTimedOut
+                | LinkError::Closed,
+            )
+            | Self::Http(_)
+            | Self::Refused { .. }
+            | Self::TimedOut
+            | Self::Internal => false,
         }
     }
 

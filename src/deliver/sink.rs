@@ -110,6 +110,14 @@ impl Sink {
         }
     }
 
+    /// Whether the receiver says that it has taken what it was sent.
+    pub(super) fn has_receipts(&self) -> bool {
+        match self {
+            Self::Syslog(_) => false,
+            Self::Alertmanager(_) | Self::Webhook(_) => true,
+        }
+    }
+
     /// Returns when a connection that was kept has broken.
     pub(super) async fn broken(&mut self) -> LinkError {
         let Self::Syslog(syslog) = self else {

@@ -12,6 +12,7 @@ use super::deliveries::Wants;
 use super::desk::Desk;
 use super::end;
 use super::failures::Failures;
+use super::herald::at;
 use super::notice::Notice;
 use super::post::{Post, PostError};
 use super::upload::{self, Terms, is_wanted};
@@ -87,6 +88,7 @@ impl Uploader {
                     due = Instant::now() + pause;
                 }
                 _ = changes.changed() => {}
+                () = at(self.failures.over_at()) => self.failures.look(Instant::now()),
             }
         }
     }

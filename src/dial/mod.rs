@@ -22,6 +22,7 @@ mod published;
 pub(crate) mod race;
 mod refresh;
 pub(crate) mod resolve;
+mod server;
 mod servers;
 mod source;
 mod story;

@@ -1,23 +1,16 @@
 //! The DNS servers: whom to ask, and when to ask the next one.
 //!
-//! hickory alone would give up when the first server says SERVFAIL or REFUSED; here an answer counts, and a failure only
-//! calls the next server. Lives on the control thread, since hickory's connections live on the runtime that asks.
+//! hickory alone would give up when the first server says SERVFAIL or REFUSED; here an answer counts, whichever server it
+//! comes from, and neither a failure nor slowness does more than call the next one.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::NetError;
 use hickory_resolver::system_conf::parse_resolv_conf;
 use rustls::ClientConfig;
 use tokio::sync::mpsc;
@@ -26,12 +19,13 @@ use tokio::time::Instant;
 use super::answerer::Settled;
 use super::race::{self, Pace};
 use super::resolve::{Family, ResolveError};
+use super::server::Server;
 use super::tls::NativeRoots;
 use super::watched::Watched;
 use crate::config::{self, DnsServer};
 
-/// Questions that may share one TCP or TLS connection; hickory's own bound is soon reached when many names expire.
-const SHARED_MAX: usize = 256;
+/// When the next server is asked beside those that are silent, as a part of the patience.
+const NEXT: f32 = 0.3;
 
 /// The servers in their order, and which of them answered last: it is asked first.
 #[derive(Debug)]
@@ -39,17 +33,6 @@ pub(super) struct Servers {
     all: Vec<Server>,
     first: Cell<usize>,
     patience: Duration,
-}
-
-struct Server {
-    ip: IpAddr,
-    resolver: TokioResolver,
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ip.fmt(f)
-    }
 }
 
 impl fmt::Display for Servers {
@@ -95,25 +78,14 @@ impl Servers {
 
     fn new(
         servers: Vec<NameServerConfig>,
-        mut options: ResolverOpts,
+        options: ResolverOpts,
         tls: Option<&ClientConfig>,
         patience: Duration,
     ) -> Result<Self, ServersError> {
-        set_options(&mut options, patience);
-        let one = |server: NameServerConfig| {
-            let ip = server.ip;
-            let config = ResolverConfig::from_name_servers(vec![server]);
-            let provider = TokioRuntimeProvider::default();
-            let mut builder = TokioResolver::builder_with_config(config, provider);
-            *builder.options_mut() = options.clone();
-            if let Some(tls) = tls {
-                builder = builder.with_tls_config(tls.clone());
-            }
-            let resolver = builder.build().map_err(ServersError::Unusable)?;
-            Ok(Server { ip, resolver })
-        };
+        let one = |config| Server::new(config, options.clone(), tls.cloned(), patience);
+        let all: Result<_, _> = servers.into_iter().map(one).collect();
         Ok(Self {
-            all: servers.into_iter().map(one).collect::<Result<_, _>>()?,
+            all: all.map_err(ServersError::Unusable)?,
             first: Cell::new(0),
             patience,
         })
@@ -131,14 +103,14 @@ impl Servers {
         drop(found);
         let pace = Pace {
             deadline: Instant::now() + self.patience,
-            attempt_delay: self.patience.mul_f32(0.3),
+            attempt_delay: self.patience.mul_f32(NEXT),
         };
         let in_order = |waiting: VecDeque<usize>, _: Option<&usize>| waiting;
         let mut attempts = Vec::new();
         let asked = race::race(
             incoming,
             in_order,
-            |place| one_answer(&self.all[*place].resolver, name, family),
+            |place| self.all[*place].ask(name, family),
             pace,
             &mut attempts,
         );
@@ -148,6 +120,11 @@ impl Servers {
                 settled
             }
             Err(_) => {
+                for attempt in &attempts {
+                    if attempt.outcome == race::Outcome::TimedOut {
+                        self.all[attempt.addr].renew();
+                    }
+                }
                 let any = |error| {
                     let failed = race::Outcome::Failed(error);
                     attempts.iter().any(|attempt| attempt.outcome == failed)
@@ -189,123 +166,4 @@ fn name_server(server: &DnsServer) -> NameServerConfig {
     };
     let connections = connections.into_iter().map(on_its_port).collect();
     NameServerConfig::new(address.ip(), true, connections)
-}
-
-fn set_options(options: &mut ResolverOpts, patience: Duration) {
-    // Our own cache stands above, with caps per destination, and our own look into the hosts file.
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    // One lost datagram must not cost the whole deadline: a second try fits into it.
-    options.timeout = patience.mul_f32(0.4);
-    options.attempts = 2;
-    options.try_tcp_on_error = true;
-    options.max_active_requests = SHARED_MAX;
-}
-
-/// What one server says: that a name does not exist is an answer, that the server has failed is none.
-async fn one_answer(
-    server: &TokioResolver,
-    name: &str,
-    family: Family,
-) -> Result<Settled, ResolveError> {
-    let kind = match family {
-        Family::V4 => RecordType::A,
-        Family::V6 => RecordType::AAAA,
-    };
-    // The final dot keeps search domains out.
-    let lookup = match server.lookup(format!("{name}."), kind).await {
-        Ok(lookup) => lookup,
-        Err(error) => {
-            return match because(&error) {
-                none @ (ResolveError::NotFound | ResolveError::NoAddress) => {
-                    Ok((Err(none), negative_ttl(&error)))
-                }
-                failed => Err(failed),
-            };
-        }
-    };
-    let records = lookup.answers();
-    let said: Vec<IpAddr> = records
-        .iter()
-        .filter_map(|record| address(&record.data))
-        .collect();
-    if said.is_empty() {
-        return Ok((Err(ResolveError::NoAddress), None));
-    }
-    let addrs: Arc<[IpAddr]> = said.iter().copied().filter(is_usable).collect();
-    if addrs.is_empty() {
-        // Some filters answer so in place of the name's owner. That must not replace what we know.
-        return Err(ResolveError::Failed);
-    }
-    let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(0);
-    Ok((Ok(addrs), Some(Duration::from_secs(ttl.into()))))
-}
-
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::A(addr) => Some(addr.0.into()),
-        RData::AAAA(addr) => Some(addr.0.into()),
-        _ => None,
-    }
-}
-
-/// Addresses that no server has, wherever it stands. Which of the others a destination may lead to, in whatever
-/// spelling, is the policy's to say, address by address, before they are dialled.
-fn is_usable(addr: &IpAddr) -> bool {
-    match addr {
-        IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
-    }
-}
-
-fn because(error: &NetError) -> ResolveError {
-    match error {
-        NetError::Timeout => ResolveError::TimedOut,
-        NetError::Dns(DnsError::NoRecordsFound(none))
-            if none.response_code == ResponseCode::NXDomain =>
-        {
-            ResolveError::NotFound
-        }
-        NetError::Dns(DnsError::NoRecordsFound(none))
-            if none.response_code == ResponseCode::NoError =>
-        {
-            ResolveError::NoAddress
-        }
-        NetError::Io(_) | NetError::NoConnections => ResolveError::Unreachable,
-        _ => ResolveError::Failed,
-    }
-}
-
-/// How long the zone wants "no such name" to be believed (RFC 2308).
-fn negative_ttl(error: &NetError) -> Option<Duration> {
-    match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => none
-            .negative_ttl
-            .map(|seconds| Duration::from_secs(seconds.into())),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_that_no_server_has() {
-        let check = |addr: &str, usable| {
-            let addr: IpAddr = addr.parse().unwrap();
-            assert_eq!(is_usable(&addr), usable, "{addr}");
-        };
-        check("192.0.2.1", true);
-        check("10.0.0.1", true);
-        check("127.0.0.1", true);
-        check("2001:db8::1", true);
-        check("::1", true);
-        check("0.0.0.0", false);
-        check("0.1.2.3", false);
-        check("224.0.0.1", false);
-        check("255.255.255.255", false);
-        check("::", false);
-        check("ff02::1", false);
-    }
 }

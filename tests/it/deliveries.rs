@@ -102,6 +102,47 @@ async fn a_syslog_collector_that_comes_back_is_told_what_is_active() {
 }
 
 #[tokio::test]
+async fn where_nobody_takes_a_datagram_none_counts_as_delivered() {
+    // Bound for a moment: a port where nobody listens.
+    let nobody = Datagrams::on(QUIET).await.address();
+    takes_nothing(&format!("syslog://{nobody}")).await;
+}
+
+#[tokio::test]
+async fn a_collector_that_closes_each_connection_at_once_has_taken_nothing() {
+    let collector = Listening::on(QUIET).await;
+    let to = format!("syslog+tcp://{}", collector.address());
+    let refuse = async {
+        loop {
+            drop(collector.accept().await);
+        }
+    };
+    tokio::select! {
+        () = takes_nothing(&to) => {}
+        () = refuse => {}
+    }
+}
+
+/// Several tries fail, and that is one line in the journal.
+async fn takes_nothing(to: &str) {
+    let house = house_with(&format!("syslog = \"{to}\"")).open().await;
+    spoil(&house).await;
+    let count = async |result: &str| {
+        let labels = format!("sink=\"syslog\",result=\"{result}\"");
+        let series = format!("tidegate_alarm_deliveries_total{{{labels}}}");
+        house.metric(&series).await
+    };
+    let several = async { while count("unreachable").await < 5.0 {} };
+    timeout(PATIENCE, several).await.expect("it is tried again");
+    assert_eq!(count("ok").await, 0.0);
+    let said = house.everything_said();
+    let times = |words: &str| said.matches(words).count();
+    assert_eq!(times("alarms cannot be delivered"), 1, "{said}");
+    assert_eq!(times("alarms are delivered again"), 0, "{said}");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn syslog_over_tls_is_spoken_to_the_right_collector_alone() {
     let collector = Listening::anywhere().await;
     let port = collector.address().port();

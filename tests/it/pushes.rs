@@ -439,6 +439,34 @@ const TABLE: &[(&str, Sends, Meets, &str)] = &[
     ("nobody", Token, Answer(400), ""),
 ];
 
+#[test]
+fn the_guide_for_cisco_names_the_alarms_of_an_expired_refresh_token_that_its_configuration_raises()
+{
+    let guide = include_str!("../../docs/cisco.md");
+    let between = |from: &str, to: &str| {
+        let (_, rest) = guide.split_once(from).unwrap();
+        rest.split_once(to).unwrap().0
+    };
+    let configuration = between("```toml\n", "```");
+    let section = between("## When the refresh token has expired\n", "\n## ");
+    let configured = SENDERS.iter().filter(|(_, _, component)| {
+        configuration.contains(&format!("component = \"{component}\""))
+    });
+    let mut said = 0;
+    for (sender, _, component) in configured {
+        let case = TABLE
+            .iter()
+            .find(|case| case.0 == *sender && matches!((&case.1, &case.2), (Token, Answer(400))));
+        let alarm = case.unwrap().3.trim_start_matches('!');
+        let words = format!("`{alarm}` for `");
+        let (_, rest) = section.split_once(&words).expect(&words);
+        let line = rest.lines().next().unwrap();
+        assert!(line.contains(&format!("({component})")), "{line}");
+        said += 1;
+    }
+    assert_eq!(said, 2);
+}
+
 impl World {
     async fn play(&self, sender: &str, sends: Sends, meets: Meets) {
         let (host, path, body) = match sends {

@@ -286,15 +286,45 @@ fn the_list_for_the_firewall_needs_no_file_and_no_network() {
     }
 }
 
+/// The first block of that kind in the guide for Cisco.
+fn guide_for_cisco(fence: &str) -> &'static str {
+    let guide = include_str!("../../docs/cisco.md");
+    let (_, rest) = guide.split_once(fence).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
 #[test]
 fn the_configuration_in_the_guide_for_cisco_is_good() {
     let folder = Folder::new();
-    let guide = include_str!("../../docs/cisco.md");
-    let (_, rest) = guide.split_once("```toml\n").unwrap();
-    let (toml, _) = rest.split_once("```").unwrap();
-    folder.file("tidegate.toml", toml);
+    folder.file("tidegate.toml", guide_for_cisco("```toml"));
     let line = format!("cucm1:tidegate:{}\n", "0".repeat(32));
     folder.file("users.htdigest", &line);
     let output = tidegate(&["check", "tidegate.toml"], folder.path());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+/// What root alone can read is good to root's check, and no service starts with it.
+#[test]
+fn the_guide_for_cisco_gives_the_service_what_it_must_read_and_checks_as_the_service() {
+    let readme = include_str!("../../README.md");
+    let lines: Vec<&str> =
+        guide_for_cisco("As root, where the service runs as the user `tidegate`:\n\n```sh\n")
+            .lines()
+            .collect();
+    let place = |start: &str| {
+        let place = lines.iter().position(|line| line.starts_with(start));
+        place.unwrap_or_else(|| panic!("no {start} in {lines:?}"))
+    };
+    let order = [
+        "tidegate passwd ",
+        "chgrp tidegate ",
+        "chmod 0640 ",
+        "runuser -u tidegate -- tidegate check ",
+        "systemctl enable --now tidegate",
+    ]
+    .map(place);
+    assert!(order.is_sorted(), "{lines:?}");
+    for place in order {
+        assert!(readme.contains(lines[place]), "{}", lines[place]);
+    }
 }

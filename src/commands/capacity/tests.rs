@@ -89,6 +89,22 @@ fn pools_too_small_for_the_busiest_minute_are_warned_of() {
 }
 
 #[test]
+fn descriptors_beyond_what_the_kernel_allows_are_warned_of() {
+    let said = |nodes: u64| {
+        let object = object(&format!("--nodes {nodes} --pools 1 --connections 1000"));
+        (
+            object["file_descriptors"].as_u64().unwrap(),
+            object["warnings"].to_string(),
+        )
+    };
+    let (most, warnings) = said(200);
+    assert_eq!((most, warnings.contains("fs.nr_open")), (1_048_576, false));
+    let (more, warnings) = said(300);
+    assert_eq!((more, warnings.contains("fs.nr_open")), (2_097_152, true));
+    assert!(warnings.contains("among several proxies"), "{warnings}");
+}
+
+#[test]
 fn the_suggested_limits_are_a_configuration() {
     for options in [
         "",

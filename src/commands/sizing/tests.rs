@@ -110,6 +110,13 @@ fn the_limits_are_twice_the_storm_and_share_it_among_clusters() {
     };
     assert_eq!(sizing.together, limit(416, 832, 40));
     assert_eq!(sizing.per_cluster, limit(208, 416, 20));
+    // Of three nodes one of the two clusters has two, and two thirds of the users.
+    let uneven = size(&Demand {
+        clusters: 2,
+        nodes: 3,
+        ..pair()
+    });
+    assert_eq!(uneven.unwrap().per_cluster, limit(278, 556, 40));
     // Few users behind many connections: they may all be opened at once.
     let idle = size(&Demand {
         users: 1,

@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_load::names::{Kind, Names, Running};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -193,6 +194,39 @@ async fn names_are_asked_over_tls() {
 }
 
 #[tokio::test]
+async fn a_slow_answer_is_waited_for_although_it_is_asked_again() {
+    let push = [IpAddr::from([192, 0, 2, 1])];
+    let names = names("push.test", push).await;
+    // Slower than it takes to ask again.
+    names.delay("push.test", Duration::from_millis(1_700));
+    let servers = vec![DnsServer::Plain(names.addr())];
+    let dns = config::Dns {
+        timeout: Duration::from_secs(3),
+        ..dns(servers)
+    };
+    let mut system = system(dns, Path::new("/nowhere"));
+    assert_eq!(ask(&mut system, "push.test").await, ips(["192.0.2.1"]));
+    assert!(names.queries("push.test", Kind::A) > 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_died_in_silence_costs_no_answer() {
+    let names = names("push.test", [IpAddr::from([192, 0, 2, 1])]).await;
+    let front = Front::new("dns.test");
+    let address = front.dot(names.addr()).await;
+    let mut system = front.client(DnsServer::Tls {
+        address,
+        name: "dns.test".into(),
+    });
+    assert_eq!(ask(&mut system, "push.test").await, ips(["192.0.2.1"]));
+    front.kill.notify_waiters();
+    names.set("push.test", [IpAddr::from([192, 0, 2, 2])]);
+    for _ in 0..2 {
+        assert_eq!(ask(&mut system, "push.test").await, ips(["192.0.2.2"]));
+    }
+}
+
+#[tokio::test]
 async fn names_are_asked_over_https() {
     let names = names("push.test", [IpAddr::from([192, 0, 2, 1])]).await;
     let front = Front::new("dns.test");
@@ -216,6 +250,8 @@ struct Front {
     authority: CertificateDer<'static>,
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    /// The connections of this moment stay open, and nothing comes over them any more.
+    kill: Arc<Notify>,
 }
 
 impl Front {
@@ -232,6 +268,7 @@ impl Front {
             authority: signed.der().clone(),
             certificate: certificate.der().clone(),
             key: key.serialize_pem().into_bytes(),
+            kill: Arc::default(),
         }
     }
 
@@ -267,16 +304,19 @@ impl Front {
     async fn dot(&self, behind: SocketAddr) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let acceptor = self.acceptor(b"");
+        let (acceptor, kill) = (self.acceptor(b""), Arc::clone(&self.kill));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
+                let (acceptor, kill) = (acceptor.clone(), Arc::clone(&kill));
                 tokio::spawn(async move {
                     let Ok(mut tls) = acceptor.accept(tcp).await else {
                         return;
                     };
                     let mut plain = TcpStream::connect(behind).await.unwrap();
-                    let _ = tokio::io::copy_bidirectional(&mut tls, &mut plain).await;
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut tls, &mut plain) => {}
+                        () = kill.notified() => std::future::pending().await,
+                    }
                 });
             }
         });
