@@ -110,6 +110,17 @@ pub(crate) struct Attempt {
     pub(crate) error: Option<&'static str>,
 }
 
+/// How far the TLS handshake inside a tunnel has come, as the headers of its records show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    /// A hello was sent.
+    Begun,
+    /// The client accepts the server.
+    Through,
+    /// One side refused the other, or the server left.
+    Died,
+}
+
 /// What is known of one request so far. Starts with who came; every station adds what it learnt.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -147,6 +158,8 @@ pub(crate) struct Exchange {
     pub(crate) bytes_down: u64,
     /// Inside a tunnel, as far as they can be told from outside.
     pub(crate) exchanges: Option<u32>,
+    /// How far the TLS handshake inside a tunnel came; `None` where there was none.
+    pub(crate) handshake: Option<Handshake>,
     pub(crate) idle_max: Option<Duration>,
     pub(crate) status: Option<u16>,
     /// Microseconds that it waited for its turn, where a limit made it wait. A tunnel lives long, and pays for a whole
@@ -198,6 +211,7 @@ impl Exchange {
             bytes_up: 0,
             bytes_down: 0,
             exchanges: None,
+            handshake: None,
             idle_max: None,
             status: None,
             limit_wait_us: None,

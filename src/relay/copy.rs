@@ -32,6 +32,16 @@ pub(crate) enum CopyEnd {
     Refused { tls: bool },
 }
 
+impl CopyEnd {
+    /// The side that left; the proxy where neither did.
+    fn by(&self) -> Side {
+        match *self {
+            Self::Finished { first: side } | Self::Broken { side, .. } => side,
+            Self::Unacknowledged { .. } | Self::Refused { .. } => Side::Proxy,
+        }
+    }
+}
+
 /// What the client has sent already, and what is to be looked at before it goes on.
 #[derive(Debug)]
 pub(crate) struct Opening<'a, Book> {
@@ -71,91 +81,97 @@ where
     let mut first = None;
     let mut exchanges = Exchanges::default();
     poll_fn(move |cx| {
-        if exchanges.is_waiting() {
-            let told = exchanges.rest(micros(live.opened.elapsed()));
-            live.told(told, &exchanges);
-        }
-        let mut note_up = |bytes: &[u8]| {
-            let since_opened = live.opened.elapsed();
-            live.traffic.note_up(bytes.len(), since_opened);
-            if !bytes.is_empty() {
-                let told = exchanges.up(bytes, micros(since_opened));
+        let end = 'end: {
+            if exchanges.is_waiting() {
+                let told = exchanges.rest(micros(live.opened.elapsed()));
                 live.told(told, &exchanges);
             }
-        };
-        if let Some(held) = &mut inspection {
-            let early = std::mem::take(&mut early);
-            let exchange = &mut *exchange.borrow_mut();
-            match inspect(cx, held, &early, client, scratch, exchange, || note_up(&[])) {
-                Poll::Ready(Ok(Ruling::Pass)) => {
-                    if let Some(held) = inspection.take() {
-                        up.pass(held.into_held(), &mut note_up);
+            let mut note_up = |bytes: &[u8]| {
+                let since_opened = live.opened.elapsed();
+                live.traffic.note_up(bytes.len(), since_opened);
+                if !bytes.is_empty() {
+                    let told = exchanges.up(bytes, micros(since_opened));
+                    live.told(told, &exchanges);
+                }
+            };
+            if let Some(held) = &mut inspection {
+                let early = std::mem::take(&mut early);
+                let exchange = &mut *exchange.borrow_mut();
+                match inspect(cx, held, &early, client, scratch, exchange, || note_up(&[])) {
+                    Poll::Ready(Ok(Ruling::Pass)) => {
+                        if let Some(held) = inspection.take() {
+                            up.pass(held.into_held(), &mut note_up);
+                        }
                     }
+                    Poll::Ready(Ok(Ruling::Refuse { tls })) => {
+                        break 'end CopyEnd::Refused { tls };
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let side = Side::Client;
+                        break 'end CopyEnd::Broken { side, error };
+                    }
+                    Poll::Ready(Ok(Ruling::Hold)) | Poll::Pending => {}
                 }
-                Poll::Ready(Ok(Ruling::Refuse { tls })) => {
-                    return Poll::Ready(CopyEnd::Refused { tls });
+            } else if !early.is_empty() {
+                if let Some(brake) = &mut brake {
+                    brake.moved(early.len());
                 }
-                Poll::Ready(Err(error)) => {
-                    let side = Side::Client;
-                    return Poll::Ready(CopyEnd::Broken { side, error });
-                }
-                Poll::Ready(Ok(Ruling::Hold)) | Poll::Pending => {}
+                up.pass(std::mem::take(&mut early), &mut note_up);
             }
-        } else if !early.is_empty() {
-            if let Some(brake) = &mut brake {
-                brake.moved(early.len());
+            let up_done = match &inspection {
+                Some(_) => false,
+                None => match up.advance(cx, client, upstream, scratch, &mut brake, note_up) {
+                    Poll::Ready(Ok(())) => true,
+                    Poll::Ready(Err(broken)) => {
+                        break 'end broken.end(Side::Client, Side::Upstream);
+                    }
+                    Poll::Pending => false,
+                },
+            };
+            if up.has_ended() {
+                first.get_or_insert(Side::Client);
             }
-            up.pass(std::mem::take(&mut early), &mut note_up);
-        }
-        let up_done = match &inspection {
-            Some(_) => false,
-            None => match up.advance(cx, client, upstream, scratch, &mut brake, note_up) {
+            let note_down = |bytes: &[u8]| {
+                let since_opened = live.opened.elapsed();
+                live.traffic.note_down(bytes.len(), since_opened);
+                if !bytes.is_empty() {
+                    let told = exchanges.down(bytes, micros(since_opened));
+                    live.told(told, &exchanges);
+                }
+            };
+            let down_done = match down.advance(cx, upstream, client, scratch, &mut brake, note_down)
+            {
                 Poll::Ready(Ok(())) => true,
+                // A client that has closed, and is then sent more, answers with a reset: it has ended all the same.
+                Poll::Ready(Err(Broken::Writer(_))) if up_done => {
+                    break 'end CopyEnd::Finished {
+                        first: first.unwrap_or(Side::Client),
+                    };
+                }
                 Poll::Ready(Err(broken)) => {
-                    return Poll::Ready(broken.end(Side::Client, Side::Upstream));
+                    break 'end broken.end(Side::Upstream, Side::Client);
                 }
                 Poll::Pending => false,
-            },
-        };
-        if up.has_ended() {
-            first.get_or_insert(Side::Client);
-        }
-        let note_down = |bytes: &[u8]| {
-            let since_opened = live.opened.elapsed();
-            live.traffic.note_down(bytes.len(), since_opened);
-            if !bytes.is_empty() {
-                let told = exchanges.down(bytes, micros(since_opened));
-                live.told(told, &exchanges);
+            };
+            if down.has_ended() {
+                first.get_or_insert(Side::Upstream);
             }
-        };
-        let down_done = match down.advance(cx, upstream, client, scratch, &mut brake, note_down) {
-            Poll::Ready(Ok(())) => true,
-            // A client that has closed, and is then sent more, answers with a reset: it has ended all the same.
-            Poll::Ready(Err(Broken::Writer(_))) if up_done => {
-                return Poll::Ready(CopyEnd::Finished {
+            let inspecting = inspection.as_ref().is_some_and(|held| held.is_holding());
+            live.traffic
+                .set_holding(inspecting || up.holds() || down.holds());
+            if up_done && down_done {
+                CopyEnd::Finished {
                     first: first.unwrap_or(Side::Client),
-                });
+                }
+            } else if let Some(side) = dead(client, upstream, live) {
+                CopyEnd::Unacknowledged { side }
+            } else {
+                return Poll::Pending;
             }
-            Poll::Ready(Err(broken)) => {
-                return Poll::Ready(broken.end(Side::Upstream, Side::Client));
-            }
-            Poll::Pending => false,
         };
-        if down.has_ended() {
-            first.get_or_insert(Side::Upstream);
-        }
-        let inspecting = inspection.as_ref().is_some_and(|held| held.is_holding());
-        live.traffic
-            .set_holding(inspecting || up.holds() || down.holds());
-        if up_done && down_done {
-            Poll::Ready(CopyEnd::Finished {
-                first: first.unwrap_or(Side::Client),
-            })
-        } else if let Some(side) = dead(client, upstream, live) {
-            Poll::Ready(CopyEnd::Unacknowledged { side })
-        } else {
-            Poll::Pending
-        }
+        let told = exchanges.end(end.by(), micros(live.opened.elapsed()));
+        live.told(told, &exchanges);
+        Poll::Ready(end)
     })
 }
 

@@ -2,27 +2,39 @@
 //! bytes of its answer, and the time between its last byte and those.
 //!
 //! Pure: no clock, no sockets; it sees the sizes of TLS records and decrypts nothing. Where a time might be another
-//! exchange's it says none: of HTTP/2 it trusts only questions that stand alone.
+//! exchange's, or that of an interim answer (RFC 9110 §15.2), it says none: a time is told when what follows bears it
+//! out, and of HTTP/2 only questions that stand alone are trusted.
 
+use super::handshake::Step;
 use super::offer::{Offer, offer};
 use super::records::{APPLICATION_DATA, Record, Records};
+use crate::exchange::{Handshake, Side};
 
-/// The least that is a question; the records that count for it are larger than `SMALL`.
+/// The least that is a question of HTTP/2; the records that count for it are larger than `SMALL`.
 const QUESTION: usize = 128;
-/// Records up to this size, header included, are no part of a question or an answer: HTTP/2's SETTINGS ACK, PING,
-/// WINDOW_UPDATE (two of them in one record) and GOAWAY, or the end of a chunked body. A "100 Continue" is so small, too.
+/// Records up to this size, header included, are no part of a question or an answer of HTTP/2: SETTINGS ACK, PING,
+/// WINDOW_UPDATE (two of them in one record), GOAWAY.
 const SMALL: usize = 55;
-/// The same of a stream that is not encrypted.
+/// The same of HTTP/1.1: the end of a chunked body. A request or a status line does not go into so little.
+const SMALL_IN_TURNS: usize = 37;
+/// The same of streams that are not encrypted.
 const SMALL_IN_CLEAR: usize = 31;
-/// What is inside the record of a client's Finished, and nothing else (TLS 1.3, SHA-256 and SHA-384).
-const FINISHED: [u16; 2] = [53, 69];
+const SMALL_IN_TURNS_IN_CLEAR: usize = 15;
+/// An answer of HTTP/1.1 that is no longer may be an interim one, such as "100 Continue" with a date.
+const TERSE: u8 = 160;
+/// A client that goes on so soon after such an answer may have waited for it to send the rest of its question.
+const AT_ONCE: u32 = 20_000;
+/// What a HTTP/1.1 server sends so soon after an answer's first bytes belongs to it; what comes later may be the answer
+/// itself, and those an interim one, or nobody has asked for it.
+const GOES_ON: u32 = 5_000;
 /// Pieces of a question that are further apart are none. Microseconds, as all times here.
 const PAUSE: u32 = 1_000_000;
 /// The pieces of a question, and those of an answer, may be so far apart, measured by what was between them: 4 %. It is the
 /// error that a time may have where one of the pieces was another's.
 const SLACK: u32 = 25;
-/// How long a tunnel that may carry several exchanges at once must be quiet before a question, and after its answer: four
-/// times what the longest took, within these bounds, and the upper one after exchanges were seen to cross.
+/// How long a tunnel that may carry several exchanges at once, or one where something came unasked, must be quiet before a
+/// question, and after its answer: four times what the longest took, within these bounds, and the upper one after exchanges
+/// were seen to cross.
 const REST_MIN: u32 = 250_000;
 const REST_MAX: u32 = 5_000_000;
 /// The unit in which the longest is remembered.
@@ -54,19 +66,6 @@ enum Talk {
     Alien,
 }
 
-/// How far a handshake has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Shake {
-    /// The upstream has said nothing.
-    #[default]
-    Hello,
-    Heard,
-    /// It sends encrypted records first: TLS 1.3.
-    Encrypted,
-    /// The client has sent an encrypted record.
-    Done,
-}
-
 /// Whether the present question may be answered by something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum First {
@@ -74,6 +73,8 @@ enum First {
     No,
     /// The first, while session tickets come.
     Yes,
+    /// The first, and they came before it.
+    Settled,
     /// The first, and it may be none.
     Doubtful,
 }
@@ -86,6 +87,8 @@ enum Stage {
     Asked { alone: bool },
     /// The first question, and something came after it: its answer, or session tickets.
     Opened,
+    /// Something short came, in HTTP/1.1.
+    Terse { alone: bool },
 }
 
 /// What is remembered of a tunnel, in 36 bytes. Times are microseconds since it opened, and begin anew after 71 minutes:
@@ -95,14 +98,14 @@ pub(super) struct Exchanges {
     up: Records,
     down: Records,
     talk: Talk,
-    shake: Shake,
+    step: Step,
     stage: Stage,
     first: First,
     /// Whether the record at hand is large enough to be part of a question.
     is_large: bool,
-    /// Whether exchanges have crossed.
+    /// Whether exchanges have crossed, or something came unasked.
     crossed: bool,
-    /// Bytes of a question that is none yet.
+    /// Bytes of a question that is none yet, or of an answer that is short so far.
     burst: u8,
     /// What the longest took, as far as it matters.
     longest: u8,
@@ -110,7 +113,7 @@ pub(super) struct Exchanges {
     asked: u32,
     /// From that to its last.
     span: u32,
-    /// The first byte of the last answer, or of what came after it unasked.
+    /// The first byte of the last answer, or of what came after it; the client's Finished before that.
     moved: u32,
     /// What the last exchange took, until it is sure that nothing else follows; 0 where nothing waits.
     waiting: u32,
@@ -120,6 +123,18 @@ impl Exchanges {
     /// Whether anything can be told of this tunnel.
     pub(super) fn are_understood(&self) -> bool {
         matches!(self.talk, Talk::InTurns { .. } | Talk::AtOnce { .. })
+    }
+
+    /// How far the TLS handshake came, where there was one.
+    pub(super) fn handshake(&self) -> Option<Handshake> {
+        match (self.talk, self.step) {
+            (Talk::Unheard, _) => None,
+            (Talk::InTurns { tls } | Talk::AtOnce { tls }, _) if !tls => None,
+            (_, Step::Dead) => Some(Handshake::Died),
+            (Talk::Alien, _) => None,
+            (_, step) if step.is_over() => Some(Handshake::Through),
+            _ => Some(Handshake::Begun),
+        }
     }
 
     /// Whether a time waits for the tunnel to stay quiet.
@@ -136,7 +151,10 @@ impl Exchanges {
         match self.talk {
             Talk::Alien | Talk::Unheard => return told,
             Talk::InTurns { tls } | Talk::AtOnce { tls } if !tls => {
-                self.ask(bytes.len(), now, &mut told);
+                let is_large = bytes.len() > self.small() || self.is_at_once();
+                if is_large || matches!(self.stage, Stage::Asked { .. }) {
+                    self.ask(bytes.len(), now, &mut told);
+                }
                 return told;
             }
             Talk::InTurns { .. } | Talk::AtOnce { .. } => {}
@@ -147,6 +165,7 @@ impl Exchanges {
         self.up = records;
         if read.is_err() {
             self.talk = Talk::Alien;
+            self.step = self.step.garbled();
         } else if matches!(self.stage, Stage::Asked { .. }) && (goes_on || !self.is_at_once()) {
             self.stretch(now);
         }
@@ -156,16 +175,13 @@ impl Exchanges {
     /// The upstream has sent these bytes.
     pub(super) fn down(&mut self, bytes: &[u8], now: u64) -> Told {
         let (now, mut told) = (now as u32, Told::default());
-        if self.shake == Shake::Hello {
-            self.shake = Shake::Heard;
-        }
         match self.talk {
             // A server that speaks first, as none does in HTTP or TLS.
             Talk::Unheard => self.talk = Talk::Alien,
             Talk::Alien => {}
             Talk::InTurns { tls } | Talk::AtOnce { tls } if !tls => {
-                if bytes.len() > SMALL_IN_CLEAR {
-                    self.answer(now, &mut told);
+                if bytes.len() > self.small() {
+                    self.answer(bytes.len(), now, &mut told);
                 }
             }
             Talk::InTurns { .. } | Talk::AtOnce { .. } => {
@@ -174,6 +190,7 @@ impl Exchanges {
                 self.down = records;
                 if read.is_err() {
                     self.talk = Talk::Alien;
+                    self.step = self.step.garbled();
                 }
             }
         }
@@ -183,9 +200,29 @@ impl Exchanges {
     /// Time has passed.
     pub(super) fn rest(&mut self, now: u64) -> Told {
         let mut told = Told::default();
-        if self.waiting > 0 && (now as u32).wrapping_sub(self.moved) >= self.patience() {
-            told.confirmation = Some(self.waiting);
-            self.waiting = 0;
+        let quiet = (now as u32).wrapping_sub(self.moved);
+        match self.stage {
+            Stage::Terse { alone } if quiet >= PAUSE => self.terse_was_all(alone, &mut told),
+            Stage::Terse { .. } => {}
+            _ if self.waiting > 0 && quiet >= self.patience() => self.confirm(&mut told),
+            _ => {}
+        }
+        told
+    }
+
+    /// The tunnel has ended, or this side of it first.
+    pub(super) fn end(&mut self, by: Side, now: u64) -> Told {
+        let quiet = (now as u32).wrapping_sub(self.moved);
+        self.step = self.step.ended(by, quiet);
+        let mut told = Told::default();
+        match (self.stage, self.first) {
+            (Stage::Terse { alone }, _) => self.terse_was_all(alone, &mut told),
+            // Whoever leaves so soon has what it wanted.
+            (Stage::Opened, First::Yes) if by == Side::Client && quiet <= PAUSE => {
+                self.first_was_answered(&mut told);
+            }
+            _ if self.waiting > 0 && !self.is_at_once() => self.confirm(&mut told),
+            _ => return self.rest(now),
         }
         told
     }
@@ -207,28 +244,28 @@ impl Exchanges {
 
     /// A record of the client.
     fn sent(&mut self, record: Record, now: u32, told: &mut Told) {
-        self.is_large = record.kind == APPLICATION_DATA && record.wire() > SMALL;
+        let (before, is_finished) = (self.step, self.step.is_finished(record));
+        self.step = before.sent(record);
+        self.is_large = record.kind == APPLICATION_DATA && record.wire() > self.small();
         if record.kind != APPLICATION_DATA {
             return;
         }
-        match self.shake {
+        match before {
             // Early data: questions and the handshake cannot be told apart.
-            Shake::Hello => self.talk = Talk::Alien,
-            // The upstream sends its session tickets about now.
-            Shake::Encrypted => match (FINISHED.contains(&record.len), self.first) {
-                (true, first) => {
-                    self.is_large = false;
-                    self.first = match first {
-                        First::No | First::Yes => First::Yes,
-                        First::Doubtful => First::Doubtful,
-                    };
-                }
-                // A client's certificate: its end cannot be seen.
-                (false, _) => self.first = First::Doubtful,
-            },
-            Shake::Heard | Shake::Done => {}
+            Step::Hello => self.talk = Talk::Alien,
+            Step::Encrypted => {
+                self.moved = now;
+                self.is_large &= !is_finished && self.step != Step::Dead;
+                self.first = match (is_finished, self.first) {
+                    // The upstream sends its session tickets about now.
+                    (true, First::No) => First::Yes,
+                    (true, first) => first,
+                    // A client's certificate: its end cannot be seen.
+                    (false, _) => First::Doubtful,
+                };
+            }
+            _ => {}
         }
-        self.shake = Shake::Done;
         if self.is_large {
             self.ask(record.wire(), now, told);
         }
@@ -236,19 +273,17 @@ impl Exchanges {
 
     /// A record of the upstream.
     fn received(&mut self, record: Record, now: u32, told: &mut Told) {
-        if record.kind != APPLICATION_DATA {
-            return;
-        }
-        if self.shake != Shake::Done {
-            self.shake = Shake::Encrypted;
-        } else if record.wire() > SMALL {
-            self.answer(now, told);
+        let before = self.step;
+        self.step = before.received(record, now.wrapping_sub(self.moved));
+        if record.kind == APPLICATION_DATA && before.is_over() && record.wire() > self.small() {
+            self.answer(record.wire(), now, told);
         }
     }
 
     /// A piece of a question.
     fn ask(&mut self, bytes: usize, now: u32, told: &mut Told) {
         let since_last = now.wrapping_sub(self.last());
+        let since_moved = now.wrapping_sub(self.moved);
         match self.stage {
             Stage::Asked { .. } => return self.stretch(now),
             // Session tickets may come while the first question is still being asked.
@@ -258,73 +293,125 @@ impl Exchanges {
                 return;
             }
             Stage::Opened => self.first_was_answered(told),
+            // It may have waited for "100 Continue": the question goes on.
+            Stage::Terse { alone } if since_moved <= AT_ONCE => {
+                self.stage = Stage::Asked { alone };
+                self.waiting = 0;
+                return self.stretch(now);
+            }
+            Stage::Terse { alone } => self.terse_was_all(alone && since_moved >= PAUSE, told),
             Stage::Quiet => {}
         }
-        if self.burst == 0 || since_last > PAUSE {
-            (self.burst, self.asked) = (0, now);
-        }
-        let burst = usize::from(self.burst).saturating_add(bytes);
-        self.burst = u8::try_from(burst).unwrap_or(u8::MAX);
-        self.stretch(now);
-        if burst < QUESTION {
-            return;
+        if self.is_at_once() {
+            if self.burst == 0 || since_last > PAUSE {
+                (self.burst, self.asked) = (0, now);
+            }
+            let burst = usize::from(self.burst).saturating_add(bytes);
+            self.burst = saturated(burst);
+            self.stretch(now);
+            if burst < QUESTION {
+                return;
+            }
+        } else {
+            (self.asked, self.span) = (now, 0);
         }
         let quiet = self.asked.wrapping_sub(self.moved);
-        let alone = quiet >= self.patience();
-        if self.waiting > 0 && alone {
-            told.confirmation = Some(self.waiting);
+        let stands_alone = quiet >= self.patience();
+        // Where nothing came unasked, an exchange in its turn needs no room around it.
+        let alone = stands_alone || !self.is_at_once() && !self.crossed;
+        if alone {
+            self.confirm(told);
         }
         self.waiting = 0;
-        self.crossed &= !alone;
+        self.crossed &= !stands_alone;
         self.stage = Stage::Asked { alone };
     }
 
     /// Bytes of an answer, or of whatever it is that comes unasked.
-    fn answer(&mut self, now: u32, told: &mut Told) {
+    fn answer(&mut self, bytes: usize, now: u32, told: &mut Told) {
         let since_moved = now.wrapping_sub(self.moved);
-        match self.stage {
-            Stage::Asked { .. } if self.first != First::No => {
+        let goes_on = if self.is_at_once() { TOGETHER } else { GOES_ON };
+        match (self.stage, self.first) {
+            // Session tickets, or what an HTTP/2 server begins with.
+            (Stage::Quiet, First::Yes | First::Settled) => self.first = First::Settled,
+            (Stage::Quiet, First::Doubtful) => {}
+            // More tickets, perhaps.
+            (Stage::Asked { .. }, First::Settled) if since_moved <= TOGETHER => {
+                self.first = First::Yes;
+                self.stage = Stage::Opened;
+            }
+            (Stage::Asked { .. }, First::Yes | First::Doubtful) => {
                 self.stage = Stage::Opened;
                 self.burst = 0;
-                self.moved = now;
             }
-            Stage::Asked { alone } => {
-                self.answered(alone, now, told);
-                self.moved = now;
+            (Stage::Asked { alone }, First::No | First::Settled) => {
+                self.first = First::No;
+                self.answered(alone, bytes, now, told);
             }
-            Stage::Opened if since_moved > TOGETHER => {
+            // What comes until the next question is the first one's affair.
+            (Stage::Opened, _) if self.is_at_once() => {
+                self.note_longest(now.wrapping_sub(self.asked))
+            }
+            (Stage::Opened, _) if since_moved > TOGETHER => {
                 self.note_longest(now.wrapping_sub(self.asked));
                 self.first_was_answered(told);
-                self.moved = now;
             }
-            Stage::Opened => {}
-            // The rest of an answer follows at once. What comes later is another's, and the last may have been, too.
-            Stage::Quiet if since_moved > TOGETHER.max(self.waiting / SLACK) => {
-                self.crossed = self.is_at_once();
+            (Stage::Opened, _) => return,
+            (Stage::Terse { .. }, _) if since_moved > goes_on => {
+                // Those were an interim answer, or the head of a slow one: the time is not known.
+                self.note_longest(now.wrapping_sub(self.asked));
+                self.terse_was_all(false, told);
+            }
+            (Stage::Terse { alone }, _) => {
+                self.burst = saturated(usize::from(self.burst).saturating_add(bytes));
+                if self.burst > TERSE {
+                    let waiting = self.waiting;
+                    self.terse_was_all(false, told);
+                    self.waiting = if alone { waiting } else { 0 };
+                }
+            }
+            // What comes later than an answer goes on is another's, and the last may have been, too.
+            (Stage::Quiet, _) if since_moved > goes_on.max(self.waiting / SLACK) => {
+                self.crossed = true;
+                self.note_longest(now.wrapping_sub(self.asked));
                 self.waiting = 0;
-                self.moved = now;
             }
-            Stage::Quiet => {}
+            (Stage::Quiet, _) if self.is_at_once() => return,
+            (Stage::Quiet, _) => {}
         }
+        self.moved = now;
     }
 
     /// The first bytes of an answer.
-    fn answered(&mut self, alone: bool, now: u32, told: &mut Told) {
-        told.exchanges += 1;
-        self.stage = Stage::Quiet;
-        self.burst = 0;
+    fn answered(&mut self, alone: bool, bytes: usize, now: u32, told: &mut Told) {
         let took = now.wrapping_sub(self.last()).max(1);
-        if !self.is_at_once() {
-            told.confirmation = Some(took);
+        self.note_longest(took.saturating_add(self.span));
+        self.burst = 0;
+        if !self.is_at_once() && bytes <= TERSE.into() {
+            self.stage = Stage::Terse { alone };
+            self.burst = saturated(bytes);
+            self.waiting = took;
             return;
         }
-        // Of several questions: whose answer is it, and what of the others?
-        let is_sharp = self.span <= took / SLACK;
+        told.exchanges += 1;
+        self.stage = Stage::Quiet;
+        // Of several questions at once: whose answer is it, and what of the others?
+        let is_sharp = !self.is_at_once() || self.span <= took / SLACK;
         self.crossed |= !is_sharp && self.span > TOGETHER;
-        self.note_longest(took.saturating_add(self.span));
         if is_sharp && alone {
             self.waiting = took;
         }
+    }
+
+    /// What was short was the whole answer; its time is told if it can be relied on.
+    fn terse_was_all(&mut self, is_sure: bool, told: &mut Told) {
+        told.exchanges += 1;
+        self.stage = Stage::Quiet;
+        self.burst = 0;
+        if is_sure {
+            self.confirm(told);
+        }
+        self.waiting = 0;
     }
 
     /// The first question is over; what it took cannot be known, since session tickets look like an answer.
@@ -335,8 +422,26 @@ impl Exchanges {
         self.burst = 0;
     }
 
+    /// The time that waits, if any, has proved right.
+    fn confirm(&mut self, told: &mut Told) {
+        if self.waiting > 0 {
+            told.confirmation = Some(self.waiting);
+            self.waiting = 0;
+        }
+    }
+
     fn is_at_once(&self) -> bool {
         matches!(self.talk, Talk::AtOnce { .. })
+    }
+
+    /// Up to what size a piece is not looked at.
+    fn small(&self) -> usize {
+        match self.talk {
+            Talk::InTurns { tls: true } => SMALL_IN_TURNS,
+            Talk::InTurns { tls: false } => SMALL_IN_TURNS_IN_CLEAR,
+            Talk::AtOnce { tls: false } => SMALL_IN_CLEAR,
+            Talk::AtOnce { tls: true } | Talk::Unheard | Talk::Alien => SMALL,
+        }
     }
 
     /// The last byte of the question.
@@ -354,12 +459,16 @@ impl Exchanges {
     }
 
     fn patience(&self) -> u32 {
-        if self.crossed {
+        if self.crossed && self.is_at_once() {
             REST_MAX
         } else {
             (u32::from(self.longest) * LONG * 4).clamp(REST_MIN, REST_MAX)
         }
     }
+}
+
+fn saturated(bytes: usize) -> u8 {
+    u8::try_from(bytes).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

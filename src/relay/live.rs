@@ -17,8 +17,8 @@ use super::exchanges::{Exchanges, Told};
 use super::peers::Peers;
 use super::turns::Turn;
 use crate::exchange::{
-    ClientAddr, ClientName, DestinationName, ExchangeId, ListenerName, PeerAddr, Side, Target,
-    UserName,
+    ClientAddr, ClientName, DestinationName, ExchangeId, Handshake, ListenerName, PeerAddr, Side,
+    Target, UserName,
 };
 use crate::sys::TcpInfo;
 use crate::telemetry::Meters;
@@ -66,6 +66,8 @@ pub(crate) struct Traffic {
     waiting: AtomicBool,
     /// One more than the exchanges that it is sure to have had; 0 where they cannot be told.
     exchanges: AtomicU32,
+    /// How far its TLS handshake has come, as one byte.
+    handshake: AtomicU8,
     /// What the metrics know already: a tunnel lives for days, and its bytes must show before it ends.
     counted_up: AtomicU64,
     counted_down: AtomicU64,
@@ -141,6 +143,26 @@ impl Traffic {
     /// The exchanges that it is sure to have had; `None` where they cannot be told.
     pub(crate) fn exchanges(&self) -> Option<u32> {
         self.exchanges.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// How far its TLS handshake has come, where there is one.
+    pub(crate) fn handshake(&self) -> Option<Handshake> {
+        match self.handshake.load(Ordering::Relaxed) {
+            1 => Some(Handshake::Begun),
+            2 => Some(Handshake::Through),
+            3 => Some(Handshake::Died),
+            _ => None,
+        }
+    }
+
+    fn set_handshake(&self, handshake: Option<Handshake>) {
+        let code = match handshake {
+            None => 0,
+            Some(Handshake::Begun) => 1,
+            Some(Handshake::Through) => 2,
+            Some(Handshake::Died) => 3,
+        };
+        self.handshake.store(code, Ordering::Relaxed);
     }
 
     /// Bytes up and down since this was last asked.
@@ -274,14 +296,16 @@ impl LiveTunnel {
         Duration::from_millis(self.traffic.last_ms.load(Ordering::Relaxed))
     }
 
-    /// When the upstream sent its last byte, if it has sent any in the last 24 days.
+    /// When the upstream sent its last byte, if it has sent any in the last 24 days; of TLS, once the client has accepted
+    /// it.
     pub(crate) fn heard(&self, now: Instant) -> Option<Instant> {
         let age = now.saturating_duration_since(self.opened).as_millis() as u64;
         let heard = self.traffic.heard.load(Ordering::Relaxed);
         // Another core may write while this one reads: what seems to come from the future comes now.
         let since = (age as u32).wrapping_sub(heard).cast_signed().max(0);
         let heard = age.saturating_sub(since.cast_unsigned().into());
-        (self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard))
+        let is_accepted = matches!(self.traffic.handshake(), None | Some(Handshake::Through));
+        (is_accepted && self.traffic.down() > 0).then(|| self.opened + Duration::from_millis(heard))
     }
 
     /// When something was asked that has had no answer for so long, unless that was noted.
@@ -308,6 +332,7 @@ impl LiveTunnel {
             0
         };
         traffic.exchanges.store(known, Ordering::Relaxed);
+        traffic.set_handshake(exchanges.handshake());
         traffic
             .waiting
             .store(exchanges.is_waiting(), Ordering::Relaxed);

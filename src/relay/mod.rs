@@ -10,6 +10,7 @@ pub(crate) mod copy;
 mod exchanges;
 pub(crate) mod forward;
 pub(crate) mod halves;
+mod handshake;
 mod hello;
 pub(crate) mod idle;
 pub(crate) mod inspection;

@@ -145,6 +145,7 @@ fn note_traffic(entry: &mut Entry, live: &LiveTunnel) {
     entry.bytes_up = live.traffic.up();
     entry.bytes_down = live.traffic.down();
     entry.exchanges = live.traffic.exchanges();
+    entry.handshake = live.traffic.handshake();
     entry.idle_max = Some(live.traffic.idle_max().max(live.idle(Instant::now())));
 }
 

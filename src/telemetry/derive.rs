@@ -14,7 +14,7 @@ use super::{AlarmBoard, GuideCounters, Moment, Timestamp};
 use crate::config::identity::EXPIRES_SOON;
 use crate::config::{Config, HostPattern, HostRule, Role};
 use crate::exchange::{
-    ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Side,
+    ClientName, DestinationName, Exchange, Fault, Handshake, Kind, ListenerName, Reason,
 };
 
 /// So many wrong passwords one after the other, and a client never gets through.
@@ -29,8 +29,6 @@ pub(crate) const CONFIGURATION: &str = "configuration";
 const SENDERS_MAX: usize = 1_024;
 /// Tunnels must be off DNS in so many looks in a row: a name may answer with a part of its addresses each time.
 const OFF_LOOKS: u32 = 3;
-/// The longest that a server can have answered when it refused a hello: one alert, in a record of its own.
-const ALERT_BYTES: u64 = 7;
 
 /// Derives; shared by the cores and the control thread.
 #[derive(Debug)]
@@ -392,16 +390,9 @@ impl Derivation {
     }
 }
 
-/// A TLS hello went up, and before any more than an alert came back the server's side ended the tunnel. That the client
-/// refused the server's certificate can't be told from a client that lost its patience, and does not count.
+/// Of either side: the guide counts it as an error response.
 fn handshake_died(exchange: &Exchange) -> bool {
-    let by_server = exchange.reason == Reason::UpstreamReset
-        || exchange.reason == Reason::Finished && exchange.closed_by == Some(Side::Upstream);
-    by_server
-        && exchange.kind == Kind::Tunnel
-        && exchange.sni.is_some()
-        && exchange.bytes_up > 0
-        && exchange.bytes_down <= ALERT_BYTES
+    exchange.kind == Kind::Tunnel && exchange.handshake == Some(Handshake::Died)
 }
 
 /// Names of the configuration both.

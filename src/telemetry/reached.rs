@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, Role};
-use crate::exchange::{DestinationName, Exchange, Fault, Kind};
+use crate::exchange::{DestinationName, Exchange, Fault, Handshake, Kind};
 
 /// What is lately where probes are off, or are seldom.
 const LATELY: Duration = Duration::from_secs(10 * 60);
@@ -75,8 +75,11 @@ impl Reached {
         let (Some(destination), Some(_)) = (&exchange.destination, exchange.peer) else {
             return;
         };
+        let is_accepted = matches!(exchange.handshake, None | Some(Handshake::Through));
         let after = match exchange.kind {
-            Kind::Tunnel if exchange.bytes_down > 0 => exchange.setup.unwrap_or_default(),
+            Kind::Tunnel if exchange.bytes_down > 0 && is_accepted => {
+                exchange.setup.unwrap_or_default()
+            }
             Kind::Forward if exchange.reason.fault() == Fault::Nobody => total,
             Kind::Tunnel | Kind::Forward | Kind::Unknown => return,
         };

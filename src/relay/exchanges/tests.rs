@@ -20,8 +20,10 @@ enum Move {
     AfterMicros(u64),
     /// The sweep rings.
     Rest,
+    /// One side leaves.
+    End(Side),
 }
-use Move::{After, AfterMicros, Down, DownClear, DownShake, Rest, Up, UpClear, UpShake};
+use Move::{After, AfterMicros, Down, DownClear, DownShake, End, Rest, Up, UpClear, UpShake};
 
 const HELLO: u8 = 22;
 
@@ -68,6 +70,7 @@ fn play(opening: &[u8], moves: impl IntoIterator<Item = Move>) -> (Exchanges, He
             After(ms) => now += ms * 1_000,
             AfterMicros(micros) => now += micros,
             Rest => note(exchanges.rest(now)),
+            End(by) => note(exchanges.end(by, now)),
         }
     }
     (exchanges, heard)
@@ -85,6 +88,7 @@ const SHAKE12: [Move; 6] = [
     DownShake(250),
 ];
 
+/// What is told of it once the client has left.
 fn check(
     protocols: Option<&[&str]>,
     shake: &[Move],
@@ -92,7 +96,8 @@ fn check(
     exchanges: u32,
     times: &[f64],
 ) {
-    let all = shake.iter().chain(moves).copied();
+    let leaves = [End(Side::Client)];
+    let all = shake.iter().chain(moves).chain(&leaves).copied();
     let (_, heard) = play(&hello(protocols), all);
     assert_eq!(
         (heard.exchanges, &*heard.times),
@@ -170,7 +175,13 @@ fn what_the_first_question_of_tls13_took_is_not_known() {
     let more = [&first[..], &[After(5), ASK, After(50), ANSWER]].concat();
     check(HTTP1, &SHAKE13, &more, 2, &[50.0]);
     // A server without tickets: the next question says that the first was answered.
-    check(HTTP1, &SHAKE13, &[ASK, After(50), ANSWER], 0, &[]);
+    check(
+        HTTP1,
+        &SHAKE13,
+        &[ASK, After(50), ANSWER, After(1_001)],
+        0,
+        &[],
+    );
     check(
         HTTP1,
         &SHAKE13,
@@ -178,6 +189,24 @@ fn what_the_first_question_of_tls13_took_is_not_known() {
         2,
         &[9.0],
     );
+    // Or that the client leaves at once, as it does when each push has its own connection.
+    check(HTTP1, &SHAKE13, &[ASK, After(50), ANSWER], 1, &[]);
+    let server_leaves = [ASK, After(50), ANSWER, End(Side::Upstream)];
+    let (_, heard) = play(&hello(HTTP1), SHAKE13.into_iter().chain(server_leaves));
+    assert_eq!(heard.exchanges, 0);
+    // Tickets that come before it settle it.
+    let after_tickets = [TICKETS_SENT, ASK, After(50), ANSWER];
+    check(HTTP1, &SHAKE13, &after_tickets, 1, &[50.0]);
+    // Unless there are more of them.
+    let more = [
+        TICKETS_SENT,
+        ASK,
+        AfterMicros(900),
+        TICKETS_SENT,
+        After(50),
+        ANSWER,
+    ];
+    check(HTTP1, &SHAKE13, &more, 1, &[]);
     // Tickets in the middle of a question.
     let torn = [
         ASK,
@@ -265,10 +294,9 @@ fn check_http2(moves: &[Move], exchanges: u32, times: &[f64]) {
 #[test]
 fn http2_is_told_where_questions_stand_alone() {
     let push = [ASK, After(50), ANSWER, After(900)];
-    check_http2(&push, 1, &[]);
     // Silence proves it, or the next question after enough of it.
     check_http2(&[&push[..], &[Rest]].concat(), 1, &[50.0]);
-    check_http2(&[push, push, push].concat(), 3, &[50.0, 50.0]);
+    check_http2(&[push, push, push].concat(), 3, &[50.0, 50.0, 50.0]);
     // Head and body in two writes, and an answer in two pieces.
     let pieces = [
         ASK,
@@ -375,8 +403,152 @@ fn http1_in_clear_is_told_as_well() {
         UpClear(&[b'b'; 900]),
         After(40),
         DownClear(200),
+        End(Side::Upstream),
     ];
     let (exchanges, heard) = play(HEAD, moves);
     assert_eq!((heard.exchanges, &*heard.times), (1, &[40.0][..]));
     assert!(exchanges.are_understood());
+}
+
+#[test]
+fn a_short_answer_of_http1_is_an_answer_unless_it_was_an_interim_one() {
+    let bare = Down(&[49]);
+    // "204 No Content" and nothing else, between others.
+    let alternating = [
+        ASK,
+        After(50),
+        bare,
+        After(30),
+        ASK,
+        After(50),
+        ANSWER,
+        After(30),
+    ];
+    check(HTTP1, &SHAKE12, &alternating, 2, &[50.0]);
+    // Its time is sure when the client is content for a while, or leaves.
+    let slowly = [ASK, After(50), bare, After(1_000), ASK, After(40), bare];
+    check(HTTP1, &SHAKE12, &slowly, 2, &[50.0, 40.0]);
+    let rests = [ASK, After(50), bare, After(1_000), Rest, Rest];
+    check(HTTP1, &SHAKE12, &rests, 1, &[50.0]);
+    // "100 Continue" with a date and a server's name, and the body that waited for it.
+    let expect = [
+        ASK,
+        After(1),
+        Down(&[120]),
+        After(1),
+        Up(&[2_000]),
+        After(200),
+        ANSWER,
+    ];
+    check(HTTP1, &SHAKE12, &expect, 1, &[200.0]);
+    // The body did not wait.
+    let impatient = [ASK, After(1), Down(&[120]), After(200), ANSWER];
+    check(HTTP1, &SHAKE12, &impatient, 1, &[]);
+    // "103 Early Hints", short or long.
+    for hints in [Down(&[130]), Down(&[600])] {
+        check(
+            HTTP1,
+            &SHAKE12,
+            &[ASK, After(1), hints, After(300), ANSWER],
+            1,
+            &[],
+        );
+    }
+    // Head and body on their own.
+    let pieces = [
+        ASK,
+        After(50),
+        Down(&[120]),
+        After(2),
+        Down(&[90]),
+        After(2),
+        Down(&[27]),
+    ];
+    check(HTTP1, &SHAKE12, &pieces, 1, &[50.0]);
+}
+
+#[test]
+fn a_short_question_of_http1_is_one() {
+    let moves = [
+        Up(&[77]),
+        After(9),
+        ANSWER,
+        After(9),
+        Up(&[49]),
+        After(8),
+        ANSWER,
+    ];
+    check(HTTP1, &SHAKE12, &moves, 2, &[9.0, 8.0]);
+    // Questions that do not wait for an answer are one.
+    let pipelined = [Up(&[400, 400, 400]), After(9), ANSWER, ANSWER, ANSWER];
+    check(HTTP1, &SHAKE12, &pipelined, 1, &[9.0]);
+}
+
+#[test]
+fn where_something_comes_unasked_no_time_is_believed() {
+    let tick = [After(90), Down(&[200]), After(10)];
+    // A WebSocket: it was an answer only the first time.
+    let mut socket = [ASK, After(5), ANSWER].to_vec();
+    for _ in 0..8 {
+        socket.extend(tick);
+        socket.extend([ASK]);
+        socket.extend(tick);
+    }
+    let (_, heard) = play(&hello(HTTP1), SHAKE12.into_iter().chain(socket));
+    assert_eq!(heard.times, [0.0; 0]);
+    // The rest of a slow answer: what has room around it is believed again.
+    let slow = [
+        ASK,
+        After(5),
+        ANSWER,
+        After(100),
+        Down(&[9_000]),
+        After(100),
+    ];
+    check(HTTP1, &SHAKE12, &slow, 1, &[]);
+    let soon = [&slow[..], &[ASK, After(7), ANSWER]].concat();
+    check(HTTP1, &SHAKE12, &soon, 2, &[]);
+    let later = [&slow[..], &[After(400), ASK, After(7), ANSWER]].concat();
+    check(HTTP1, &SHAKE12, &later, 2, &[7.0]);
+}
+
+#[test]
+fn what_an_http2_server_begins_with_disturbs_nothing() {
+    // Tickets, SETTINGS in a large record, and then the first answer; a server that speaks before it is asked.
+    let paced = [ASK, After(50), ANSWER, After(900)];
+    let first = [
+        ASK,
+        After(1),
+        TICKETS_SENT,
+        After(2),
+        Down(&[90]),
+        After(50),
+        ANSWER,
+    ];
+    let all = [&first[..], &[After(900)], &paced, &paced].concat();
+    check(HTTP2, &SHAKE13, &all, 2, &[50.0, 50.0]);
+    let all = [&[After(2), TICKETS_SENT, After(5)], &all[..]].concat();
+    check(HTTP2, &SHAKE13, &all, 2, &[50.0, 50.0]);
+}
+
+#[test]
+fn it_says_how_far_the_handshake_came() {
+    let check = |opening: &[u8], moves: &[Move], expected| {
+        let (exchanges, _) = play(opening, moves.iter().copied());
+        assert_eq!(exchanges.handshake(), expected, "{moves:?}");
+    };
+    let hello = hello(HTTP1);
+    check(&hello, &[], Some(Handshake::Begun));
+    check(&hello, &SHAKE13[..3], Some(Handshake::Begun));
+    check(&hello, &SHAKE13, Some(Handshake::Through));
+    check(&hello, &SHAKE12, Some(Handshake::Begun));
+    check(&hello, &[End(Side::Client)], Some(Handshake::Begun));
+    check(&hello, &[End(Side::Upstream)], Some(Handshake::Died));
+    let refused = [&SHAKE13[..3], &[Up(&[24])]].concat();
+    check(&hello, &refused, Some(Handshake::Died));
+    let answered = [&SHAKE13[..], &[ASK, ANSWER, End(Side::Upstream)]].concat();
+    check(&hello, &answered, Some(Handshake::Through));
+    check(b"POST / HTTP/1.1", &[DownClear(90)], None);
+    check(b"ping", &[DownClear(90)], None);
+    check(b"", &[DownClear(90)], None);
 }
