@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -29,6 +29,7 @@ use self::verdicts::Court;
 use self::watchman::Watchman;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
+use crate::config::identity::RENEW_WITHIN;
 use crate::config::{self, Config, Unlisted};
 use crate::deliver::{CourierError, Deliveries, Wants};
 use crate::dial::Dialer;
@@ -453,12 +454,12 @@ fn bind_control(path: &Path) -> Result<ControlSocket, StartError> {
 }
 
 fn note_certificates(config: &Config, meters: &Meters) {
-    const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+    let days = RENEW_WITHIN.as_secs() / (24 * 3600);
     for listener in &config.listeners {
         let Some(tls) = &listener.tls else { continue };
         meters.certificate_expiry(&listener.name, tls.identity.expires);
-        if tls.identity.expires < SystemTime::now() + SOON {
-            tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within 30 days: renew it");
+        if tls.identity.expires < SystemTime::now() + RENEW_WITHIN {
+            tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within {days} days: renew it");
         }
     }
 }

@@ -79,6 +79,7 @@ impl Rounds {
         self.follow(&mut tracks);
         loop {
             let interval = self.probe.borrow().interval;
+            self.meters.probe_interval(interval);
             let now = Instant::now();
             let idle = tracks.values().filter(|track| !track.under_way);
             let next = idle.map(|track| track.due).min();

@@ -81,7 +81,8 @@ impl Entry {
         }
     }
 
-    /// It was connected to its target. A tunnel lives for hours after that.
+    /// It was connected to its target, or a connection that was kept from before has answered. A tunnel lives for hours
+    /// after that.
     pub(crate) fn reached(&self) {
         if let Some(derivation) = &self.ledger.0.derivation {
             derivation.reached(&self.exchange, Moment::now());

@@ -338,6 +338,12 @@ impl Meters {
         .set(unix(at));
     }
 
+    /// `None`: probes are off.
+    pub(crate) fn probe_interval(&self, interval: Option<Duration>) {
+        let seconds = interval.unwrap_or_default().as_secs_f64();
+        gauge(&self.recorder, &catalogue::PROBE_INTERVAL, &[]).set(seconds);
+    }
+
     pub(crate) fn upstream_certificate_expiry(
         &self,
         destination: &DestinationName,
