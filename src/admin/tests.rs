@@ -384,6 +384,8 @@ impl House {
             health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
             alarms: Arc::default(),
             counters: Arc::new(GuideCounters::new(std::time::Instant::now())),
+            reached: Arc::default(),
+            habits: Vec::new(),
             loaded: loaded.subscribe(),
             started: Instant::now(),
         };
@@ -467,6 +469,8 @@ fn window(drain: &Drain) -> Window {
         health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
         alarms: Arc::default(),
         counters: Arc::new(GuideCounters::new(std::time::Instant::now())),
+        reached: Arc::default(),
+        habits: Vec::new(),
         loaded: watch::Sender::new(loaded).subscribe(),
         started: Instant::now(),
     }

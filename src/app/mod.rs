@@ -46,8 +46,8 @@ use crate::relay::{Confirmations, Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::alarms::Alarm;
 use crate::telemetry::{
-    AccessLog, AccessLogError, AlarmBoard, Chain, Derivation, GuideCounters, Journal, Ledger,
-    LevelSwitch, Meters, Moment,
+    AccessLog, AccessLogError, AlarmBoard, Chain, Derivation, GuideCounters, Habits, Journal,
+    Ledger, LevelSwitch, Meters, Moment, Reached,
 };
 
 const FAILED: u8 = 1;
@@ -311,13 +311,22 @@ impl App {
         let tunnels: Vec<_> = (0..workers)
             .map(|_| Tunnels::new(Arc::clone(&peers), Arc::clone(&confirmations)))
             .collect();
+        let reached = Arc::new(Reached::default());
+        reached.configure(&config);
+        let habits: Vec<Arc<Habits>> = (0..workers).map(|_| Arc::default()).collect();
         for (number, doors) in shares.into_iter().enumerate() {
             let core = Core {
                 doors,
                 gate: Arc::clone(&gate),
                 rules: rules.subscribe(),
                 dialer: dialer.clone(),
-                ledger: Ledger::deriving(Arc::clone(&meters), log.clone(), Arc::clone(&derivation)),
+                ledger: Ledger::deriving(
+                    Arc::clone(&meters),
+                    log.clone(),
+                    Arc::clone(&derivation),
+                    Arc::clone(&reached),
+                    Arc::clone(&habits[number]),
+                ),
                 meters: Arc::clone(&meters),
                 alarms: Arc::clone(&alarms),
                 counters: Arc::clone(&counters),
@@ -355,7 +364,6 @@ impl App {
             resolver: resolver.clone(),
         };
         let probe = watch::Sender::new(config.probe.clone());
-        meters.reached.configure(&config);
         let rounds = Rounds {
             prober: Prober {
                 dialer,
@@ -367,6 +375,7 @@ impl App {
             rules: rules.subscribe(),
             probe: probe.subscribe(),
             meters: Arc::clone(&meters),
+            reached: Arc::clone(&reached),
             alarms: Arc::clone(&alarms),
         };
         let control = Control {
@@ -381,6 +390,8 @@ impl App {
                 health: Arc::clone(&health),
                 alarms,
                 counters,
+                reached: Arc::clone(&reached),
+                habits,
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -402,6 +413,7 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
+                reached,
                 health,
                 phase: drain.view(),
                 derivation,

@@ -14,7 +14,7 @@ use crate::gate::Admission;
 use crate::push::{self, End, Move, Sight, Subject};
 use crate::telemetry::alarm::Alarm;
 use crate::telemetry::alarms::Evidence;
-use crate::telemetry::guide::{Origin, SubscriberService};
+use crate::telemetry::guide::Origin;
 use crate::telemetry::{Entry, Moment};
 
 /// One request for a push or token service, on its way.
@@ -116,7 +116,7 @@ impl Watching {
             Subject::Push { service: by, kind } => {
                 service.meters.push(by.token(), kind.token(), end.label());
                 let what = format!("a push ({}, {})", by.token(), kind.token());
-                (subscriber_service(by), what)
+                (by.in_the_guide(), what)
             }
             Subject::Token => (None, String::from("a request for an access token")),
         };
@@ -148,11 +148,6 @@ impl Watching {
             }
         }
     }
-}
-
-/// `None` for one that the guide does not know, and for a message that names none.
-fn subscriber_service(service: push::Service) -> Option<SubscriberService> {
-    SubscriberService::named(service.token())
 }
 
 fn on_board(alarm: push::Alarm) -> Alarm {
