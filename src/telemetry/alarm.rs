@@ -222,11 +222,11 @@ impl Alarm {
                 "a probe sees a good one",
             ),
             Self::AddressesChanged => (
-                "derived: a name of a destination has an address that it did not have before, or has lacked one for an hour",
+                "derived: a name of a destination has an address that it did not have before, or has lacked one for an hour and in 20 answers",
                 "an hour without another change",
             ),
             Self::TunnelsOffDns => (
-                "derived: at 3 looks in a row, 10 s apart, tunnels of a destination were on addresses that a fresh answer for their name does not list",
+                "derived: at 3 looks in a row, 10 s apart, tunnels of a destination were on addresses that their name had in none of its last 20 answers, nor for an hour",
                 "a look finds none",
             ),
             Self::ReloadRefused => (

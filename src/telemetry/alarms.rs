@@ -4,7 +4,8 @@
 //! for a look-up. What flaps is damped: an alarm that comes back soon after it cleared has to stay away for longer each
 //! time before it clears again. Bounded in subjects, in text and in the changes that are remembered.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,13 @@ use crate::exchange::ExchangeId;
 
 /// Subjects that one alarm tells apart; what is raised for more is told as `OTHERS`.
 const SUBJECTS_MAX: usize = 64;
+/// Of them as many may be addresses: whoever comes from many takes no place from those who have a name.
+const ADDRESSES_MAX: usize = SUBJECTS_MAX / 2;
 const OTHERS: &str = "(others)";
+/// Subjects that are remembered behind `OTHERS`, so that it clears with the last of them.
+const OTHERS_MAX: usize = 1_024;
+/// Between a cause and what came after it.
+pub(crate) const LATER: &str = "; later: ";
 const SUBJECT_BYTES: usize = 200;
 const TEXT_BYTES: usize = 400;
 /// Changes that are remembered for those who deliver them.
@@ -29,7 +36,7 @@ const FLAPS: Duration = Duration::from_secs(600);
 /// For how long what flaps must stay away before it clears: the first time, and at most.
 const SETTLE_MIN: Duration = Duration::from_secs(30);
 const SETTLE_MAX: Duration = Duration::from_secs(600);
-/// Among others nobody can say whose trouble is over.
+/// Among more others than are remembered nobody can say whose trouble is over.
 const OTHERS_QUIET: Duration = Duration::from_secs(3_600);
 
 /// What was seen. No secret, no token, no more of a user than the access log shows.
@@ -37,6 +44,9 @@ const OTHERS_QUIET: Duration = Duration::from_secs(3_600);
 pub(crate) struct Evidence {
     pub(crate) exchange: Option<ExchangeId>,
     pub(crate) text: String,
+    /// What to do where no answer came that would say it: the way failed. A cause that an answer named before stands, and
+    /// this is told behind it.
+    pub(crate) remedy: Option<&'static str>,
 }
 
 /// How an alarm stands, or one of its subjects.
@@ -107,6 +117,16 @@ pub(crate) struct SubjectState {
     pub(crate) cleared: Option<String>,
 }
 
+impl SubjectState {
+    /// What to do about this one.
+    pub(crate) fn action(&self, definition: &Definition) -> Arc<str> {
+        match self.evidence.remedy {
+            Some(remedy) => format!("{} {remedy}", definition.action).into(),
+            None => Arc::clone(&definition.action),
+        }
+    }
+}
+
 /// All alarms of one running tidegate.
 #[derive(Debug)]
 pub(crate) struct AlarmBoard {
@@ -132,12 +152,23 @@ struct Record {
     raised: [u64; Origin::ALL.len()],
     occurrences: u64,
     subjects: Vec<Subject>,
+    others: Others,
+}
+
+/// Those behind `OTHERS` for whom it is active.
+#[derive(Debug, Default)]
+struct Others {
+    names: HashSet<Arc<str>>,
+    /// There were more.
+    overflowed: bool,
 }
 
 #[derive(Debug)]
 struct Subject {
     told: SubjectState,
     active_since: Moment,
+    /// The evidence since it was raised that names a cause.
+    cause: Option<String>,
     /// Somebody said that it is over, and it has to stay so until it settles.
     clearing: Option<(Moment, String)>,
     /// For how long it must be over before it clears.
@@ -172,8 +203,8 @@ impl AlarmBoard {
         now: Moment,
     ) {
         let evidence = Evidence {
-            exchange: evidence.exchange,
             text: bounded(evidence.text, TEXT_BYTES),
+            ..evidence
         };
         let mut inner = self.inner();
         let record = &mut inner.records[alarm as usize];
@@ -192,15 +223,24 @@ impl AlarmBoard {
         }
         let subject = bounded(subject.to_owned(), SUBJECT_BYTES);
         let mut inner = self.inner();
-        let subjects = &mut inner.records[alarm as usize].subjects;
-        let mut found = subjects.iter_mut().filter(|one| *one.told.name == *subject);
+        let Record {
+            subjects, others, ..
+        } = &mut inner.records[alarm as usize];
+        let (name, text) = if others.names.remove(&*subject) {
+            // Somebody else's trouble may go on.
+            if !others.is_over() {
+                return;
+            }
+            (OTHERS, "each of them is over")
+        } else {
+            (&*subject, text)
+        };
+        let mut found = subjects.iter_mut().filter(|one| *one.told.name == *name);
         let Some(subject) = found.next() else { return };
         if subject.told.state != State::Active {
             return;
         }
-        if subject.clearing.is_none() {
-            subject.clearing = Some((now, bounded(text.to_owned(), TEXT_BYTES)));
-        }
+        subject.begin_to_clear(text, now);
         if let Some((told, since)) = subject.settled(alarm, now) {
             self.changed(inner, alarm, told, since, now);
         }
@@ -235,12 +275,14 @@ impl AlarmBoard {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// The subjects for which it is active now.
+    /// The subjects for which it is active now, those behind `OTHERS` as well.
     pub(crate) fn active_subjects(&self, alarm: Alarm) -> Vec<Arc<str>> {
         let inner = self.inner();
-        let subjects = inner.records[alarm as usize].subjects.iter();
-        let active = subjects.filter(|one| one.told.state == State::Active);
-        active.map(|one| Arc::clone(&one.told.name)).collect()
+        let record = &inner.records[alarm as usize];
+        let active = record.subjects.iter();
+        let active = active.filter(|one| one.told.state == State::Active && !one.is_others());
+        let active = active.map(|one| Arc::clone(&one.told.name));
+        active.chain(record.others.names.iter().cloned()).collect()
     }
 
     /// Clears what has been quiet or over for long enough; asked every few seconds.
@@ -248,10 +290,20 @@ impl AlarmBoard {
         for alarm in Alarm::ALL {
             loop {
                 let mut inner = self.inner();
-                let mut subjects = inner.records[alarm as usize].subjects.iter_mut();
+                let record = &mut inner.records[alarm as usize];
+                // The last of them may have got a place of its own.
+                if record.others.is_over()
+                    && let Some(others) = record.subjects.iter_mut().find(|one| one.is_others())
+                {
+                    others.begin_to_clear("each of them is over", now);
+                }
+                let mut subjects = record.subjects.iter_mut();
                 let Some((told, since)) = subjects.find_map(|one| one.settled(alarm, now)) else {
                     break;
                 };
+                if *told.name == *OTHERS {
+                    record.others = Others::default();
+                }
                 self.changed(inner, alarm, told, since, now);
             }
         }
@@ -319,6 +371,8 @@ impl AlarmBoard {
             State::Active => self.active.fetch_add(1, Ordering::Relaxed),
             State::Cleared | State::NeverRaised => self.active.fetch_sub(1, Ordering::Relaxed),
         };
+        let mut definition = self.definitions[alarm as usize].clone();
+        definition.action = told.action(&definition);
         let change = Change {
             seq: inner.seq,
             at: now,
@@ -328,10 +382,10 @@ impl AlarmBoard {
             origin: told.origin,
             active_since,
             evidence: Evidence {
-                exchange: told.evidence.exchange,
                 text: told.cleared.unwrap_or(told.evidence.text),
+                ..told.evidence
             },
-            definition: self.definitions[alarm as usize].clone(),
+            definition,
         };
         if inner.changes.len() == CHANGES_MAX {
             inner.changes.pop_front();
@@ -414,15 +468,11 @@ impl Record {
         if let Some(found) = place(&self.subjects, &name) {
             return &mut self.subjects[found];
         }
-        if self.subjects.len() >= SUBJECTS_MAX {
-            let cleared = self.subjects.iter().enumerate();
-            let cleared = cleared.filter(|(_, one)| one.told.state == State::Cleared);
-            match cleared.min_by_key(|(_, one)| one.told.since.instant) {
-                Some((oldest, _)) => {
-                    self.subjects.swap_remove(oldest);
-                }
-                None => name = OTHERS.to_owned(),
-            }
+        if !self.has_room(&name) {
+            self.others.add(&name);
+            name = OTHERS.to_owned();
+        } else {
+            self.others.names.remove(&*name);
         }
         if let Some(found) = place(&self.subjects, &name) {
             return &mut self.subjects[found];
@@ -440,10 +490,36 @@ impl Record {
                 cleared: None,
             },
             active_since: now,
+            cause: None,
             clearing: None,
             settle: Duration::ZERO,
         });
         self.subjects.last_mut().expect("one was pushed")
+    }
+
+    /// Whether there is a place for one more, or is one now that the one which cleared longest ago has left.
+    fn has_room(&mut self, name: &str) -> bool {
+        let is_address = |name: &str| name.parse::<IpAddr>().is_ok();
+        let own = self.subjects.iter().filter(|one| !one.is_others());
+        let places = if is_address(name) {
+            let addresses = own.filter(|one| is_address(&one.told.name)).count();
+            addresses < ADDRESSES_MAX && self.subjects.len() < SUBJECTS_MAX
+        } else {
+            own.count() < SUBJECTS_MAX
+        };
+        if places {
+            return true;
+        }
+        let cleared = self.subjects.iter().enumerate().filter(|(_, one)| {
+            let is_kind = !is_address(name) || is_address(&one.told.name);
+            one.told.state == State::Cleared && is_kind && !one.is_others()
+        });
+        let oldest = cleared.min_by_key(|(_, one)| one.told.since.instant);
+        let oldest = oldest.map(|(oldest, _)| oldest);
+        if let Some(oldest) = oldest {
+            self.subjects.swap_remove(oldest);
+        }
+        oldest.is_some()
     }
 
     fn told(&self, alarm: Alarm, definition: &Definition) -> AlarmState {
@@ -462,10 +538,50 @@ impl Record {
     }
 }
 
+impl Others {
+    fn add(&mut self, name: &str) {
+        if self.names.len() < OTHERS_MAX {
+            self.names.insert(name.into());
+        } else {
+            self.overflowed |= !self.names.contains(name);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.names.is_empty() && !self.overflowed
+    }
+}
+
 impl Subject {
+    fn is_others(&self) -> bool {
+        *self.told.name == *OTHERS
+    }
+
+    /// Something showed that it is over.
+    fn begin_to_clear(&mut self, text: &str, now: Moment) {
+        if self.clearing.is_none() {
+            self.clearing = Some((now, bounded(text.to_owned(), TEXT_BYTES)));
+        }
+    }
+
     /// What to tell, if it was not active.
-    fn raise(&mut self, origin: Origin, evidence: Evidence, now: Moment) -> Option<SubjectState> {
+    fn raise(
+        &mut self,
+        origin: Origin,
+        mut evidence: Evidence,
+        now: Moment,
+    ) -> Option<SubjectState> {
         let told = &mut self.told;
+        if told.state != State::Active {
+            self.cause = None;
+        }
+        match (&self.cause, evidence.remedy) {
+            (_, None) => self.cause = Some(evidence.text.clone()),
+            (Some(cause), Some(_)) => {
+                evidence.text = bounded(format!("{cause}{LATER}{}", evidence.text), TEXT_BYTES);
+            }
+            (None, Some(_)) => {}
+        }
         told.occurrences += 1;
         told.last_seen = now;
         told.origin = origin;
@@ -491,7 +607,7 @@ impl Subject {
         if self.told.state != State::Active {
             return None;
         }
-        let others = (*self.told.name == *OTHERS).then_some(OTHERS_QUIET);
+        let others = self.is_others().then_some(OTHERS_QUIET);
         let is_over = |(since, _): &mut (Moment, String)| now.since(*since) >= self.settle;
         let text = if let Some((_, text)) = self.clearing.take_if(is_over) {
             text
