@@ -93,7 +93,10 @@ fn remedy(alarm: &str, evidence: &str) -> Option<String> {
         Some((cause, way)) => (cause, Some(way)),
         None => (evidence, None),
     };
-    let both = [of_status(cause).or(of_way(cause)), way.and_then(of_way)];
+    let both = [
+        of_status(cause).or_else(|| of_way(cause)),
+        way.and_then(of_way),
+    ];
     let both: Vec<_> = both.into_iter().flatten().collect();
     (!both.is_empty()).then(|| both.join("; then "))
 }

@@ -122,7 +122,7 @@ impl Message {
 
     pub(super) fn take_tracking_id(&mut self) -> Option<TrackingId> {
         let said = self.said.tracking_id.0.take();
-        self.tracking_id.take().or(said.map(|(_, id)| id))
+        self.tracking_id.take().or_else(|| said.map(|(_, id)| id))
     }
 }
 
