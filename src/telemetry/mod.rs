@@ -20,6 +20,7 @@ pub(crate) mod meters;
 pub(crate) mod outbox;
 pub(crate) mod reached;
 mod sink;
+mod subjects;
 pub(crate) mod summary;
 pub(crate) mod timestamp;
 

@@ -1,7 +1,10 @@
 //! Stories of alarms, at any time they like.
 
 use super::*;
+use std::time::Duration;
+
 use crate::telemetry::guide::Severity;
+use crate::telemetry::subjects::{ADDRESSES_MAX, FLAPS, OTHERS_MAX, OTHERS_QUIET, SUBJECTS_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
