@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::lifecycle::orders::ActiveAlarm;
-use crate::telemetry::alarms::{AlarmState, State, SubjectState};
+use crate::telemetry::alarms::{AlarmState, Definition, State, SubjectState};
 use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{AlarmBoard, Moment, Timestamp, catalogue, json};
 
@@ -33,7 +33,8 @@ struct Row<'a> {
     occurrences: u64,
     evidence: Option<Evidence<'a>>,
     summary: &'a str,
-    action: &'a str,
+    /// What to do, after what was seen last.
+    action: String,
     /// The rule: when it is raised here, and when it clears.
     raised_when: &'static str,
     cleared_when: &'static str,
@@ -51,6 +52,7 @@ struct Subject<'a> {
     raised: u64,
     occurrences: u64,
     evidence: Evidence<'a>,
+    action: String,
     /// What it cleared with.
     cleared: Option<&'a str>,
 }
@@ -160,15 +162,22 @@ fn row(one: &AlarmState) -> Row<'_> {
         occurrences: one.occurrences,
         evidence: latest.map(evidence),
         summary: &definition.summary,
-        action: &definition.action,
+        action: match latest {
+            Some(latest) => latest.action(definition).to_string(),
+            None => definition.action.to_string(),
+        },
         raised_when: one.alarm.rule().0,
         cleared_when: one.alarm.rule().1,
         raised_by: definition.raised_by.iter().map(|one| one.token()).collect(),
-        subjects: one.subjects.iter().map(subject).collect(),
+        subjects: one
+            .subjects
+            .iter()
+            .map(|one| subject(one, definition))
+            .collect(),
     }
 }
 
-fn subject(one: &SubjectState) -> Subject<'_> {
+fn subject<'a>(one: &'a SubjectState, definition: &Definition) -> Subject<'a> {
     Subject {
         subject: &one.name,
         state: one.state.token(),
@@ -177,6 +186,7 @@ fn subject(one: &SubjectState) -> Subject<'_> {
         raised: one.raised,
         occurrences: one.occurrences,
         evidence: evidence(one),
+        action: one.action(definition).to_string(),
         cleared: one.cleared.as_deref(),
     }
 }

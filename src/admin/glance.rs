@@ -147,7 +147,7 @@ fn rows_of(one: &AlarmState) -> impl Iterator<Item = AlarmRow> + '_ {
         severity: severity(definition.severity),
         severity_name: definition.severity.name().to_owned(),
         summary: definition.summary.to_string(),
-        action: definition.action.to_string(),
+        action: subject.action(definition).to_string(),
         active: subject.state == State::Active,
         since: subject.since.wall,
         raised: subject.raised,

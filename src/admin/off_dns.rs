@@ -1,6 +1,7 @@
 //! Which tunnels are on addresses that their names have no more.
 //!
-//! Compares with answers that are held and fresh; it asks for none, so an idle name says nothing.
+//! Compares with answers that are held and fresh; it asks for none, so an idle name says nothing. A look shows what the
+//! last answer says; what is to last is compared with all of the answers that came lately.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,6 +18,8 @@ type Addrs = Option<Arc<[IpAddr]>>;
 #[derive(Debug)]
 pub(super) struct OffDns {
     resolver: Resolver,
+    /// Compares with more than the last answer.
+    lately: bool,
     known: HashMap<(Arc<str>, Family), Addrs>,
 }
 
@@ -24,7 +27,16 @@ impl OffDns {
     pub(super) fn new(resolver: Resolver) -> Self {
         Self {
             resolver,
+            lately: false,
             known: HashMap::new(),
+        }
+    }
+
+    /// Compares with all answers that came lately: some names list a part of their addresses each time.
+    fn lately(resolver: Resolver) -> Self {
+        Self {
+            lately: true,
+            ..Self::new(resolver)
         }
     }
 
@@ -38,23 +50,30 @@ impl OffDns {
         let listed = self
             .known
             .entry((Arc::clone(name), family))
-            .or_insert_with(|| self.resolver.listed(name, family));
+            .or_insert_with(|| match self.lately {
+                true => self.resolver.listed_lately(name, family),
+                false => self.resolver.listed(name, family),
+            });
         listed.as_ref().map(|listed| !listed.contains(&ip))
     }
 }
 
 /// Counts them for each destination that has tunnels, or had when it was counted last.
 pub(super) fn count(cores: &[Tunnels], resolver: &Resolver, meters: &Meters) {
-    let counts = counts(cores, resolver).into_iter();
+    let counts = counts(cores, OffDns::new(resolver.clone())).into_iter();
     meters.tunnels_off_dns(counts.map(|(name, off)| (name, off.unwrap_or_default())));
 }
 
-/// How many there are of each destination that has tunnels; `None`: nothing is known of any of its names now.
-pub(crate) fn counts(
+/// How many there are of each destination that has tunnels, on addresses that no answer had lately; `None`: too little
+/// is known of any of its names now.
+pub(crate) fn lasting(
     cores: &[Tunnels],
     resolver: &Resolver,
 ) -> HashMap<DestinationName, Option<usize>> {
-    let mut off_dns = OffDns::new(resolver.clone());
+    counts(cores, OffDns::lately(resolver.clone()))
+}
+
+fn counts(cores: &[Tunnels], mut off_dns: OffDns) -> HashMap<DestinationName, Option<usize>> {
     let mut counts: HashMap<DestinationName, Option<usize>> = HashMap::new();
     for tunnel in cores.iter().flat_map(Tunnels::snapshot) {
         let count = counts.entry(tunnel.destination().clone()).or_default();

@@ -48,7 +48,7 @@ impl Watchman {
             if look % LOOKS_PER_TUNNEL_LOOK == 0 {
                 let (tunnels, resolver) = (self.tunnels.clone(), self.resolver.clone());
                 // Names are resolved on this thread, too; they should not wait for it.
-                let counts = spawn_blocking(move || off_dns::counts(&tunnels, &resolver));
+                let counts = spawn_blocking(move || off_dns::lasting(&tunnels, &resolver));
                 if let Ok(counts) = counts.await {
                     self.derivation.off_dns(&counts, Moment::now());
                 }

@@ -67,7 +67,7 @@ fn notice(state: &AlarmState, subject: &SubjectState, raised: &Raised) -> Notice
         cleared: (!is_active).then(|| subject.since.wall.max(since.wall)),
         times: subject.raised,
         summary: definition.summary.to_string(),
-        action: definition.action.to_string(),
+        action: subject.action(definition).to_string(),
         text,
         exchange: subject.evidence.exchange.map(|id| id.to_string()),
     }

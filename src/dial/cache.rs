@@ -146,6 +146,19 @@ impl Cache {
         }
     }
 
+    /// The addresses of a name in all answers that have come lately, while the last is good. `None` as well where too few
+    /// have come to say what is gone.
+    pub(super) fn listed_lately(
+        &self,
+        name: &str,
+        family: Family,
+        now: Instant,
+    ) -> Option<Arc<[IpAddr]>> {
+        self.listed(name, family, now)?;
+        let slot = self.names.get(name)?.slots[family as usize].as_ref()?;
+        slot.turns.lately(now).map(Arc::from)
+    }
+
     /// How long a name's answer lives as its owner has it, before any cap of ours.
     pub(super) fn ttl(&self, name: &str, family: Family) -> Option<Duration> {
         self.names.get(name)?.slots[family as usize].as_ref()?.ttl
@@ -339,6 +352,11 @@ impl Entry {
         if let Some(old) = place {
             slot.used = old.used;
             slot.cap = smaller(old.cap, slot.cap);
+            slot.turns = std::mem::take(&mut old.turns);
+        }
+        if slot.is_answer() {
+            let listed = slot.answer.as_deref().unwrap_or_default();
+            slot.turns.note(listed, slot.at);
         }
         let due = terms.due(&slot);
         *place = Some(slot);

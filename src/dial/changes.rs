@@ -1,19 +1,17 @@
 //! Which addresses each name has: what is new or gone is told once.
 //!
 //! Servers that hand out a few of many addresses in turns are no news: an address counts as gone only after it was
-//! missing for a while. Bounded; `now` is an argument.
+//! missing for a while, and in many answers. Bounded; `now` is an argument.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::turns::{GONE, GONE_ANSWERS};
 use crate::exchange::Host;
 
-/// Missing for so long, an address is gone.
-const GONE: Duration = Duration::from_secs(60 * 60);
 const NAMES_MAX: usize = 1_024;
 const ADDRESSES_MAX: usize = 128;
 
@@ -26,7 +24,8 @@ pub(super) struct Changes(HashMap<Host, [Known; 2]>);
 struct Known {
     /// The answer seen last: as long as the cache gives the same, nothing has to be compared.
     answer: Option<Weak<[IpAddr]>>,
-    seen: HashMap<IpAddr, Instant>,
+    /// When each address was seen last, and how many answers have lacked it since.
+    seen: HashMap<IpAddr, (Instant, u32)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -65,15 +64,19 @@ impl Known {
         let is_first = last.is_none();
         self.answer = Some(Arc::downgrade(ips));
         let mut added = Vec::new();
+        for (_, missed) in self.seen.values_mut() {
+            *missed = missed.saturating_add(1);
+        }
         for ip in ips.iter().take(ADDRESSES_MAX) {
-            if self.seen.insert(*ip, now).is_none() {
+            if self.seen.insert(*ip, (now, 0)).is_none() {
                 added.push(*ip);
             }
         }
         let mut removed = Vec::new();
         let too_many = self.seen.len() > ADDRESSES_MAX;
-        self.seen.retain(|ip, seen| {
-            let goes = *seen != now && (too_many || now.saturating_duration_since(*seen) >= GONE);
+        self.seen.retain(|ip, (seen, missed)| {
+            let is_gone = *missed >= GONE_ANSWERS && now.saturating_duration_since(*seen) >= GONE;
+            let goes = *missed > 0 && (too_many || is_gone);
             if goes {
                 removed.push(*ip);
             }
@@ -87,6 +90,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn answer(ips: &str) -> Arc<[IpAddr]> {
         ips.split_whitespace()
@@ -114,8 +118,17 @@ mod tests {
         check("::1", Duration::ZERO, None);
         check("1.0.0.2 1.0.0.3", minute, Some(("1.0.0.3", "")));
         check("1.0.0.1 1.0.0.2", 2 * minute, None);
-        check("1.0.0.2", 3 * minute, None);
-        check("1.0.0.2", 62 * minute, Some(("", "1.0.0.1 1.0.0.3")));
+        for _ in 3..=GONE_ANSWERS {
+            check("1.0.0.2", 3 * minute, None);
+        }
+        // Long ago, but two answers in turns are no more than that.
+        check("1.0.0.1", 62 * minute, Some(("", "1.0.0.3")));
+        check("1.0.0.2", 200 * minute, None);
+        check("1.0.0.1", 300 * minute, None);
+        for _ in 2..GONE_ANSWERS {
+            check("1.0.0.1", 310 * minute, None);
+        }
+        check("1.0.0.1", 311 * minute, Some(("", "1.0.0.2")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::resolve::{Answer, ResolveError};
+use super::turns::Turns;
 use crate::config;
 
 /// RFC 8767 §5 wants no more than one try in 30 seconds; the first ones come sooner, since most outages are short.
@@ -42,6 +43,8 @@ pub(super) struct Slot {
     pub(super) stale: Option<Instant>,
     /// Nobody used it when it was to be renewed.
     pub(super) is_asleep: bool,
+    /// This answer and those before.
+    pub(super) turns: Turns,
 }
 
 impl Slot {
@@ -62,6 +65,7 @@ impl Slot {
             failed: None,
             stale: None,
             is_asleep: false,
+            turns: Turns::default(),
         }
     }
 

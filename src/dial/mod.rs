@@ -30,6 +30,7 @@ pub(crate) mod survey;
 mod system;
 pub(crate) mod tls;
 mod trial;
+mod turns;
 mod watched;
 
 use std::cell::RefCell;

@@ -179,6 +179,11 @@ impl Resolver {
         lock(&self.cache).listed(name, family, Instant::now())
     }
 
+    /// The same with all that it was answered lately: some names list a part of their addresses each time.
+    pub(crate) fn listed_lately(&self, name: &str, family: Family) -> Option<Arc<[IpAddr]>> {
+        lock(&self.cache).listed_lately(name, family, Instant::now())
+    }
+
     /// How long a name's answer lives as its owner has it. Asks nobody.
     pub(crate) fn ttl(&self, name: &str, family: Family) -> Option<Duration> {
         lock(&self.cache).ttl(name, family)

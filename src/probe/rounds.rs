@@ -235,6 +235,7 @@ impl Rounds {
                     let evidence = Evidence {
                         exchange: None,
                         text: what.clone(),
+                        remedy: None,
                     };
                     self.alarms
                         .raise(alarm, subject, Origin::Derived, evidence, now);

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::finding::{Finding, Severity};
 use crate::dial::operator::OperatorDialer;
 use crate::exchange::Host;
+use crate::telemetry::alarms::LATER;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 /// More than all alarms with all their subjects.
@@ -54,22 +55,25 @@ fn read(page: &Value) -> Vec<Finding> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut findings = Vec::new();
     for alarm in list(&page["alarms"]).iter().filter(|one| is_active(one)) {
+        let name = text(&alarm["alarm"]);
         let severity = match alarm["severity"].as_str() {
+            // One device's token: they rotate, and single ones are normal.
+            _ if name.ends_with("InvalidDeviceToken") => Severity::Warn,
             Some("ALERT" | "CRITICAL") => Severity::Fail,
             _ => Severity::Warn,
         };
         for subject in list(&alarm["subjects"]).iter().filter(|one| is_active(one)) {
             let what = format!(
                 "alarm {} of {} since {}: {} ({})",
-                text(&alarm["alarm"]),
+                name,
                 text(&subject["subject"]),
                 text(&subject["since"]),
                 text(&alarm["summary"]).trim_end_matches('.'),
                 text(&subject["evidence"]["text"]),
             );
             let evidence = text(&subject["evidence"]["text"]);
-            let remedy = of_status(&evidence).map(str::to_owned);
-            let remedy = remedy.unwrap_or_else(|| text(&alarm["action"]));
+            let remedy = remedy(&name, &evidence);
+            let remedy = remedy.unwrap_or_else(|| text(&subject["action"]));
             findings.push(finding(severity, what, Some(remedy)));
         }
     }
@@ -80,7 +84,56 @@ fn read(page: &Value) -> Vec<Finding> {
     findings
 }
 
-/// What a service's answer asks for, where the alarm's own words leave that to its status.
+/// What to do where the alarm's own words leave it to its evidence, or send its reader here.
+fn remedy(alarm: &str, evidence: &str) -> Option<String> {
+    if let Some(remedy) = of_alarm(alarm) {
+        return Some(remedy.to_owned());
+    }
+    let (cause, way) = match evidence.split_once(LATER) {
+        Some((cause, way)) => (cause, Some(way)),
+        None => (evidence, None),
+    };
+    let both = [
+        of_status(cause).or_else(|| of_way(cause)),
+        way.and_then(of_way),
+    ];
+    let both: Vec<_> = both.into_iter().flatten().collect();
+    (!both.is_empty()).then(|| both.join("; then "))
+}
+
+/// Those whose action is to run the doctor.
+fn of_alarm(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "TidegateAllAddressesDead" => {
+            "let this machine out to each of these addresses on the host's port (firewall, route); where the lines here say that all of it is open, the service is down: see its status page"
+        }
+        "TidegateUpstreamCertificateInvalid" => {
+            "whatever decrypts TLS on the way has to leave this host alone: put it on the list of hosts that are not decrypted; where the authority is your own, name it as the destination's ca"
+        }
+        "TidegateCertificateExpiring" => {
+            "a listener's: renew it, put it in its place and reload; a destination's: tell whoever runs the service, or the gateway that decrypts on the way, to renew it"
+        }
+        _ => return None,
+    })
+}
+
+/// Where no answer came.
+fn of_way(evidence: &str) -> Option<&'static str> {
+    Some(match evidence {
+        way if way.ends_with("no connection") => {
+            "let this machine out to the host's port on each of its addresses (firewall, route), and see that its name servers know the name"
+        }
+        way if way.ends_with("no TLS with the service") => {
+            "something on the way decrypts or blocks TLS, or the port does no TLS: put the host on the list of hosts that are not decrypted"
+        }
+        way if way.ends_with("had no answer") => {
+            "the service took the request and was silent, or broke off: see its status page; where it is well, look for what drops connections on the way (tidegate doctor --idle 30m)"
+        }
+        _ => return None,
+    })
+}
+
+/// What a service's answer asks for.
 fn of_status(evidence: &str) -> Option<&'static str> {
     let (before, status) = evidence.rsplit_once(" answered ")?;
     let is_token = before.contains("access token");
@@ -124,10 +177,51 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn what_to_do_follows_from_what_was_seen() {
+        let check = |alarm: &str, evidence: &str, wanted: &[&str]| {
+            let found = remedy(alarm, evidence).unwrap_or_default();
+            assert_eq!(found.is_empty(), wanted.is_empty(), "{evidence}: {found}");
+            for words in wanted {
+                assert!(found.contains(words), "{evidence}: {found}");
+            }
+        };
+        let failed = "PushNotificationFailed";
+        let push = |end: &str| format!("a push (APNS, message) to lab {end}");
+        check(failed, &push("answered 429"), &["Retry-After"]);
+        check(failed, &push("answered 413"), &[]);
+        check(
+            failed,
+            &push("could not be sent: no connection"),
+            &["firewall"],
+        );
+        check(
+            failed,
+            &push("could not be sent: no TLS with the service"),
+            &["not decrypted"],
+        );
+        check(failed, &push("had no answer"), &["status page"]);
+        let token = "a request for an access token to lab answered 400";
+        check(
+            "AccessTokenFetchFailed",
+            &format!("{token}{LATER}{}", push("had no answer")),
+            &["onboard the cluster again", "; then the service took"],
+        );
+        for alarm in [
+            "TidegateAllAddressesDead",
+            "TidegateUpstreamCertificateInvalid",
+            "TidegateCertificateExpiring",
+        ] {
+            let found = remedy(alarm, "seen").unwrap();
+            assert!(!found.contains("doctor"), "{found}");
+        }
+        check("TidegateAddressesChanged", "seen", &[]);
+    }
+
+    #[test]
     fn each_active_subject_is_a_line_with_what_to_do() {
-        let subject = |name: &str, state: &str| json!({"subject": name, "state": state, "since": "2026-01-01T00:00:00.000Z", "evidence": {"text": "400"}});
+        let subject = |name: &str, state: &str| json!({"subject": name, "state": state, "since": "2026-01-01T00:00:00.000Z", "evidence": {"text": "400"}, "action": "Mend it."});
         let page = json!({"alarms": [
-            {"alarm": "A", "severity": "CRITICAL", "state": "active", "summary": "Bad.", "action": "Mend it.",
+            {"alarm": "A", "severity": "CRITICAL", "state": "active", "summary": "Bad.", "action": "Mend all.",
              "subjects": [subject("one", "active"), subject("two", "cleared")]},
             {"alarm": "B", "severity": "ERROR", "state": "cleared", "subjects": [subject("one", "cleared")]},
         ]});
@@ -138,6 +232,11 @@ mod tests {
                 "FAIL  this machine: alarm A of one since 2026-01-01T00:00:00.000Z: Bad (400) -> Mend it."
             ]
         );
+        let page = json!({"alarms": [
+            {"alarm": "PushNotificationFailedInvalidDeviceToken", "severity": "CRITICAL", "state": "active",
+             "subjects": [subject("one", "active")]},
+        ]});
+        assert_eq!(read(&page)[0].severity, Severity::Warn, "one device's");
         for page in [json!({"alarms": []}), json!(null), json!([1])] {
             assert!(read(&page)[0].what.contains("has no alarm"), "{page}");
         }

@@ -82,7 +82,7 @@ const WORDS: [(ErrorWord, &[&str]); 4] = [
 ];
 
 impl Listener for Fault {
-    fn value(&mut self, name: &[u8], value: &[u8]) {
+    fn value(&mut self, name: &[u8], value: &[u8], _: u32) {
         if !is_one_of(name, &NAMES) {
             return;
         }
@@ -93,10 +93,17 @@ impl Listener for Fault {
         }
     }
 
-    fn opened(&mut self, _: &[u8]) {}
+    fn opened(&mut self, _: &[u8], _: u32) {}
 }
 
 impl Verdict {
+    /// Whether the status says it all, and no word of a body would change it.
+    pub(super) fn is_plain(service: Service, status: u16) -> bool {
+        let of = |word| Self::of(service, status, word);
+        let words = WORDS.iter().map(|(word, _)| Some(*word));
+        words.into_iter().all(|word| of(word) == of(None))
+    }
+
     /// The word of a body counts where the status leaves it open.
     pub(super) fn of(service: Service, status: u16, word: Option<ErrorWord>) -> Self {
         let by_word = |otherwise| match word {
@@ -224,6 +231,23 @@ mod tests {
         check(Service::WebPush, 404, "", TargetExpired);
         check(Service::WebPush, 410, "", TargetExpired);
         check(Service::WebPush, 413, "", Failed);
+    }
+
+    #[test]
+    fn some_statuses_leave_it_to_the_body() {
+        for status in [400, 403, 404, 410, 413] {
+            assert!(
+                !Verdict::is_plain(Service::Guide(SubscriberService::Apns), status),
+                "{status}"
+            );
+        }
+        for status in [200, 201, 302, 401, 429, 500, 503] {
+            assert!(
+                Verdict::is_plain(Service::Guide(SubscriberService::Fcm), status),
+                "{status}"
+            );
+        }
+        assert!(Verdict::is_plain(Service::WebPush, 410));
     }
 
     #[test]

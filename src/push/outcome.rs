@@ -17,6 +17,8 @@ pub(crate) enum End {
     Unreached,
     /// There was a connection, and no TLS on it.
     NoTls,
+    /// It was sent, and the sender left before an answer came: the service may have been about to give one.
+    Deserted,
     /// The sender left before it was sent, or we ended it: nothing is known of the service.
     Left,
 }
@@ -64,7 +66,25 @@ impl End {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Answered(status) => answer::label(status),
-            Self::Unanswered | Self::Unreached | Self::NoTls | Self::Left => "none",
+            Self::Unanswered | Self::Deserted | Self::Unreached | Self::NoTls | Self::Left => {
+                "none"
+            }
+        }
+    }
+
+    /// What to do where no answer says it.
+    pub(crate) fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::Answered(_) | Self::Deserted | Self::Left => None,
+            Self::Unanswered => Some(
+                "No answer came: see whether the service is sick (its status page), and run `tidegate doctor` for what is on the way.",
+            ),
+            Self::Unreached => Some(
+                "No connection came about: /destinations shows how each address fails; see to the name servers, the route, and TCP to the host's port through the firewall. `tidegate doctor` tests each.",
+            ),
+            Self::NoTls => Some(
+                "TLS with the service failed: something on the way decrypts or blocks it, or its port does no TLS. `tidegate doctor` says whose certificate is shown.",
+            ),
         }
     }
 
@@ -73,6 +93,7 @@ impl End {
         match self {
             Self::Answered(status) => format!("answered {status}"),
             Self::Unanswered => "had no answer".into(),
+            Self::Deserted => "was given up before an answer came".into(),
             Self::Unreached => "could not be sent: no connection".into(),
             Self::NoTls => "could not be sent: no TLS with the service".into(),
             Self::Left => "was given up".into(),
@@ -91,7 +112,7 @@ pub(super) fn moves(
         Subject::Push { service, kind } => {
             let verdict = match end {
                 End::Answered(status) => Some(Verdict::of(service, status, word)),
-                End::Unanswered | End::Unreached | End::NoTls | End::Left => None,
+                End::Unanswered | End::Deserted | End::Unreached | End::NoTls | End::Left => None,
             };
             let mut moves = Vec::new();
             counts(component, (service, kind), end, verdict, &mut moves);
@@ -113,7 +134,7 @@ fn counts(
     let failed = verdict.is_some_and(|verdict| verdict != Verdict::Accepted);
     match component {
         Component::CallManager if service.counts_as_apns() => {
-            if matches!(end, End::Answered(_) | End::Unanswered) {
+            if matches!(end, End::Answered(_) | End::Unanswered | End::Deserted) {
                 count("NumberOfPushReqSent");
                 match kind {
                     Kind::CustomRegion => count("CustomRegionNumofMsgPushReqSent"),
@@ -134,7 +155,7 @@ fn counts(
         }
         Component::XcpConfigManager if service.counts_as_apns() => match (verdict, end) {
             (Some(Verdict::Accepted), _) => count("NumberOfPushSuccess"),
-            (None, End::Left) => {}
+            (None, End::Deserted | End::Left) => {}
             (verdict, _) => {
                 count("NumberOfPushFailure");
                 match verdict {
@@ -193,7 +214,7 @@ fn alarms(component: Component, end: End, verdict: Option<Verdict>, moves: &mut 
         }
         Component::PushNotificationService if refused => raise(Alarm::AccessTokenInvalid),
         Component::XcpConfigManager => match (verdict, end) {
-            (Some(Verdict::Accepted), _) | (None, End::Left) => {}
+            (Some(Verdict::Accepted), _) | (None, End::Deserted | End::Left) => {}
             _ if target => raise(Alarm::FailedInvalidDeviceToken),
             _ if refused => raise(Alarm::FailedInvalidAccessToken),
             _ => raise(Alarm::PushFailed),
@@ -236,7 +257,7 @@ fn token(component: Component, end: End) -> Vec<Move> {
         End::Answered(_) | End::Unanswered | End::Unreached | End::NoTls => {
             vec![Move::Raise(alarm)]
         }
-        End::Left => Vec::new(),
+        End::Deserted | End::Left => Vec::new(),
     }
 }
 

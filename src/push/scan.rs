@@ -9,20 +9,25 @@ const DEPTH_MAX: u32 = 64;
 /// As long as a name or value may be that somebody wants to hear of.
 const WORD_MAX: usize = 128;
 
+/// What some writers put before a text.
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+
 /// Who is told what stands there.
 pub(super) trait Listener {
-    /// A string, number, `true`, `false` or `null`, under the nearest name before it. Strings come as they are written;
-    /// those with escapes, and very long ones, do not come.
-    fn value(&mut self, name: &[u8], value: &[u8]);
+    /// A string, number, `true`, `false` or `null`, under the nearest name before it, so many objects and arrays deep;
+    /// the outermost one is 1. Very long strings do not come, nor those with an escaped half of a character.
+    fn value(&mut self, name: &[u8], value: &[u8], depth: u32);
 
-    /// An object or array under a name.
-    fn opened(&mut self, name: &[u8]);
+    /// An object or array under a name, which stands so deep.
+    fn opened(&mut self, name: &[u8], depth: u32);
 }
 
 /// How far a text was read.
 #[derive(Debug)]
 pub(super) struct Scan {
     place: Place,
+    /// Bytes of the mark before the text that have come.
+    marked: usize,
     depth: u32,
     /// A bit for each level, the innermost lowest: whether it is an object.
     objects: u64,
@@ -38,6 +43,11 @@ enum Place {
     String,
     /// Behind a backslash.
     Escape,
+    /// Behind `\u`, and the digits that have come.
+    Digits {
+        count: u8,
+        code: u32,
+    },
     /// A number or a bare word.
     Bare,
     /// Nothing more is to be learnt.
@@ -48,6 +58,7 @@ impl Default for Scan {
     fn default() -> Self {
         Self {
             place: Place::Between,
+            marked: 0,
             depth: 0,
             objects: 0,
             naming: false,
@@ -79,10 +90,20 @@ impl Scan {
                     bytes = behind.get(1..).unwrap_or_default();
                 }
                 Place::Escape => {
-                    self.word.spoil();
-                    self.place = Place::String;
+                    self.escaped(first);
                     bytes = rest;
                 }
+                Place::Digits { count, code } => match char::from(first).to_digit(16) {
+                    Some(digit) => {
+                        self.digit(count + 1, code << 4 | digit);
+                        bytes = rest;
+                    }
+                    // It may be the string's end.
+                    None => {
+                        self.word.spoil();
+                        self.place = Place::String;
+                    }
+                },
                 Place::Bare if ends_bare_word(first) => {
                     self.place = Place::Between;
                     self.tell(listener);
@@ -104,6 +125,9 @@ impl Scan {
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => {}
             b'{' | b'[' => self.open(byte == b'{', listener),
+            _ if self.depth == 0 && BYTE_ORDER_MARK.get(self.marked) == Some(&byte) => {
+                self.marked += 1;
+            }
             // No object and no array: nothing here has a name.
             _ if self.depth == 0 => self.place = Place::Done,
             b'}' | b']' => self.close(),
@@ -127,7 +151,7 @@ impl Scan {
             return;
         }
         if let Some(name) = self.name.whole() {
-            listener.opened(name);
+            listener.opened(name, self.depth);
         }
         self.depth += 1;
         self.objects = self.objects << 1 | u64::from(object);
@@ -151,6 +175,37 @@ impl Scan {
         self.objects & 1 == 1
     }
 
+    /// The byte behind a backslash.
+    fn escaped(&mut self, byte: u8) {
+        self.place = Place::String;
+        match byte {
+            b'u' => self.place = Place::Digits { count: 0, code: 0 },
+            b'n' => self.word.push(b"\n"),
+            b't' => self.word.push(b"\t"),
+            b'r' => self.word.push(b"\r"),
+            b'b' => self.word.push(&[8]),
+            b'f' => self.word.push(&[12]),
+            other => self.word.push(&[other]),
+        }
+    }
+
+    /// One of the four digits of an escaped character.
+    fn digit(&mut self, count: u8, code: u32) {
+        if count < 4 {
+            self.place = Place::Digits { count, code };
+            return;
+        }
+        self.place = Place::String;
+        match char::from_u32(code) {
+            Some(character) => {
+                let mut room = [0; 4];
+                self.word.push(character.encode_utf8(&mut room).as_bytes());
+            }
+            // Half of a character of two: no word that counts has one.
+            None => self.word.spoil(),
+        }
+    }
+
     fn string_ends(&mut self, listener: &mut impl Listener) {
         self.place = Place::Between;
         if self.naming {
@@ -163,7 +218,7 @@ impl Scan {
 
     fn tell(&mut self, listener: &mut impl Listener) {
         if let (Some(name), Some(value)) = (self.name.whole(), self.word.whole()) {
-            listener.value(name, value);
+            listener.value(name, value, self.depth);
         }
     }
 }
@@ -219,15 +274,17 @@ mod tests {
     struct Heard(Vec<String>);
 
     impl Listener for Heard {
-        fn value(&mut self, name: &[u8], value: &[u8]) {
+        fn value(&mut self, name: &[u8], value: &[u8], depth: u32) {
             let (name, value) = (
                 String::from_utf8_lossy(name),
                 String::from_utf8_lossy(value),
             );
+            assert!(depth > 0);
             self.0.push(format!("{name}={value}"));
         }
 
-        fn opened(&mut self, name: &[u8]) {
+        fn opened(&mut self, name: &[u8], depth: u32) {
+            assert!(depth > 0);
             self.0.push(format!("{}:", String::from_utf8_lossy(name)));
         }
     }
@@ -256,8 +313,17 @@ mod tests {
         check(r#"{"a":[{"b":"x"}]}"#, &["a:", "a:", "b=x"]);
         // A value that looks like a name, and a name that looks like a value.
         check(r#"{"a":"type","type":"x"}"#, &["a=type", "type=x"]);
-        check(r#"{"a":"{\"type\":\"x\"}","b":"y"}"#, &["b=y"]);
-        check(r#"{"\u0061":"x","b":"\n","c":"y"}"#, &["c=y"]);
+        check(
+            r#"{"a":"{\"type\":\"x\"}","b":"y"}"#,
+            &[r#"a={"type":"x"}"#, "b=y"],
+        );
+        check(
+            r#"{"\u0061":"x","b":"\n","c":"\u00fC\/\\"}"#,
+            &["a=x", "b=\n", "c=ü/\\"],
+        );
+        // Two halves of a character, no digits, and an end that is no end.
+        check(r#"{"a":"\ud83d\ude00","b":"y"}"#, &["b=y"]);
+        check(r#"{"a":"\u00g0","b":"\u12","c":"y"}"#, &["c=y"]);
         check(r#"{"a":"","":"x","b":"y"}"#, &["b=y"]);
         // The end is missing, or comes too early.
         check(r#"{"a":"x","b":"y"#, &["a=x"]);
@@ -268,7 +334,8 @@ mod tests {
         check("a=x&b=y", &[]);
         check(r#""a":"x""#, &[]);
         check("<a>{\"b\":\"x\"}</a>", &[]);
-        check("\u{feff}{\"a\":\"x\"}", &[]);
+        check("\u{feff} {\"a\":\"x\"}", &["a=x"]);
+        check("\u{feff}\u{feff}{\"a\":\"x\"}", &[]);
         check(r#"{"a" "b" "c":"x"}"#, &["a=b", "a=c", "a=x"]);
         check("}]", &[]);
         check(r#"{"a":x]}"#, &["a=x"]);

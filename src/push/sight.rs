@@ -4,7 +4,7 @@ use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
-use super::answer::Fault;
+use super::answer::{Fault, Verdict};
 use super::message::{self, Message};
 use super::outcome::End;
 use super::scan::{Listener, Scan};
@@ -104,6 +104,15 @@ impl Sight {
             }),
             Watched::Token { .. } => Some(Subject::Token),
         }
+    }
+
+    /// Whether more of the reply could change what an answer with this status moves.
+    pub(crate) fn may_say_more(&self, status: u16) -> bool {
+        let is_open = match self.subject() {
+            Some(Subject::Push { service, .. }) => !Verdict::is_plain(service, status),
+            Some(Subject::Token) | None => false,
+        };
+        is_open && self.reply.left > 0 && !self.reply.scan.is_done()
     }
 
     /// What its end moves for a sender that is this part of its cluster.
@@ -207,6 +216,25 @@ mod tests {
             }
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn an_error_body_may_say_more_until_it_has_said_all() {
+        let body = br#"{"reason":"Unregistered"}"#;
+        let read = |status: u16, length: usize, max: usize| {
+            let mut sight = sight(Role::Push, "POST", "/3/device/00fc", NO_FIELD, max).unwrap();
+            sight.fault(&body[..length]);
+            sight.may_say_more(status)
+        };
+        assert!(read(410, 0, 100));
+        assert!(read(410, body.len() - 1, 100));
+        assert!(!read(410, body.len(), 100), "the text has ended");
+        assert!(!read(410, 10, 10), "no more is looked at");
+        for status in [200, 401, 429, 503] {
+            assert!(!read(status, 0, 100), "{status}");
+        }
+        let token = sight(Role::Token, "POST", "/token", NO_FIELD, 100).unwrap();
+        assert!(!token.may_say_more(400));
     }
 
     #[test]

@@ -385,13 +385,13 @@ async fn forward<Permit: 'static>(
                         service.note_would_refuse(&mut turn.entry, &admission.cleared);
                         if let Some(watching) = watching {
                             let body = (framing, &turn.pending[..]);
-                            watching.unsent(service, &mut turn.entry, refused.reason, body);
+                            watching.unsent(&mut turn.entry, refused.reason, body);
                         }
                         return turn.refuse(service, &refused, after).await;
                     }
                     None => {
                         if let Some(watching) = watching {
-                            watching.given_up(service, &mut turn.entry, (framing, &turn.pending));
+                            watching.given_up(&mut turn.entry, (framing, &turn.pending));
                         }
                         return turn.left(Reason::ClientGone);
                     }
@@ -400,13 +400,13 @@ async fn forward<Permit: 'static>(
             Some(Err(refused)) => {
                 if let Some(watching) = watching {
                     let body = (framing, &turn.pending[..]);
-                    watching.unsent(service, &mut turn.entry, refused.reason, body);
+                    watching.unsent(&mut turn.entry, refused.reason, body);
                 }
                 return turn.refuse(service, &refused, after).await;
             }
             None => {
                 if let Some(watching) = watching {
-                    watching.given_up(service, &mut turn.entry, (framing, &turn.pending));
+                    watching.given_up(&mut turn.entry, (framing, &turn.pending));
                 }
                 return turn.left(Reason::ClientGone);
             }
@@ -459,7 +459,7 @@ async fn forward<Permit: 'static>(
         service.meters.forward_repeated(destination);
     }
     if let Some(watching) = watching {
-        watching.ended(service, &mut turn.entry, &ending);
+        watching.ended(&mut turn.entry, &ending);
     }
     match ending {
         Ending::Replied { keep } => turn.replied(keep),

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -13,7 +13,8 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::body::Framing;
 use super::forward::{Ending, Exchange, Shared};
@@ -337,6 +338,9 @@ impl Exchange<'_> {
         entry.status = Some(parts.status.as_u16());
         entry.setup = Some(entry.opened.elapsed());
         shared.begun.set(true);
+        if let Some(watching) = self.watching {
+            watching.answered(entry);
+        }
         let patience = if forwarded::is_event_stream(&parts.headers) {
             self.event_limit
         } else {
@@ -354,7 +358,7 @@ impl Exchange<'_> {
                         out.clear();
                         match waiting {
                             Some(frame) => frame,
-                            None => match timeout(patience, body.frame()).await {
+                            None => match self.frame(&mut body, patience, entry).await {
                                 Ok(frame) => frame,
                                 Err(_) => {
                                     return Ending::Cut {
@@ -373,7 +377,7 @@ impl Exchange<'_> {
                         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                         shared.down.set(shared.down.get() + length);
                         if let (Some(watching), Some(data)) = (self.watching, frame.data_ref()) {
-                            watching.reply(entry.status, data);
+                            watching.reply(entry, data);
                         }
                         match frame.into_data().map_err(Frame::into_trailers) {
                             Ok(data) if data.len() < GATHERED => framing.data(&mut out, &data),
@@ -433,6 +437,25 @@ impl Exchange<'_> {
             }
         }
         Ending::Replied { keep }
+    }
+
+    /// The next piece of the reply, while it may be waited for. Whoever watches tells in between what it knows.
+    async fn frame(
+        &self,
+        body: &mut Incoming,
+        patience: Duration,
+        entry: &mut Entry,
+    ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, Elapsed> {
+        let end = Instant::now() + patience;
+        if let Some(watching) = self.watching
+            && let Some(due) = watching.due().filter(|due| *due < end)
+        {
+            match timeout_at(due, body.frame()).await {
+                Ok(frame) => return Ok(frame),
+                Err(_) => watching.look(entry),
+            }
+        }
+        timeout_at(end, body.frame()).await
     }
 
     async fn switch(

@@ -52,7 +52,7 @@ pub(super) struct Exchange<'a> {
     /// Where its bytes are limited.
     pub(super) toll: Option<&'a Shares>,
     /// Shown what passes, where it is a push or asks for a token.
-    pub(super) watching: Option<&'a Watching>,
+    pub(super) watching: Option<&'a Watching<'a>>,
     /// Told of a peer that connected and then had no answer.
     pub(super) blame: &'a dyn Fn(PeerAddr),
 }

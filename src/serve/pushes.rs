@@ -3,8 +3,10 @@
 //! A body is looked at as its pieces go by; none of it is kept, and none of it waits for us.
 
 use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use http::request::Parts;
+use tokio::time::Instant;
 
 use super::Service;
 use super::body::Framing;
@@ -17,25 +19,38 @@ use crate::telemetry::alarms::Evidence;
 use crate::telemetry::guide::Origin;
 use crate::telemetry::{Entry, Moment};
 
+/// For so long an error body may say more than its status has, before what is known is told.
+const FAULT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// One request for a push or token service, on its way.
-#[derive(Debug)]
-pub(super) struct Watching {
+pub(super) struct Watching<'a> {
+    service: &'a Service,
     sight: RefCell<Box<Sight>>,
     component: Option<Component>,
     /// The whole request has been handed on.
     sent: Cell<bool>,
+    /// By when an answer that has begun is told of; it may take hours to end.
+    due: Cell<Option<Instant>>,
+    told: Cell<bool>,
 }
 
-impl Watching {
+impl<'a> Watching<'a> {
     /// `None` where the request is neither a push nor asks for a token.
-    pub(super) fn begin(service: &Service, admission: &Admission, parts: &Parts) -> Option<Self> {
+    pub(super) fn begin(
+        service: &'a Service,
+        admission: &Admission,
+        parts: &Parts,
+    ) -> Option<Self> {
         let cleared = &admission.cleared;
         let inspect_max = usize::try_from(service.forward.inspect_max.0).unwrap_or(usize::MAX);
         let sight = Sight::of(cleared.role(), &cleared.target().host, parts, inspect_max)?;
         Some(Self {
+            service,
             sight: RefCell::new(Box::new(sight)),
             component: admission.component,
             sent: Cell::new(false),
+            due: Cell::new(None),
+            told: Cell::new(false),
         })
     }
 
@@ -49,34 +64,52 @@ impl Watching {
         self.sent.set(true);
     }
 
-    /// A piece of the reply's body passes.
-    pub(super) fn reply(&self, status: Option<u16>, bytes: &[u8]) {
-        if !status.is_some_and(|status| (200..300).contains(&status)) {
-            self.sight.borrow_mut().fault(bytes);
+    /// The reply's head has come. What it moves moves now, unless its body has to say more.
+    pub(super) fn answered(&self, entry: &mut Entry) {
+        self.due.set(Some(Instant::now() + FAULT_PATIENCE));
+        self.look(entry);
+    }
+
+    /// By when `look` is to be asked again, though nothing has come.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due.get().filter(|_| !self.told.get())
+    }
+
+    /// Tells, if an answer has begun and all is known of it that will be for now.
+    pub(super) fn look(&self, entry: &mut Entry) {
+        let (Some(due), Some(status)) = (self.due(), entry.status) else {
+            return;
+        };
+        // A sender that still sends has not said what it is.
+        let is_open = !self.sent.get() || self.sight.borrow().may_say_more(status);
+        if !is_open || Instant::now() >= due {
+            self.tell(entry, End::Answered(status));
         }
     }
 
+    /// A piece of the reply's body passes.
+    pub(super) fn reply(&self, entry: &mut Entry, bytes: &[u8]) {
+        if !(200..300).contains(&entry.status.unwrap_or_default()) {
+            self.sight.borrow_mut().fault(bytes);
+        }
+        self.look(entry);
+    }
+
     /// It never got to a connection. `pending` has what came of its body by then.
-    pub(super) fn unsent(
-        self,
-        service: &Service,
-        entry: &mut Entry,
-        reason: Reason,
-        body: (Framing, &[u8]),
-    ) {
+    pub(super) fn unsent(&self, entry: &mut Entry, reason: Reason, body: (Framing, &[u8])) {
         self.held(body);
-        self.tell(service, entry, End::without_answer(reason));
+        self.tell(entry, End::without_answer(reason));
     }
 
     /// Its sender left while there was no connection yet. What had come as a whole was sent, as far as its sender knows,
     /// and had no answer.
-    pub(super) fn given_up(self, service: &Service, entry: &mut Entry, body: (Framing, &[u8])) {
+    pub(super) fn given_up(&self, entry: &mut Entry, body: (Framing, &[u8])) {
         let end = if self.held(body) {
-            End::Unanswered
+            End::Deserted
         } else {
             End::Left
         };
-        self.tell(service, entry, end);
+        self.tell(entry, end);
     }
 
     /// As much of the body as came, while none of it could be handed on; whether that is all of it. Of a body in chunks
@@ -94,20 +127,24 @@ impl Watching {
     }
 
     /// It went over a connection, and this became of it.
-    pub(super) fn ended(self, service: &Service, entry: &mut Entry, ending: &Ending) {
+    pub(super) fn ended(&self, entry: &mut Entry, ending: &Ending) {
         let end = match (ending, entry.status) {
             (Ending::Refused(refused), _) => End::without_answer(refused.reason),
             (_, Some(status)) => End::Answered(status),
-            // Its sender had waited long enough.
-            (Ending::Left(_), None) if self.sent.get() => End::Unanswered,
+            (Ending::Left(_), None) if self.sent.get() => End::Deserted,
             (Ending::Left(_) | Ending::Replied { .. } | Ending::Cut { .. }, None)
             | (Ending::Upgraded(_), None) => End::Left,
         };
-        self.tell(service, entry, end);
+        self.tell(entry, end);
     }
 
-    fn tell(self, service: &Service, entry: &mut Entry, end: End) {
-        let mut sight = self.sight.into_inner();
+    /// Once.
+    fn tell(&self, entry: &mut Entry, end: End) {
+        if self.told.replace(true) {
+            return;
+        }
+        let service = self.service;
+        let mut sight = self.sight.borrow_mut();
         entry.tracking_id = sight.take_tracking_id().map(Box::new);
         let Some(subject) = sight.subject() else {
             return;
@@ -138,6 +175,7 @@ impl Watching {
                     let evidence = Evidence {
                         exchange: Some(entry.id),
                         text: seen(),
+                        remedy: end.remedy(),
                     };
                     let alarms = &service.alarms;
                     alarms.raise(on_board(alarm), sender, Origin::Observed, evidence, now);

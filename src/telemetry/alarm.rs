@@ -206,7 +206,7 @@ impl Alarm {
             Self::Apns => ("never here: only the client itself knows", ""),
             Self::UnreadMessages => ("never here: only the server itself knows", ""),
             Self::AllAddressesDead => (
-                "derived: an exchange tried all addresses of a destination's host, none connected, and no other address of the destination is known to live",
+                "derived: an exchange, or a probe in the background, tried all addresses of a destination's host, none connected, and no other address of the destination is known to live",
                 "an address of it is connected to",
             ),
             Self::ClientNeverAuthenticates => (
@@ -214,7 +214,7 @@ impl Alarm {
                 "a request of it passes the login, or an hour without another refusal",
             ),
             Self::CertificateExpiring => (
-                "derived: the first certificate to expire of a listener's chain, or of what a probe was shown at a destination, has less than 14 days left",
+                "derived: the first certificate to expire of a listener's chain has less than 14 days left, or of what a probe was shown at a destination less than 14 days and less than a sixth of its life",
                 "a reload brings one that has more; a probe sees one",
             ),
             Self::UpstreamCertificateInvalid => (
@@ -222,11 +222,11 @@ impl Alarm {
                 "a probe sees a good one",
             ),
             Self::AddressesChanged => (
-                "derived: a name of a destination has an address that it did not have before, or has lacked one for an hour",
+                "derived: a name of a destination has an address that it did not have before, or has lacked one for an hour and in 20 answers",
                 "an hour without another change",
             ),
             Self::TunnelsOffDns => (
-                "derived: at 3 looks in a row, 10 s apart, tunnels of a destination were on addresses that a fresh answer for their name does not list",
+                "derived: at 3 looks in a row, 10 s apart, tunnels of a destination were on addresses that their name had in none of its last 20 answers, nor for an hour",
                 "a look finds none",
             ),
             Self::ReloadRefused => (

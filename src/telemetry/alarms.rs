@@ -7,36 +7,27 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Moment;
 pub(crate) use super::alarm::{Alarm, Definition};
 use super::guide::Origin;
+pub(crate) use super::subjects::LATER;
+use super::subjects::{OTHERS, Others, Record, SUBJECT_BYTES, TEXT_BYTES, bounded};
 use crate::exchange::ExchangeId;
 
-/// Subjects that one alarm tells apart; what is raised for more is told as `OTHERS`.
-const SUBJECTS_MAX: usize = 64;
-const OTHERS: &str = "(others)";
-const SUBJECT_BYTES: usize = 200;
-const TEXT_BYTES: usize = 400;
 /// Changes that are remembered for those who deliver them.
 const CHANGES_MAX: usize = 1_024;
-
-/// An alarm that comes back within so long flaps.
-const FLAPS: Duration = Duration::from_secs(600);
-/// For how long what flaps must stay away before it clears: the first time, and at most.
-const SETTLE_MIN: Duration = Duration::from_secs(30);
-const SETTLE_MAX: Duration = Duration::from_secs(600);
-/// Among others nobody can say whose trouble is over.
-const OTHERS_QUIET: Duration = Duration::from_secs(3_600);
 
 /// What was seen. No secret, no token, no more of a user than the access log shows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Evidence {
     pub(crate) exchange: Option<ExchangeId>,
     pub(crate) text: String,
+    /// What to do where no answer came that would say it: the way failed. A cause that an answer named before stands, and
+    /// this is told behind it.
+    pub(crate) remedy: Option<&'static str>,
 }
 
 /// How an alarm stands, or one of its subjects.
@@ -107,6 +98,16 @@ pub(crate) struct SubjectState {
     pub(crate) cleared: Option<String>,
 }
 
+impl SubjectState {
+    /// What to do about this one.
+    pub(crate) fn action(&self, definition: &Definition) -> Arc<str> {
+        match self.evidence.remedy {
+            Some(remedy) => format!("{} {remedy}", definition.action).into(),
+            None => Arc::clone(&definition.action),
+        }
+    }
+}
+
 /// All alarms of one running tidegate.
 #[derive(Debug)]
 pub(crate) struct AlarmBoard {
@@ -125,23 +126,6 @@ struct Inner {
     changes: VecDeque<Change>,
     seq: u64,
     silenced_until: Option<Moment>,
-}
-
-#[derive(Debug, Default)]
-struct Record {
-    raised: [u64; Origin::ALL.len()],
-    occurrences: u64,
-    subjects: Vec<Subject>,
-}
-
-#[derive(Debug)]
-struct Subject {
-    told: SubjectState,
-    active_since: Moment,
-    /// Somebody said that it is over, and it has to stay so until it settles.
-    clearing: Option<(Moment, String)>,
-    /// For how long it must be over before it clears.
-    settle: Duration,
 }
 
 impl Default for AlarmBoard {
@@ -172,8 +156,8 @@ impl AlarmBoard {
         now: Moment,
     ) {
         let evidence = Evidence {
-            exchange: evidence.exchange,
             text: bounded(evidence.text, TEXT_BYTES),
+            ..evidence
         };
         let mut inner = self.inner();
         let record = &mut inner.records[alarm as usize];
@@ -192,15 +176,24 @@ impl AlarmBoard {
         }
         let subject = bounded(subject.to_owned(), SUBJECT_BYTES);
         let mut inner = self.inner();
-        let subjects = &mut inner.records[alarm as usize].subjects;
-        let mut found = subjects.iter_mut().filter(|one| *one.told.name == *subject);
+        let Record {
+            subjects, others, ..
+        } = &mut inner.records[alarm as usize];
+        let (name, text) = if others.names.remove(&*subject) {
+            // Somebody else's trouble may go on.
+            if !others.is_over() {
+                return;
+            }
+            (OTHERS, "each of them is over")
+        } else {
+            (&*subject, text)
+        };
+        let mut found = subjects.iter_mut().filter(|one| *one.told.name == *name);
         let Some(subject) = found.next() else { return };
         if subject.told.state != State::Active {
             return;
         }
-        if subject.clearing.is_none() {
-            subject.clearing = Some((now, bounded(text.to_owned(), TEXT_BYTES)));
-        }
+        subject.begin_to_clear(text, now);
         if let Some((told, since)) = subject.settled(alarm, now) {
             self.changed(inner, alarm, told, since, now);
         }
@@ -235,12 +228,14 @@ impl AlarmBoard {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// The subjects for which it is active now.
+    /// The subjects for which it is active now, those behind `OTHERS` as well.
     pub(crate) fn active_subjects(&self, alarm: Alarm) -> Vec<Arc<str>> {
         let inner = self.inner();
-        let subjects = inner.records[alarm as usize].subjects.iter();
-        let active = subjects.filter(|one| one.told.state == State::Active);
-        active.map(|one| Arc::clone(&one.told.name)).collect()
+        let record = &inner.records[alarm as usize];
+        let active = record.subjects.iter();
+        let active = active.filter(|one| one.told.state == State::Active && !one.is_others());
+        let active = active.map(|one| Arc::clone(&one.told.name));
+        active.chain(record.others.names.iter().cloned()).collect()
     }
 
     /// Clears what has been quiet or over for long enough; asked every few seconds.
@@ -248,10 +243,20 @@ impl AlarmBoard {
         for alarm in Alarm::ALL {
             loop {
                 let mut inner = self.inner();
-                let mut subjects = inner.records[alarm as usize].subjects.iter_mut();
+                let record = &mut inner.records[alarm as usize];
+                // The last of them may have got a place of its own.
+                if record.others.is_over()
+                    && let Some(others) = record.subjects.iter_mut().find(|one| one.is_others())
+                {
+                    others.begin_to_clear("each of them is over", now);
+                }
+                let mut subjects = record.subjects.iter_mut();
                 let Some((told, since)) = subjects.find_map(|one| one.settled(alarm, now)) else {
                     break;
                 };
+                if *told.name == *OTHERS {
+                    record.others = Others::default();
+                }
                 self.changed(inner, alarm, told, since, now);
             }
         }
@@ -319,6 +324,8 @@ impl AlarmBoard {
             State::Active => self.active.fetch_add(1, Ordering::Relaxed),
             State::Cleared | State::NeverRaised => self.active.fetch_sub(1, Ordering::Relaxed),
         };
+        let mut definition = self.definitions[alarm as usize].clone();
+        definition.action = told.action(&definition);
         let change = Change {
             seq: inner.seq,
             at: now,
@@ -328,10 +335,10 @@ impl AlarmBoard {
             origin: told.origin,
             active_since,
             evidence: Evidence {
-                exchange: told.evidence.exchange,
                 text: told.cleared.unwrap_or(told.evidence.text),
+                ..told.evidence
             },
-            definition: self.definitions[alarm as usize].clone(),
+            definition,
         };
         if inner.changes.len() == CHANGES_MAX {
             inner.changes.pop_front();
@@ -396,131 +403,6 @@ impl AlarmState {
     pub(crate) fn raised_total(&self) -> u64 {
         self.raised.iter().sum()
     }
-}
-
-impl Record {
-    /// The subject's place; a new one takes that of the one which cleared longest ago where there is no other.
-    fn subject(
-        &mut self,
-        name: &str,
-        origin: Origin,
-        evidence: &Evidence,
-        now: Moment,
-    ) -> &mut Subject {
-        let mut name = bounded(name.to_owned(), SUBJECT_BYTES);
-        let place = |subjects: &[Subject], name: &str| {
-            subjects.iter().position(|one| *one.told.name == *name)
-        };
-        if let Some(found) = place(&self.subjects, &name) {
-            return &mut self.subjects[found];
-        }
-        if self.subjects.len() >= SUBJECTS_MAX {
-            let cleared = self.subjects.iter().enumerate();
-            let cleared = cleared.filter(|(_, one)| one.told.state == State::Cleared);
-            match cleared.min_by_key(|(_, one)| one.told.since.instant) {
-                Some((oldest, _)) => {
-                    self.subjects.swap_remove(oldest);
-                }
-                None => name = OTHERS.to_owned(),
-            }
-        }
-        if let Some(found) = place(&self.subjects, &name) {
-            return &mut self.subjects[found];
-        }
-        self.subjects.push(Subject {
-            told: SubjectState {
-                name: name.into(),
-                state: State::NeverRaised,
-                since: now,
-                last_seen: now,
-                origin,
-                raised: 0,
-                occurrences: 0,
-                evidence: evidence.clone(),
-                cleared: None,
-            },
-            active_since: now,
-            clearing: None,
-            settle: Duration::ZERO,
-        });
-        self.subjects.last_mut().expect("one was pushed")
-    }
-
-    fn told(&self, alarm: Alarm, definition: &Definition) -> AlarmState {
-        let mut subjects: Vec<_> = self.subjects.iter().map(|one| one.told.clone()).collect();
-        subjects.sort_by_key(|one| {
-            std::cmp::Reverse((one.state == State::Active, one.last_seen.instant))
-        });
-        AlarmState {
-            alarm,
-            definition: definition.clone(),
-            state: subjects.first().map_or(State::NeverRaised, |one| one.state),
-            raised: self.raised,
-            occurrences: self.occurrences,
-            subjects,
-        }
-    }
-}
-
-impl Subject {
-    /// What to tell, if it was not active.
-    fn raise(&mut self, origin: Origin, evidence: Evidence, now: Moment) -> Option<SubjectState> {
-        let told = &mut self.told;
-        told.occurrences += 1;
-        told.last_seen = now;
-        told.origin = origin;
-        told.evidence = evidence;
-        self.clearing = None;
-        match told.state {
-            State::Active => return None,
-            State::Cleared if now.since(told.since) < FLAPS => {
-                self.settle = (self.settle * 2).clamp(SETTLE_MIN, SETTLE_MAX);
-            }
-            State::Cleared | State::NeverRaised => self.settle = Duration::ZERO,
-        }
-        told.state = State::Active;
-        told.since = now;
-        told.cleared = None;
-        told.raised += 1;
-        self.active_since = now;
-        Some(told.clone())
-    }
-
-    /// Clears it if it has been over or quiet for long enough: what to tell, and since when it was active.
-    fn settled(&mut self, alarm: Alarm, now: Moment) -> Option<(SubjectState, Moment)> {
-        if self.told.state != State::Active {
-            return None;
-        }
-        let others = (*self.told.name == *OTHERS).then_some(OTHERS_QUIET);
-        let is_over = |(since, _): &mut (Moment, String)| now.since(*since) >= self.settle;
-        let text = if let Some((_, text)) = self.clearing.take_if(is_over) {
-            text
-        } else {
-            let quiet = alarm.quiet().or(others)?;
-            if now.since(self.told.last_seen) < quiet {
-                return None;
-            }
-            self.clearing = None;
-            format!("not seen again for {} min", quiet.as_secs() / 60)
-        };
-        self.told.state = State::Cleared;
-        self.told.since = now;
-        self.told.cleared = Some(text);
-        Some((self.told.clone(), self.active_since))
-    }
-}
-
-/// The text without what could steer a terminal or end a line, cut to `bytes`.
-fn bounded(text: String, bytes: usize) -> String {
-    let mut text = match text.contains(char::is_control) {
-        true => text.replace(char::is_control, " "),
-        false => text,
-    };
-    if text.len() > bytes {
-        text.truncate(text.floor_char_boundary(bytes));
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

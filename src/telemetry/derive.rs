@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -27,7 +28,7 @@ const ASKED_FOR: Duration = Duration::from_secs(60);
 pub(crate) const CONFIGURATION: &str = "configuration";
 /// Clients that are refused now and are remembered; the one whose refusals began first goes first.
 const SENDERS_MAX: usize = 1_024;
-/// Tunnels must be off DNS in so many looks in a row: a name may answer with a part of its addresses each time.
+/// Tunnels must be off DNS in so many looks in a row: their end may be under way.
 const OFF_LOOKS: u32 = 3;
 
 /// Derives; shared by the cores and the control thread.
@@ -91,26 +92,65 @@ impl Derivation {
             .iter()
             .flat_map(|(destination, rules)| rules.iter().map(|rule| subject(destination, rule)))
             .collect();
-        let destinations: Vec<_> = known.hosts.keys().cloned().collect();
         drop(known);
-        let gone = "it is not configured any more";
-        for alarm in [
-            Alarm::PushNotificationServiceUnavailable,
-            Alarm::PushNotificationServiceAccessTokenUnavailable,
-        ] {
-            // What was seen in visible pushes stands under their sender's name.
-            let keep = |name: &str| {
-                let mut clients = config.clients.iter();
-                hosts.iter().any(|host| host == name)
-                    || clients.any(|one| *one.name.as_str() == *name)
-            };
-            self.board.clear_others(alarm, keep, gone, now);
-        }
-        for alarm in [Alarm::AllAddressesDead, Alarm::TunnelsOffDns] {
-            let keep = |name: &str| destinations.iter().any(|one| one.as_str() == name);
-            self.board.clear_others(alarm, keep, gone, now);
-        }
+        self.clear_gone(config, &hosts, now);
         self.certificates(now);
+    }
+
+    /// Clears what is about something that is not configured any more, alarm by alarm: each has its kind of subject.
+    fn clear_gone(&self, config: &Config, hosts: &[String], now: Moment) {
+        let is_destination = |name: &str| {
+            let mut all = config.destinations.iter();
+            all.any(|one| *one.name.as_str() == *name)
+        };
+        let is_listener = |name: &str| {
+            let mut all = config.listeners.iter();
+            all.any(|one| *one.name.as_str() == *name)
+        };
+        let client = |name: &str| {
+            let mut all = config.clients.iter();
+            all.find(|one| *one.name.as_str() == *name)
+        };
+        for (alarm, definition) in Alarm::ALL.into_iter().zip(Alarm::definitions()) {
+            // What was seen in visible pushes stands under their sender's name, and is of its component.
+            let is_sender = |name: &str| {
+                let component = client(name).and_then(|one| one.component.as_ref());
+                component.is_some_and(|one| {
+                    Component::named(AsRef::<str>::as_ref(one)) == Some(definition.component)
+                })
+            };
+            let keep = |name: &str| match alarm {
+                Alarm::PushNotificationServiceUnavailable
+                | Alarm::PushNotificationServiceAccessTokenUnavailable => {
+                    hosts.iter().any(|host| host == name) || is_sender(name)
+                }
+                Alarm::PushNotificationInvalidDeviceTokenResponse
+                | Alarm::AccessTokenInvalid
+                | Alarm::PushNotificationFailed
+                | Alarm::PushNotificationFailedInvalidDeviceToken
+                | Alarm::PushNotificationFailedInvalidAccessToken
+                | Alarm::AccessTokenFetchFailed => is_sender(name),
+                Alarm::ClientNeverAuthenticates => {
+                    name.parse::<IpAddr>().is_ok() || client(name).is_some()
+                }
+                Alarm::AllAddressesDead
+                | Alarm::UpstreamCertificateInvalid
+                | Alarm::AddressesChanged
+                | Alarm::TunnelsOffDns => is_destination(name),
+                Alarm::CertificateExpiring => {
+                    let destination = name.strip_prefix("destination ");
+                    is_listener(name) || destination.is_some_and(is_destination)
+                }
+                Alarm::StartFailed
+                | Alarm::HttpClientPoolCreationError
+                | Alarm::XcpConfigMgrAccessTokenIsNull
+                | Alarm::Apns
+                | Alarm::UnreadMessages
+                | Alarm::ReloadRefused => true,
+            };
+            let gone = "it is not configured any more";
+            self.board.clear_others(alarm, keep, gone, now);
+        }
     }
 
     /// An exchange has its target: it was just connected to it, or was answered. Clears what said that this cannot be done.
@@ -380,6 +420,7 @@ impl Derivation {
         let evidence = Evidence {
             exchange: exchange.map(|exchange| exchange.id),
             text,
+            remedy: None,
         };
         self.board
             .raise(alarm, subject, Origin::Derived, evidence, now);

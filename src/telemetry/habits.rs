@@ -20,11 +20,13 @@ const OTHER_NAMES: &str = "others";
 #[derive(Debug, Default)]
 pub(crate) struct Habits(Mutex<HashMap<Who, Habit>>);
 
-/// A client: an address, at a listener.
+/// A client: a user, at an address, at a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Who {
     pub(crate) address: IpAddr,
     pub(crate) listener: ListenerName,
+    /// `None`: it has not proved to be one. Most begin so, and are told together with the only user of their address.
+    pub(crate) user: Option<UserName>,
 }
 
 /// How one request was made.
@@ -109,7 +111,8 @@ impl Habits {
     /// A request has come as far as the gate.
     pub(crate) fn asked(&self, exchange: &Exchange, manner: &Manner, now: SystemTime) {
         let mut book = self.book();
-        let who = Who::of(exchange);
+        // Whoever is refused only says who it is.
+        let who = Who::of(exchange, !manner.challenged);
         if book.len() >= CLIENTS_MAX && !book.contains_key(&who) {
             let oldest = book.iter().min_by_key(|(_, habit)| habit.last_seen);
             if let Some(oldest) = oldest.map(|(who, _)| who.clone()) {
@@ -127,7 +130,7 @@ impl Habits {
             return;
         }
         let mut book = self.book();
-        let Some(habit) = book.get_mut(&Who::of(exchange)) else {
+        let Some(habit) = book.get_mut(&Who::of(exchange, true)) else {
             return;
         };
         let by = exchange.closed_by.map_or("nobody", |side| side.token());
@@ -155,6 +158,7 @@ impl Habits {
                 }
             }
         }
+        unite(&mut all);
         let mut all: Vec<_> = all.into_iter().collect();
         all.sort_by(|(a, x), (b, y)| (y.requests, a).cmp(&(x.requests, b)));
         all
@@ -166,10 +170,20 @@ impl Habits {
 }
 
 impl Who {
-    fn of(exchange: &Exchange) -> Self {
+    fn of(exchange: &Exchange, is_proved: bool) -> Self {
         Self {
+            user: exchange.user.clone().filter(|_| is_proved),
             address: exchange.client.0.ip().to_canonical(),
             listener: exchange.listener.clone(),
+        }
+    }
+}
+
+impl Who {
+    fn nameless(&self) -> Self {
+        Self {
+            user: None,
+            ..self.clone()
         }
     }
 }
@@ -283,6 +297,22 @@ impl Nonces {
     }
 }
 
+/// What an address asked before it logged in is told with its user, where it has only one.
+fn unite(all: &mut HashMap<Who, Habit>) {
+    let mut users: HashMap<Who, Vec<Who>> = HashMap::new();
+    for who in all.keys().filter(|who| who.user.is_some()) {
+        users.entry(who.nameless()).or_default().push(who.clone());
+    }
+    for (nameless, users) in users {
+        if let [only] = &users[..]
+            && let Some(before) = all.remove(&nameless)
+            && let Some(habit) = all.get_mut(only)
+        {
+            habit.add(&before);
+        }
+    }
+}
+
 fn sum<K: Ord + Clone>(counts: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
     for (key, count) in more {
         *counts.entry(key.clone()).or_default() += count;
@@ -339,6 +369,44 @@ mod tests {
         assert!(
             !all.iter()
                 .any(|(who, _)| who.address == IpAddr::from([10, 0, 0, 0]))
+        );
+    }
+
+    #[test]
+    fn each_user_of_an_address_has_its_own() {
+        let habits = Habits::default();
+        let ask = |user: &str, challenged: bool| {
+            let mut exchange = exchange(1);
+            exchange.user = (!user.is_empty()).then(|| UserName::new(user));
+            let manner = Manner {
+                challenged,
+                ..Manner::default()
+            };
+            habits.asked(&exchange, &manner, at(1));
+        };
+        let shown = |habits: &Habits| {
+            let book = habits.book().clone();
+            let all = Habits::together(&[Arc::new(Habits(Mutex::new(book)))]);
+            let row = |(_, one): &(Who, Habit)| {
+                let user = one.user.as_ref().map_or("", |user| user.as_str());
+                (user.to_owned(), one.requests)
+            };
+            let mut all: Vec<_> = all.iter().map(row).collect();
+            all.sort();
+            all
+        };
+        let row = |user: &str, requests| (user.to_owned(), requests);
+        ask("", true);
+        ask("ann", false);
+        // A name that is only said.
+        ask("eve", true);
+        assert_eq!(shown(&habits), [row("ann", 3)]);
+        ask("ben", false);
+        ask("ben", false);
+        assert_eq!(
+            shown(&habits),
+            [row("", 2), row("ann", 1), row("ben", 2)],
+            "nobody knows whose the first ones were"
         );
     }
 

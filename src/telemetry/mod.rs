@@ -22,6 +22,7 @@ pub(crate) mod outbox;
 pub(crate) mod probed;
 pub(crate) mod reached;
 mod sink;
+mod subjects;
 pub(crate) mod summary;
 pub(crate) mod timestamp;
 

@@ -1106,30 +1106,71 @@ async fn bodies_that_cannot_be_understood_pass_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_push_whose_sender_gives_up_waiting_was_sent_and_failed() {
+async fn a_push_whose_sender_gives_up_waiting_was_sent_and_is_no_failure_of_the_service() {
     let (house, origin) = with_origin().await;
-    let mut client = Client::from_tcp({
-        let tcp = tcp_of(&house, "chats").await;
-        tcp.set_zero_linger().unwrap();
-        tcp
-    });
-    let body = push("APNS", "message");
-    let fields = format!("Content-Length: {}\r\n", body.len());
-    client
-        .send(origin.request("POST", "/push", &fields) + &body)
-        .await;
-    let mut call = origin.call().await;
-    assert_eq!(call.message().await.body, body.as_bytes());
-    drop(client);
-    let line = house.line().await;
-    assert_eq!(
-        (&line["reason"], &line["tracking_id"]),
-        (&json!("client_reset"), &json!("track-1"))
-    );
-    counted(&house, "APNS message none").await;
+    for (place, sender) in ["chats", "calls"].into_iter().enumerate() {
+        let mut client = Client::from_tcp({
+            let tcp = tcp_of(&house, sender).await;
+            tcp.set_zero_linger().unwrap();
+            tcp
+        });
+        let body = push("APNS", "message");
+        let fields = format!("Content-Length: {}\r\n", body.len());
+        client
+            .send(origin.request("POST", "/push", &fields) + &body)
+            .await;
+        let mut call = origin.call().await;
+        assert_eq!(call.message().await.body, body.as_bytes());
+        drop(client);
+        let line = house.line().await;
+        assert_eq!(
+            (&line["reason"], &line["tracking_id"]),
+            (&json!("client_reset"), &json!("track-1"))
+        );
+        let series = "tidegate_pushes_total{service=\"APNS\",kind=\"message\",status=\"none\"}";
+        house.metric_becomes(series, place as f64 + 1.0).await;
+        drop(call);
+    }
+    let value = async |series: &str| house.metric(series).await;
+    let sent = "callmanager_push_requests_sent_total{origin=\"observed\"}";
     let failed = "xcp_config_manager_push_failure_total{origin=\"observed\"}";
-    house.metric_becomes(failed, 1.0).await;
-    drop(call);
+    assert_eq!((value(sent).await, value(failed).await), (1.0, 0.0));
+    let (_, alarms) = house.admin("/alarms").await;
+    assert!(!alarms.contains("\"active\""), "{alarms}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_an_answer_moves_has_moved_before_its_body_ends() {
+    let (house, origin) = with_origin().await;
+    let value = "xcp_config_manager_push_failure_total{origin=\"observed\"}";
+    let expired = "xcp_config_manager_target_expired_total{origin=\"observed\"}";
+    for (place, (head, said)) in [
+        ("503 Service Unavailable", ""),
+        // Which of two it is stands in the body: for a moment it is waited for.
+        ("410 Gone", ""),
+        ("410 Gone", r#"{"reason":"Unregistered"}"#),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = client_of(&house, "chats").await;
+        let body = push("APNS", "message");
+        let fields = format!("Content-Length: {}\r\n", body.len());
+        client
+            .send(origin.request("POST", "/push", &fields) + &body)
+            .await;
+        let mut call = origin.call().await;
+        call.message().await;
+        let reply = format!("HTTP/1.1 {head}\r\nContent-Length: 1000\r\n\r\n{said}");
+        call.send(&reply).await;
+        house.metric_becomes(value, place as f64 + 1.0).await;
+        assert_eq!(house.metric(expired).await, f64::from(!said.is_empty()));
+        drop(call);
+        // The end of the body moves nothing again.
+        assert_eq!(house.line().await["reason"], "upstream_reset");
+        assert_eq!(house.metric(value).await, place as f64 + 1.0);
+    }
     house.close().await;
 }
 

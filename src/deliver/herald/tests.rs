@@ -75,6 +75,7 @@ fn raise(board: &AlarmBoard, subject: &str) {
     let evidence = Evidence {
         exchange: None,
         text: String::from("seen"),
+        remedy: None,
     };
     let alarm = Alarm::AllAddressesDead;
     board.raise(alarm, subject, Origin::Derived, evidence, Moment::now());

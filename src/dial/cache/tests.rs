@@ -299,3 +299,30 @@ async fn families_are_kept_apart_and_names_are_bounded() {
         "the oldest went first"
     );
 }
+
+#[tokio::test]
+async fn what_a_name_answers_in_turns_is_listed_together() {
+    let (mut cache, start) = cache(&found(), Some(300));
+    let other = || Ok([IpAddr::from([192, 0, 2, 2])].into());
+    let mut lately = |answer: &Answer, minutes: u64, look: u64| {
+        let at = |minutes: u64| start + seconds(60 * minutes);
+        let (ttl, name) = (Some(seconds(300)), NAME.into());
+        cache.keep(&name, Family::V4, answer, ttl, None, at(minutes));
+        let listed = cache.listed_lately(NAME, Family::V4, at(look));
+        listed.map(|listed| listed.len())
+    };
+    for turn in 1..=30 {
+        let answer = if turn % 2 == 0 { found() } else { other() };
+        let known = (turn > 19).then_some(2);
+        assert_eq!(lately(&answer, 5 * turn, 5 * turn), known, "{turn}");
+    }
+    // Nobody has asked for a long time: what it lists now is not known.
+    assert_eq!(lately(&found(), 155, 161), None);
+    // It was taken away for a moment, and an error says nothing of the others.
+    assert_eq!(lately(&Err(ResolveError::NotFound), 165, 165), None);
+    assert_eq!(lately(&found(), 170, 170), Some(2));
+    for turn in 0..20 {
+        lately(&found(), 171 + turn, 171 + turn);
+    }
+    assert_eq!(lately(&found(), 240, 240), Some(1));
+}

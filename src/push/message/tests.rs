@@ -89,6 +89,24 @@ fn push_rest() {
         "other voip",
     );
     check(r#"{"kind":"voip","service":"APNS","tail"#, "APNS voip");
+    // What an app is sent is not what the message says.
+    check(
+        r#"{"payload":{"text":"hi","kind":"cancel"},"service":"APNS","type":"message"}"#,
+        "APNS message",
+    );
+    check(
+        r#"{"payload":{"service":"FCM","list":[{"kind":"cancel"}],"region":"custom"},"kind":"voip","region":"EMEA","service":"APNS"}"#,
+        "APNS voip",
+    );
+    check(
+        r#"{"a":{"b":{"kind":"cancel"},"kind":"missed"}}"#,
+        "other missed_call",
+    );
+    check("\u{feff}{\"kind\":\"voip\"}", "other voip");
+    check(
+        r#"{"\u006bind":"\u0076oip","service":"APNS\u003adev"}"#,
+        "APNS:dev voip",
+    );
 }
 
 #[test]
@@ -148,6 +166,21 @@ fn fcm() {
         "FCM message rehearsal",
     );
     check(r#"{"validate_only":false}"#, "FCM other");
+    check(
+        r#"{"message":{},"validateOnly":true}"#,
+        "FCM other rehearsal",
+    );
+    // Apps have words of their own.
+    check(
+        r#"{"message":{"token":"abc","data":{"validateOnly":"true"}}}"#,
+        "FCM other",
+    );
+    check(r#"{"message":{"validate_only":true}}"#, "FCM other");
+    check(r#"{"message":{"data":{"alert":"x"}}}"#, "FCM other");
+    check(
+        r#"{"message":{"data":{"x":{"notification":{}}},"android":{"notification":{}}}}"#,
+        "FCM message",
+    );
 }
 
 #[test]
@@ -179,35 +212,54 @@ fn tracking_ids() {
         assert_eq!(found.as_deref(), wanted, "{fields:?} {body}");
     };
     check(&[], r#"{"trackingId":"track-1"}"#, Some("track-1"));
+    check(&[], r#"{"push":{"tracking_id":"a-b_c2"}}"#, Some("a-b_c2"));
     check(
         &[],
-        r#"{"push":{"tracking_id":"a.b_c:d"}}"#,
-        Some("a.b_c:d"),
+        r#"{"payload":{"trackingId":"app-1"},"trackingId":"own-1"}"#,
+        Some("own-1"),
     );
     check(
-        &[("TrackingID", "head")],
-        r#"{"trackingId":"body"}"#,
-        Some("head"),
+        &[("TrackingID", "head1")],
+        r#"{"trackingId":"body1"}"#,
+        Some("head1"),
     );
-    check(&[("X-Tracking-Id", "x")], "", Some("x"));
+    check(&[("X-Tracking-Id", "7")], "", Some("7"));
     let uuid = "123e4567-e89b-12d3-a456-4266554400a0";
     check(&[("apns-id", uuid)], "", Some(uuid));
+    let around = format!("ROUTER_{uuid}_0");
+    check(&[("trackingid", &around)], "", Some(&around));
     check(&[], "{}", None);
     check(&[], r#"{"trackingId":""}"#, None);
-    check(&[], r#"{"trackingId":"two words"}"#, None);
-    check(&[], r#"{"trackingId":"a\u001b[2J"}"#, None);
-    check(&[("trackingid", "a/b?c")], "", None);
-    // A device token is none, whatever stands around it.
-    let token = "0a".repeat(32);
-    for word in [token.clone(), format!("{token}-1"), format!("x:{token}")] {
-        check(&[("trackingid", &word)], "", None);
+    check(&[], r#"{"trackingId":"two words 2"}"#, None);
+    check(&[], r#"{"trackingId":"a1\u001b[2J"}"#, None);
+    check(&[("trackingid", "a1/b?c")], "", None);
+    // Nobody's name, and no address of theirs.
+    for word in ["alice", "alice.smith", "alice-smith", "a1@push.test"] {
+        check(&[("trackingid", word)], "", None);
     }
-    let of_length = |length: usize| "x".repeat(length);
+    let of_length = |length: usize| "x1".repeat(length).split_off(length);
     let body = |id: &str| format!(r#"{{"trackingId":"{id}"}}"#);
     check(&[], &body(&of_length(ID_MAX)), Some(&of_length(ID_MAX)));
     check(&[], &body(&of_length(ID_MAX + 1)), None);
-    // A device token is no id, wherever it stands.
-    let token = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
-    check(&[], &body(token), None);
-    check(&[("trackingid", token)], "", None);
+    let long = format!("{}{uuid}", of_length(AROUND_MAX));
+    check(&[], &body(&long), Some(&long));
+    check(&[], &body(&format!("x{long}")), None);
+    // A device token is none, however it is written and whatever stands around it.
+    let digits = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
+    let pairs = digits.as_bytes().chunks(2);
+    let pairs: Vec<_> = pairs.map(|pair| str::from_utf8(pair).unwrap()).collect();
+    let like_uuids = format!("{uuid}-{uuid}");
+    for token in [
+        digits,
+        &pairs.join("-"),
+        &like_uuids,
+        // 32 bytes in base64.
+        "APwTrf94USK0rSiAmjQgmCNBJBQhNICXh45XfJkd6PA",
+        "c7XqDfE0RkGs1h2j3k4l5m:APA91bHun4MxP5egoKMwt2KZFBaFUH-1RYqx",
+        "APA91bHun4MxP5egoKMwt2KZFBaFUH-1RYqx5",
+    ] {
+        check(&[("trackingid", token)], "", None);
+        check(&[("trackingid", &format!("x:{token}-1"))], "", None);
+        check(&[], &body(token), None);
+    }
 }

@@ -50,6 +50,8 @@ fn what_a_calls_push_moves() {
         check(End::Answered(status), &format!("{ERROR} {reached}"));
     }
     check(End::Unanswered, "+NumberOfPushReqSent");
+    // Impatience is no fault of the service.
+    check(End::Deserted, "+NumberOfPushReqSent");
     check(
         End::NoTls,
         "+NumberOfPushErrorResReceived !ServiceUnavailable",
@@ -119,6 +121,7 @@ fn what_a_chats_push_moves() {
     for end in [End::Unanswered, End::Unreached, End::NoTls] {
         check(end, failed);
     }
+    check(End::Deserted, "");
     check(End::Left, "");
     let subject = Subject::Push {
         service: Service::Guide(SubscriberService::Apns),
@@ -246,6 +249,7 @@ fn what_asking_for_a_token_moves() {
         }
         assert_eq!(found(End::Answered(200)), cleared, "{component:?}");
         assert_eq!(found(End::Left), "", "{component:?}");
+        assert_eq!(found(End::Deserted), "", "{component:?}");
     };
     check(CALLS, "AccessTokenUnavailable");
     check(CPNS, "AccessTokenInvalid");

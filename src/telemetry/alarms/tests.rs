@@ -1,7 +1,10 @@
 //! Stories of alarms, at any time they like.
 
 use super::*;
+use std::time::Duration;
+
 use crate::telemetry::guide::Severity;
+use crate::telemetry::subjects::{ADDRESSES_MAX, FLAPS, OTHERS_MAX, OTHERS_QUIET, SUBJECTS_MAX};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -12,6 +15,7 @@ fn seen(text: &str) -> Evidence {
     Evidence {
         exchange: Some(ExchangeId::new(1, 2, 3)),
         text: text.to_owned(),
+        remedy: None,
     }
 }
 
@@ -132,6 +136,113 @@ fn subjects_are_bounded_and_the_last_places_are_shared() {
     assert_eq!(of("new").unwrap().state, State::Active);
     assert!(of("d7").is_none());
     assert_eq!(of(OTHERS).unwrap().state, State::Cleared);
+}
+
+#[test]
+fn the_last_of_the_others_clears_them() {
+    let (board, start) = (AlarmBoard::default(), Moment::now());
+    let all: Vec<_> = (0..SUBJECTS_MAX + 3).map(|n| format!("d{n}")).collect();
+    for name in &all {
+        raise(&board, DEAD, name, start);
+    }
+    let others = || {
+        let all = state(&board, DEAD).subjects;
+        all.iter().find(|one| *one.name == *OTHERS).unwrap().state
+    };
+    assert_eq!(board.active_subjects(DEAD).len(), all.len());
+    board.clear(DEAD, "d64", "answers", start + SECOND);
+    board.clear(DEAD, "d64", "answers", start + SECOND);
+    board.clear(DEAD, "d65", "answers", start + SECOND);
+    assert_eq!(others(), State::Active);
+    board.clear(DEAD, "d66", "answers", start + SECOND);
+    assert_eq!(others(), State::Cleared);
+    // A reload keeps those who are still configured, with a place of their own or without.
+    raise(&board, DEAD, "d65", start + FLAPS * 2);
+    board.clear_others(DEAD, |name| name == "d65", "gone", start + FLAPS * 2);
+    assert_eq!(board.active_subjects(DEAD), ["d65".into()]);
+}
+
+#[test]
+fn one_of_the_others_that_gets_a_place_is_none_of_them_any_more() {
+    let (board, start) = (AlarmBoard::default(), Moment::now());
+    for number in 0..=SUBJECTS_MAX {
+        raise(&board, DEAD, &format!("d{number}"), start);
+    }
+    board.clear(DEAD, "d0", "answers", start + SECOND);
+    raise(&board, DEAD, "d64", start + SECOND);
+    board.tick(start + 2 * SECOND);
+    let last = told(&board).pop().unwrap();
+    assert!(last.contains("(others) cleared"), "{last}");
+    assert_eq!(board.active_subjects(DEAD).len(), SUBJECTS_MAX);
+}
+
+#[test]
+fn more_others_than_are_remembered_clear_when_they_are_quiet() {
+    let (board, start) = (AlarmBoard::default(), Moment::now());
+    let all: Vec<_> = (0..SUBJECTS_MAX + OTHERS_MAX + 1)
+        .map(|n| format!("d{n}"))
+        .collect();
+    for name in &all {
+        raise(&board, DEAD, name, start);
+    }
+    for name in &all {
+        board.clear(DEAD, name, "answers", start + SECOND);
+    }
+    board.tick(start + (OTHERS_QUIET - SECOND));
+    let found = state(&board, DEAD);
+    assert_eq!(*found.latest().unwrap().name, *OTHERS);
+    assert_eq!(found.state, State::Active);
+    board.tick(start + OTHERS_QUIET);
+    assert_eq!(state(&board, DEAD).state, State::Cleared);
+}
+
+#[test]
+fn whoever_comes_from_many_addresses_takes_no_place_from_those_with_a_name() {
+    let (board, start) = (AlarmBoard::default(), Moment::now());
+    for number in 0..200 {
+        raise(&board, DEAD, &format!("127.0.0.{number}"), start);
+    }
+    for number in 0..ADDRESSES_MAX {
+        raise(&board, DEAD, &format!("cucm{number}"), start + SECOND);
+    }
+    let names: Vec<_> = state(&board, DEAD)
+        .subjects
+        .iter()
+        .map(|one| one.name.to_string())
+        .collect();
+    let own = names.iter().filter(|name| name.starts_with("cucm")).count();
+    assert_eq!((own, names.len()), (ADDRESSES_MAX, SUBJECTS_MAX + 1));
+}
+
+#[test]
+fn a_cause_is_not_forgotten_when_later_no_answer_comes() {
+    let (board, start) = (AlarmBoard::default(), Moment::now());
+    let raise = |text: &str, remedy| {
+        let evidence = Evidence {
+            remedy,
+            ..seen(text)
+        };
+        board.raise(DEAD, "ups", Origin::Observed, evidence, start);
+    };
+    let shown = || {
+        let found = state(&board, DEAD);
+        let one = found.latest().unwrap();
+        let action = one.action(&found.definition);
+        let is_extended = action.ends_with(" Look at the way.");
+        assert_eq!(is_extended, one.evidence.remedy.is_some(), "{action}");
+        one.evidence.text.clone()
+    };
+    let way = Some("Look at the way.");
+    raise("no connection", way);
+    assert_eq!(shown(), "no connection");
+    raise("answered 400", None);
+    assert_eq!(shown(), "answered 400");
+    raise("no connection", way);
+    raise("no answer", way);
+    assert_eq!(shown(), "answered 400; later: no answer");
+    board.clear(DEAD, "ups", "works", start);
+    raise("no answer", way);
+    assert_eq!(shown(), "no answer");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn refused(destination: &str, target: &str, addresses: usize, tried: usize) -> E
     exchange.resolved = (0..addresses)
         .map(|n| [192, 0, 2, n as u8].into())
         .collect();
-    let attempt = |ip: &std::net::IpAddr| Attempt {
+    let attempt = |ip: &IpAddr| Attempt {
         peer: (*ip, 443).into(),
         took: SECOND,
         error: Some("refused"),
@@ -323,7 +323,7 @@ fn dead_destinations_and_tunnels_off_dns() {
         world.derivation.off_dns(&counts, world.start);
         world.active(Alarm::TunnelsOffDns).len()
     };
-    // Names that answer in turns show for a look or two.
+    // What ends by itself shows for a look or two.
     let [none, one, two] = [0, 1, 2].map(Some);
     assert_eq!([one, one, none, one, one].map(off), [0; 5]);
     // An answer that nobody holds any more says nothing.
@@ -374,4 +374,46 @@ fn what_a_reload_takes_away_is_cleared() {
     world.derivation.configure(&config, world.start);
     world.derivation.reloaded(None, world.start);
     assert_eq!(world.board.active(), 0);
+}
+
+#[test]
+fn clients_that_a_reload_takes_away_leave_no_alarm() {
+    let world = World::new();
+    let configure = |clients: &str| {
+        let text = format!("[[destination]]\nname = \"lab\"\nhosts = [\"push.test\"]\n{clients}");
+        let config = config::parse(&text, std::path::Path::new("t.toml")).unwrap();
+        world.derivation.configure(&config, world.start);
+    };
+    let client = |name: &str, component: &str| {
+        format!(
+            "[[client]]\nname = \"{name}\"\nnetworks = [\"10.0.0.1/32\"]\ncomponent = \"{component}\"\n"
+        )
+    };
+    configure(&client("ups", "Cisco XCP Config Manager"));
+    let raise = |alarm, subject| {
+        let text = String::from("seen");
+        world
+            .derivation
+            .raise(alarm, subject, None, text, world.start);
+    };
+    let all = [
+        Alarm::PushNotificationFailed,
+        Alarm::PushNotificationFailedInvalidDeviceToken,
+        Alarm::PushNotificationFailedInvalidAccessToken,
+        Alarm::AccessTokenFetchFailed,
+    ];
+    for alarm in all {
+        raise(alarm, "ups");
+    }
+    raise(LOGIN, "ups");
+    raise(LOGIN, "10.0.0.9");
+    raise(Alarm::CertificateExpiring, "destination lab");
+    configure(&client("ups", "Cisco XCP Config Manager"));
+    assert_eq!(world.board.active(), all.len() + 3);
+    // It is another part of the cluster now: what the old one had is over.
+    configure(&client("ups", "Cisco CallManager"));
+    assert_eq!(world.board.active(), 3);
+    configure("");
+    assert_eq!(world.active(LOGIN), ["10.0.0.9".into()]);
+    assert_eq!(world.active(Alarm::CertificateExpiring).len(), 1);
 }
