@@ -8,11 +8,11 @@ use tokio::task::LocalSet;
 use super::account::{AccountError, Telling, list};
 use crate::config::Sni;
 use crate::config::units::show_duration;
-use crate::dial::Dialer;
 use crate::dial::health::HealthBook;
 use crate::dial::outlook::{LeftOut, Outlook};
 use crate::dial::resolve::{ResolveError, Resolver};
 use crate::dial::tls::NativeRoots;
+use crate::dial::{Dialer, unheard};
 use crate::exchange::Host;
 use crate::policy::{Cleared, Denial};
 use crate::telemetry::{Derivation, GuideCounters, Meters};
@@ -40,8 +40,12 @@ impl Telling<'_> {
             Arc::new(Derivation::new(Arc::default(), Arc::new(counters))),
         );
         let looking = async {
-            tokio::task::spawn_local(answerer.run(config.dns.clone(), roots));
-            dialer.outlook(cleared).await
+            tokio::task::spawn_local(answerer.run(config.dns.clone(), roots.clone()));
+            let mut outlook = dialer.outlook(cleared).await;
+            if let Some(error) = outlook.trouble {
+                outlook.trouble = Some(unheard::because(error, config, &roots).await);
+            }
+            outlook
         };
         Ok(LocalSet::new().block_on(&runtime, looking))
     }

@@ -28,6 +28,7 @@ pub(crate) mod survey;
 mod system;
 pub(crate) mod tls;
 mod trial;
+pub(crate) mod unheard;
 mod watched;
 
 use std::cell::RefCell;

@@ -152,12 +152,16 @@ impl Servers {
                     let failed = race::Outcome::Failed(error);
                     attempts.iter().any(|attempt| attempt.outcome == failed)
                 };
-                let error = if any(ResolveError::Failed) {
-                    ResolveError::Failed
-                } else if any(ResolveError::Unreachable) || attempts.is_empty() {
-                    ResolveError::Unreachable
-                } else {
-                    ResolveError::TimedOut
+                // What an administrator learns most from.
+                let told = [
+                    ResolveError::Nowhere,
+                    ResolveError::Failed,
+                    ResolveError::Unreachable,
+                ];
+                let error = match told.into_iter().find(|error| any(*error)) {
+                    Some(error) => error,
+                    None if attempts.is_empty() => ResolveError::Unreachable,
+                    None => ResolveError::TimedOut,
                 };
                 (Err(error), None)
             }
@@ -235,7 +239,7 @@ async fn one_answer(
     let addrs: Arc<[IpAddr]> = said.iter().copied().filter(is_usable).collect();
     if addrs.is_empty() {
         // Some filters answer so in place of the name's owner. That must not replace what we know.
-        return Err(ResolveError::Failed);
+        return Err(ResolveError::Nowhere);
     }
     let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(0);
     Ok((Ok(addrs), Some(Duration::from_secs(ttl.into()))))

@@ -32,18 +32,18 @@ enum Sender {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     /// What the server's clock says, against ours.
-    pub(super) ahead: Option<Skew>,
+    pub(crate) ahead: Option<Skew>,
 }
 
 /// How far a server's clock is before ours (or behind), in seconds.
-pub(super) type Skew = i64;
+pub(crate) type Skew = i64;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     #[error("no answer")]
     TimedOut,
     #[error("the connection was closed without an answer")]

@@ -109,6 +109,7 @@ impl Rounds {
                             self.alarm(destination, &[]);
                         }
                     }
+                    self.succeeded(&tracks);
                 }
                 Some(Ok((key, seen))) = probing.join_next() => {
                     if let Some(track) = tracks.get_mut(&key) {
@@ -116,6 +117,7 @@ impl Rounds {
                         let pause = interval.unwrap_or(FIRST_WITHIN);
                         track.due = Instant::now() + pause.mul_f64(0.9) + spread(pause.mul_f64(0.2));
                         track.note(seen);
+                        self.succeeded(&tracks);
                         self.tell(&key.0, &tracks);
                     }
                 }
@@ -174,6 +176,7 @@ impl Rounds {
             };
             tracks.insert(key, track);
         }
+        self.succeeded(tracks);
         for name in gone {
             if !tracks.keys().any(|(there, _)| *there == name) {
                 self.alarm(&name, &[]);
@@ -187,11 +190,6 @@ impl Rounds {
             let own = tracks.iter().filter(|((name, _), _)| name == destination);
             own.map(|(_, track)| track)
         };
-        if own().all(|track| track.last.is_some())
-            && let Some(oldest) = own().filter_map(|track| track.last).min()
-        {
-            self.meters.probe_succeeded(destination, oldest);
-        }
         if let Some(first) = own().filter_map(|track| track.expires).min() {
             self.meters.upstream_certificate_expiry(destination, first);
         }
@@ -200,6 +198,23 @@ impl Rounds {
             .map(|(target, (fault, what))| (*fault, format!("{target}: {what}")))
             .collect();
         self.alarm(destination, &bad);
+    }
+
+    /// When each destination was last reached whole. One that never was has its series too, long ago: whoever watches
+    /// how old it is must see that nothing has come since the start.
+    fn succeeded(&self, tracks: &HashMap<Key, Track>) {
+        if self.probe.borrow().interval.is_none() {
+            return;
+        }
+        let mut oldest: HashMap<&DestinationName, SystemTime> = HashMap::new();
+        for ((destination, _), track) in tracks {
+            let last = track.last.unwrap_or(SystemTime::UNIX_EPOCH);
+            let known = oldest.entry(destination).or_insert(last);
+            *known = last.min(*known);
+        }
+        for (destination, last) in oldest {
+            self.meters.probe_succeeded(destination, last);
+        }
     }
 
     fn alarm(&self, destination: &DestinationName, bad: &[(Fault, String)]) {
