@@ -262,7 +262,7 @@ pub(crate) const PROBE_SUCCESS: Row = Row {
     name: "tidegate_probe_success_timestamp_seconds",
     kind: Kind::Gauge,
     labels: &["destination"],
-    help: "Unix time in seconds at which a probe in the background last got through to a destination, up to a good certificate; of several push and token hosts, the one that was not reached for longest.",
+    help: "Unix time in seconds at which a probe in the background last got through to a destination, up to a good certificate; of several push and token hosts, the one that was not reached for longest; 0 while one was never reached.",
     why: "It grows old while nobody pushes, too: the way to the cloud breaks at night.",
 };
 pub(crate) const UPSTREAM_CERTIFICATE_EXPIRY: Row = Row {
