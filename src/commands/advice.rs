@@ -1,7 +1,6 @@
 //! What a proxy's answer means for a call server, and what an administrator can do about it. Pure.
 
 use super::heard::{Challenge, Heard};
-use crate::dial::connect::ConnectError;
 use crate::exchange::Reason;
 
 /// What a status means, and what helps.
@@ -20,7 +19,14 @@ pub(super) fn of(heard: &Heard, logged_in: bool) -> Advice {
     });
     let remedy = known.and_then(|reason| of_reason(*reason));
     let details = ending.as_ref().and_then(|ending| ending.details.as_deref());
-    let (usual, general) = of_status(heard.status, logged_in);
+    let (usual, general) = if logged_in && heard.is_stale() {
+        (
+            "the proxy calls stale a nonce that it has just given, twice",
+            "behind a load balancer its replicas need the same nonce key; else its clock jumps, or it forgets nonces at once",
+        )
+    } else {
+        of_status(heard.status, logged_in)
+    };
     let meaning = match (&ending, details) {
         (Some(ending), Some(details)) => format!("{}: {details}", ending.reason),
         (Some(ending), None) => format!("{}: {usual}", ending.reason),
@@ -94,6 +100,9 @@ fn of_reason(reason: Reason) -> Option<&'static str> {
         Reason::HeadTimeout => {
             "the request came too slowly: look for loss between server and proxy"
         }
+        Reason::BadProxyHeader => {
+            "this listener takes connections from a load balancer alone (proxy_protocol): go to the balancer, or to a listener without it"
+        }
         Reason::Internal => "a fault of the proxy: its journal has the exchange's id",
         _ => return None,
     })
@@ -155,40 +164,18 @@ fn of_status(status: u16, logged_in: bool) -> (&'static str, &'static str) {
             "the request came back to the proxy",
             "two proxies are each other's parent, or the target is the proxy itself",
         ),
+        511 => (
+            "a network that wants a login of its own (captive portal) answers in the proxy's place",
+            "log in to that network, or have it let this machine through to the proxy",
+        ),
+        300..=399 => (
+            "it sends elsewhere, as a portal or a web server does and no proxy",
+            "something else answers in the proxy's place: look at host and port, and for a captive portal",
+        ),
         500..=599 => ("a fault of the proxy", "see its log"),
         _ => (
             "no answer to a CONNECT that a server knows",
             "see the proxy's log",
-        ),
-    }
-}
-
-/// Why there is no connection to the proxy, and what helps.
-pub(super) fn no_connection(error: ConnectError) -> (&'static str, &'static str) {
-    match error {
-        ConnectError::Refused => (
-            "nobody listens there",
-            "is the proxy running, on this port? a listener on 127.0.0.1 is for its own machine alone",
-        ),
-        ConnectError::TimedOut => (
-            "no answer to a TCP connect",
-            "a firewall drops it, or the machine is down: open the proxy's port between the servers and it",
-        ),
-        ConnectError::Reset => (
-            "reset",
-            "a firewall on the way, or an allow_from of the proxy, refuses this address",
-        ),
-        ConnectError::OutOfResources => (
-            "this machine is out of sockets or ports",
-            "raise its limit of open files",
-        ),
-        ConnectError::Unreachable
-        | ConnectError::Ourselves
-        | ConnectError::Parent(_)
-        | ConnectError::NoSource
-        | ConnectError::Other => (
-            "no route to it",
-            "look at the routes of this machine, and at the address",
         ),
     }
 }

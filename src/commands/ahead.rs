@@ -8,12 +8,12 @@ use tokio::task::LocalSet;
 use super::account::{AccountError, Telling, list};
 use crate::config::Sni;
 use crate::config::units::show_duration;
-use crate::dial::Dialer;
 use crate::dial::LeftOut;
 use crate::dial::health::HealthBook;
 use crate::dial::outlook::Outlook;
 use crate::dial::resolve::{ResolveError, Resolver};
 use crate::dial::tls::NativeRoots;
+use crate::dial::{Dialer, unheard};
 use crate::exchange::Host;
 use crate::policy::{Cleared, Denial};
 use crate::telemetry::{Derivation, GuideCounters, Meters};
@@ -41,8 +41,12 @@ impl Telling<'_> {
             Arc::new(Derivation::new(Arc::default(), Arc::new(counters))),
         );
         let looking = async {
-            tokio::task::spawn_local(answerer.run(config.dns.clone(), roots));
-            dialer.outlook(cleared).await
+            tokio::task::spawn_local(answerer.run(config.dns.clone(), roots.clone()));
+            let mut outlook = dialer.outlook(cleared).await;
+            if let Some(error) = outlook.trouble {
+                outlook.trouble = Some(unheard::because(error, config, &roots).await);
+            }
+            outlook
         };
         Ok(LocalSet::new().block_on(&runtime, looking))
     }

@@ -141,6 +141,13 @@ impl AsServer {
             (None, None) => None,
             (None, Some(_)) => return Err("--password-file: whose? (--user NAME)".to_owned()),
             (Some(user), Some(path)) => {
+                // The proxy's own files are looked for beside its configuration; this one is not.
+                if !path.exists() {
+                    return Err(format!(
+                        "--password-file: {}: there is no such file",
+                        path.display()
+                    ));
+                }
                 let password = Password::read(path)
                     .map_err(|why| format!("--password-file: {}: {why}", path.display()))?;
                 Some((user, password.secret))
@@ -190,6 +197,14 @@ impl Step {
             ms: Some(took.as_millis()),
             ..self
         }
+    }
+
+    pub(super) fn warn(self, remedy: impl Into<String>) -> Self {
+        Self {
+            mark: Mark::Warn,
+            ..self
+        }
+        .remedy(remedy)
     }
 
     pub(super) fn remedy(self, remedy: impl Into<String>) -> Self {

@@ -10,15 +10,15 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::advice::no_connection;
 use super::as_server::{Mark, Step};
 use super::journey::{Journey, Stuck, Tell};
-use super::trust::{Side, certificate, no_tls};
+use super::trust::{certificate, no_tls};
+use super::unreached::{no_connection, no_name};
 use super::wire::PATIENCE;
-use crate::dial::Way;
 use crate::dial::connect::{ConnectError, connect};
 use crate::dial::resolve::{Family, ResolveError, Resolver};
 use crate::dial::tls::NativeRoots;
+use crate::dial::{Way, unheard};
 use crate::exchange::Host;
 use crate::policy::ClearedAddr;
 use crate::telemetry::Meters;
@@ -61,12 +61,12 @@ impl Journey<'_> {
             .flat_map(|found| found.addrs.iter().map(place))
             .collect();
         if places.is_empty() {
-            let error = v4
-                .err()
-                .or_else(|| v6.err())
-                .unwrap_or(ResolveError::NoAddress);
-            let remedy =
-                "add the proxy's name to the DNS that the servers use, and look at its spelling";
+            // That one family is not there says less than anything else.
+            let errors = [v4.err(), v6.err()].into_iter().flatten();
+            let mut errors = errors.filter(|error| *error != ResolveError::NoAddress);
+            let error = errors.next().unwrap_or(ResolveError::NoAddress);
+            let error = unheard::because(error, self.config, roots).await;
+            let remedy = no_name(error, &dns.ways());
             tell(
                 Step::new(Mark::Fail, "name", format!("{name}: {error}"))
                     .took(took)
@@ -75,11 +75,14 @@ impl Journey<'_> {
             return Err(Stuck);
         }
         let shown: Vec<String> = places.iter().map(|place| place.ip().to_string()).collect();
-        let ttl = [Family::V4, Family::V6]
-            .into_iter()
-            .filter_map(|family| resolver.ttl(name, family))
-            .min();
-        let seen = ttl.unwrap_or_default().max(KEPT);
+        // How long a family is missing says nothing of the addresses that there are.
+        let there = [(Family::V4, v4.is_ok()), (Family::V6, v6.is_ok())];
+        let there = there.into_iter().filter(|(_, is_there)| *is_there);
+        let ttl = there
+            .filter_map(|(family, _)| resolver.ttl(name, family))
+            .max();
+        // A server may ask just before its name server's answer ends, and keeps that for its hour.
+        let seen = ttl.unwrap_or_default() + KEPT;
         let ttl = ttl.map_or_else(
             || "TTL unknown".to_owned(),
             |ttl| format!("TTL {} s", ttl.as_secs()),
@@ -95,7 +98,7 @@ impl Journey<'_> {
             Mark::Ok,
             "name",
             format!(
-                "{name} is {}; {ttl}; servers keep it for an hour: a change is seen by all of them after {} min; {second}",
+                "{name} is {}; {ttl}; servers keep it for an hour beyond that: a change is seen by all of them after {} min; {second}",
                 shown.join(", "),
                 seen.as_secs().div_ceil(60)
             ),
@@ -168,7 +171,7 @@ impl Journey<'_> {
         let begun = Instant::now();
         let tls = self.shake(&self.proxy.host, tcp, roots).await;
         let tls = tls.map_err(|error| {
-            let (what, remedy) = no_tls(&error, Side::Proxy);
+            let (what, remedy) = no_tls(&error);
             tell(
                 Step::new(Mark::Fail, "tls", what)
                     .took(begun.elapsed())
@@ -177,12 +180,12 @@ impl Journey<'_> {
             Stuck
         })?;
         if first {
-            tell(certificate("tls", "with the proxy", &tls, begun.elapsed()));
+            tell(certificate(&tls, begun.elapsed()));
         }
         Ok(Way::Tls(Box::new(tls)))
     }
 
-    pub(super) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         host: &Host,
         stream: S,

@@ -39,6 +39,8 @@ pub(super) struct Challenge {
     pub(super) algorithm: Option<String>,
     pub(super) qop: Option<String>,
     pub(super) realm: String,
+    /// The response was right, and its nonce too old.
+    pub(super) stale: bool,
     /// In which field line it came.
     pub(super) line: usize,
 }
@@ -124,6 +126,11 @@ impl Heard {
         }
     }
 
+    /// A 407 that minds nothing but the age of the nonce.
+    pub(super) fn is_stale(&self) -> bool {
+        self.status == 407 && self.challenges().iter().flatten().any(|one| one.stale)
+    }
+
     /// What kind of proxy it says it is.
     pub(super) fn proxy(&self) -> Option<String> {
         let known = [
@@ -166,6 +173,7 @@ impl Challenge {
             algorithm: parameter("algorithm"),
             qop: parameter("qop"),
             realm: parameter("realm").unwrap_or_default(),
+            stale: parameter("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
             line,
         }
     }

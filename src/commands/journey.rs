@@ -3,7 +3,7 @@
 //! Says each step as it is done, and stops where a server would be stuck.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http_auth::{DigestClient, PasswordParams, basic, parse_challenges};
@@ -13,15 +13,20 @@ use tokio::time::Instant;
 use super::advice;
 use super::as_server::{Mark, Step};
 use super::heard::{Heard, plain};
-use super::trust::{Side, certificate, clock, no_tls};
-use super::wire::{exchange, read_over};
+use super::trust::{behind, nothing_behind};
+use super::wire::{PATIENCE, exchange, read_over};
 use crate::config::{Config, Parent, Secret};
 use crate::dial::Way;
 use crate::dial::tls::NativeRoots;
 use crate::exchange::Target;
+use crate::probe::Outsider;
 
 /// So long a server waits for its push to be confirmed.
 const CONFIRMATION: Duration = Duration::from_secs(5);
+/// What a CONNECT may take of it; the push itself and its confirmation come after.
+const SLOW: Duration = Duration::from_secs(2);
+/// Answers to challenges: the second one where the first nonce was too old.
+const ROUNDS: usize = 2;
 
 /// All that is needed for it.
 pub(super) struct Journey<'c> {
@@ -50,35 +55,47 @@ impl Journey<'_> {
         let peer = self.addresses(&places, tell).await?;
         let mut way = self.open(peer, &roots, tell, true).await?;
         let mut buffer = BytesMut::new();
-        let begun = Instant::now();
-        let (bare, keeps) = self.ask(&mut way, &mut buffer, None, tell).await?;
-        if self.challenge(&bare, begun.elapsed(), tell)? {
-            if !keeps {
-                buffer.clear();
-                way = self.open(peer, &roots, tell, false).await?;
+        let (bare, mut keeps, mut waited) = self.ask(&mut way, &mut buffer, None, tell).await?;
+        if self.challenge(&bare, waited, tell)? {
+            let mut last = bare;
+            for round in 1..=ROUNDS {
+                if !keeps {
+                    buffer.clear();
+                    way = self.open(peer, &roots, tell, false).await?;
+                }
+                let login = self.answer(&last, peer, tell)?;
+                let (heard, keeps_on, took) =
+                    self.ask(&mut way, &mut buffer, Some(&login), tell).await?;
+                waited += took;
+                // Only the nonce was too old: clients follow by themselves.
+                if round < ROUNDS && heard.is_stale() {
+                    (last, keeps) = (heard, keeps_on);
+                    continue;
+                }
+                self.connected(&heard, took, tell)?;
+                break;
             }
-            let login = self.answer(&bare, peer, tell)?;
-            let begun = Instant::now();
-            let (heard, _) = self.ask(&mut way, &mut buffer, Some(&login), tell).await?;
-            self.connected(&heard, begun.elapsed(), tell)?;
         }
-        self.inside(way, &roots, tell).await
+        slow(waited).into_iter().for_each(&mut *tell);
+        self.inside(way, &roots, tell).await;
+        Ok(())
     }
 
-    /// One CONNECT, its answer, and whether the connection is good for another one.
+    /// One CONNECT, its answer, whether the connection is good for another one, and how long it took.
     async fn ask(
         &self,
         way: &mut Way,
         buffer: &mut BytesMut,
         login: Option<&str>,
         tell: Tell<'_>,
-    ) -> Result<(Heard, bool), Stuck> {
+    ) -> Result<(Heard, bool, Duration), Stuck> {
         let target = &self.target;
         let login = login.map(|login| format!("Proxy-Authorization: {login}\r\n"));
         let head = format!(
             "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{}\r\n",
             login.unwrap_or_default()
         );
+        let begun = Instant::now();
         let mut heard = exchange(way, buffer, &head)
             .await
             .map_err(|(what, remedy)| {
@@ -90,7 +107,7 @@ impl Journey<'_> {
             })?;
         let is_tunnel = (200..300).contains(&heard.status);
         let keeps = is_tunnel || read_over(&mut heard, way, buffer).await;
-        Ok((heard, keeps))
+        Ok((heard, keeps, begun.elapsed()))
     }
 
     /// What the bare CONNECT was answered; whether it is to be asked again with a login.
@@ -206,21 +223,8 @@ impl Journey<'_> {
             self.refused("login", heard, true, took, tell);
             return Err(Stuck);
         }
-        let step = Step::new(
-            Mark::Ok,
-            "login",
-            format!("CONNECT {}: {}", self.target, heard.line()),
-        )
-        .took(took);
-        tell(if took >= CONFIRMATION {
-            Step {
-                mark: Mark::Warn,
-                ..step
-            }
-            .remedy("a server waits 5 s for its push to be confirmed: see what the proxy waits for")
-        } else {
-            step
-        });
+        let what = format!("CONNECT {}: {}", self.target, heard.line());
+        tell(Step::new(Mark::Ok, "login", what).took(took));
         self.phrase(heard, tell);
         Ok(())
     }
@@ -265,54 +269,45 @@ impl Journey<'_> {
     }
 
     /// TLS with the target inside the tunnel, and what its clock says.
-    async fn inside(&self, way: Way, roots: &NativeRoots, tell: Tell<'_>) -> Result<(), Stuck> {
+    async fn inside(&self, way: Way, roots: &NativeRoots, tell: Tell<'_>) {
+        let outsider = Outsider {
+            native_roots: roots,
+            extra: &self.extra,
+            ca: "--ca",
+            patience: PATIENCE,
+        };
         let begun = Instant::now();
-        let tls = self.shake(&self.target.host, way, roots).await;
-        let mut tls = tls.map_err(|error| {
-            let (what, remedy) = no_tls(&error, Side::Target);
-            tell(
-                Step::new(Mark::Fail, "target", what)
-                    .took(begun.elapsed())
-                    .remedy(remedy),
-            );
-            Stuck
-        })?;
-        tell(certificate(
-            "target",
-            "with the target, through the tunnel",
-            &tls,
-            begun.elapsed(),
-        ));
-        let begun = Instant::now();
-        let head = format!(
-            "HEAD / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.target.host
-        );
-        let heard = exchange(&mut tls, &mut BytesMut::new(), &head).await;
-        let took = begun.elapsed();
-        let date = heard.as_ref().ok().and_then(|heard| heard.first("date"));
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        tell(
-            match (date, heard.as_ref()) {
-                (Some(date), _) => clock(date, SystemTime::now()),
-                (None, Ok(heard)) => Step::new(
-                    Mark::Note,
-                    "clock",
-                    format!(
-                        "{} without a Date: this machine's clock is not compared",
-                        heard.line()
-                    ),
-                ),
-                (None, Err((what, _))) => Step::new(
-                    Mark::Note,
-                    "clock",
-                    format!(
-                        "no HTTP from the target ({what}): this machine's clock is not compared"
-                    ),
-                ),
+        match outsider.look(way, &self.target).await {
+            Ok(sight) => behind(&sight).into_iter().for_each(tell),
+            Err(failure) => {
+                let (what, remedy) = nothing_behind(failure);
+                let step = Step::new(Mark::Fail, "target", what).remedy(remedy);
+                tell(step.took(begun.elapsed()));
             }
-            .took(took),
-        );
-        Ok(())
+        }
+    }
+}
+
+/// Every round trip of a CONNECT is a part of the wait for its push.
+fn slow(waited: Duration) -> Option<Step> {
+    let what = format!(
+        "the CONNECT took {:.1} s in all, and a server waits {} s for its push to be confirmed",
+        waited.as_secs_f64(),
+        CONFIRMATION.as_secs()
+    );
+    let remedy = "see what the proxy waits for: its load, names, the way to the target";
+    (waited >= SLOW).then(|| Step::new(Mark::Ok, "login", what).warn(remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_that_eats_up_a_servers_patience_is_warned_of() {
+        assert!(slow(Duration::from_millis(1_999)).is_none());
+        let step = slow(Duration::from_millis(8_000)).unwrap();
+        assert_eq!(step.mark, Mark::Warn);
+        assert!(step.what.contains("8.0 s in all"), "{step:?}");
     }
 }

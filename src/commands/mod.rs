@@ -21,4 +21,5 @@ mod sizing;
 mod stations;
 mod status;
 mod trust;
+mod unreached;
 mod wire;

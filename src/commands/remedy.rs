@@ -2,6 +2,7 @@
 
 use super::account::Telling;
 use crate::dial::outlook::Outlook;
+use crate::dial::resolve::ResolveError;
 use crate::exchange::{DestinationName, Reason, Target};
 use crate::gate::Refusal;
 use crate::policy::{Cleared, Policy};
@@ -83,10 +84,25 @@ impl Telling<'_> {
             Reason::NameNotFound => {
                 "look at the name, and at what the name servers above say of it".to_owned()
             }
-            Reason::DnsTimeout | Reason::DnsFailed => {
-                "look at dns.servers, and at the firewall between here and them (UDP and TCP 53)"
-                    .to_owned()
-            }
+            Reason::DnsTimeout | Reason::DnsFailed => match outlook.trouble {
+                Some(ResolveError::Untrusted) => {
+                    "name the authority that signed the name server's certificate in dns.ca, and the name that stands in it behind the # of dns.servers".to_owned()
+                }
+                Some(ResolveError::Nowhere) => {
+                    "a DNS filter answers 0.0.0.0 or ::: have it let this name pass, or name other servers in dns.servers".to_owned()
+                }
+                Some(
+                    ResolveError::NotFound
+                    | ResolveError::NoAddress
+                    | ResolveError::TimedOut
+                    | ResolveError::Unreachable
+                    | ResolveError::Failed,
+                )
+                | None => format!(
+                    "look at dns.servers, and at the firewall: it must let {} pass",
+                    self.config.dns.ways()
+                ),
+            },
             _ => {
                 "look at connect.families, and at source of the destination: they leave no address"
                     .to_owned()

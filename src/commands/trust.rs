@@ -12,22 +12,10 @@ use super::as_server::{Mark, Step};
 use super::heard::plain;
 use crate::config::identity::RENEW_WITHIN;
 use crate::dial::tls::{CertificateProblem, certificate_problem};
-use crate::probe::SKEW_MAX;
+use crate::probe::{Reply, SKEW_MAX, Severity, Sight, Skew, TlsFailure};
 
-/// Who showed the certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    Proxy,
-    Target,
-}
-
-/// What a handshake brought.
-pub(super) fn certificate<S>(
-    step: &'static str,
-    with: &str,
-    tls: &TlsStream<S>,
-    took: Duration,
-) -> Step {
+/// What a handshake with the proxy brought.
+pub(super) fn certificate<S>(tls: &TlsStream<S>, took: Duration) -> Step {
     let (_, session) = tls.get_ref();
     let version = session
         .protocol_version()
@@ -37,7 +25,7 @@ pub(super) fn certificate<S>(
         .first()
         .and_then(|one| parse_x509_certificate(one).ok());
     let Some((_, parsed)) = parsed else {
-        return Step::new(Mark::Ok, step, format!("{version} {with}")).took(took);
+        return Step::new(Mark::Ok, "tls", format!("{version} with the proxy")).took(took);
     };
     let issuer = parsed.issuer().to_string();
     let now = SystemTime::now()
@@ -47,70 +35,46 @@ pub(super) fn certificate<S>(
         parsed.validity().not_after.timestamp() - i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let days = left / (24 * 60 * 60);
     let what = format!(
-        "{version} {with}; its certificate is of {}, and good for {days} more days",
+        "{version} with the proxy; its certificate is of {}, and good for {days} more days",
         plain(&issuer)
     );
-    let told = Step::new(Mark::Ok, step, what).took(took);
+    let told = Step::new(Mark::Ok, "tls", what).took(took);
     if left < i64::try_from(RENEW_WITHIN.as_secs()).unwrap_or(i64::MAX) {
-        Step {
-            mark: Mark::Warn,
-            ..told
-        }
-        .remedy("have it renewed now")
+        told.warn("have it renewed now")
     } else {
         told
     }
 }
 
-/// Why there is no TLS, and what helps.
-pub(super) fn no_tls(error: &io::Error, side: Side) -> (String, &'static str) {
-    let whose = match side {
-        Side::Proxy => "the proxy's certificate",
-        Side::Target => "what the target showed through the tunnel",
-    };
+/// Why there is no TLS with the proxy, and what helps.
+pub(super) fn no_tls(error: &io::Error) -> (String, &'static str) {
     let Some(problem) = certificate_problem(error) else {
-        return no_handshake(error, side);
+        return no_handshake(error);
     };
-    let (what, proxy, target) = match problem {
-        CertificateProblem::Expired => (
-            "has expired",
-            "renew it, and reload the proxy",
-            "look at this machine's clock first; then it is the service's to renew",
-        ),
-        CertificateProblem::NotYet => (
-            "is not valid yet",
-            "look at the clocks of both machines",
-            "look at this machine's clock",
-        ),
+    let (what, remedy) = match problem {
+        CertificateProblem::Expired => ("has expired", "renew it, and reload the proxy"),
+        CertificateProblem::NotYet => ("is not valid yet", "look at the clocks of both machines"),
         CertificateProblem::OtherName => (
             "is for another name",
             "use the name that stands in it, or have one made that names the host of the URL",
-            "somebody answers in the target's place: see DNS at the proxy, and firewalls that intercept TLS",
         ),
         CertificateProblem::UnknownIssuer => (
             "is of an authority that is not trusted here",
             "import its CA into the servers' trust store (here: --ca FILE)",
-            "a firewall intercepts TLS: exempt the target from it, or have the servers trust its CA (here: --ca FILE)",
         ),
         CertificateProblem::Authority => (
             "is an authority's own (CA:TRUE) and no server's",
             "have one signed by an authority, or made without CA:TRUE",
-            "a firewall intercepts TLS with a wrong certificate: exempt the target from it",
         ),
         CertificateProblem::Other => (
             "is not valid",
             "openssl s_client -connect shows what is wrong with it",
-            "a firewall may intercept TLS: openssl s_client -proxy shows who signed it",
         ),
     };
-    let remedy = match side {
-        Side::Proxy => proxy,
-        Side::Target => target,
-    };
-    (format!("{whose} {what}"), remedy)
+    (format!("the proxy's certificate {what}"), remedy)
 }
 
-fn no_handshake(error: &io::Error, side: Side) -> (String, &'static str) {
+fn no_handshake(error: &io::Error) -> (String, &'static str) {
     let is_no_tls = matches!(
         error
             .get_ref()
@@ -121,48 +85,105 @@ fn no_handshake(error: &io::Error, side: Side) -> (String, &'static str) {
                 | rustls::Error::InappropriateHandshakeMessage { .. }
         )
     );
-    let why = plain(&error.to_string());
-    match (side, is_no_tls, error.kind()) {
-        (Side::Proxy, true, _) => (
+    if is_no_tls {
+        return (
             "this port speaks no TLS".to_owned(),
             "reach it with http://, or name the TLS listener's port",
-        ),
-        (Side::Proxy, _, io::ErrorKind::TimedOut) => (
+        );
+    }
+    if error.kind() == io::ErrorKind::TimedOut {
+        return (
             "no TLS handshake with the proxy in time".to_owned(),
             "is this a TLS listener? if so, see the proxy's load",
-        ),
-        (Side::Proxy, ..) => (
-            format!("no TLS with the proxy: {why}"),
-            "is this a TLS listener? does it ask for a client's certificate?",
-        ),
-        (Side::Target, true, _) => (
-            "what answers in the tunnel speaks no TLS".to_owned(),
+        );
+    }
+    (
+        format!("no TLS with the proxy: {}", plain(&error.to_string())),
+        "is this a TLS listener? does it ask for a client's certificate?",
+    )
+}
+
+/// Why there is no TLS with the target, through a tunnel that is there.
+pub(super) fn nothing_behind(failure: TlsFailure) -> (&'static str, &'static str) {
+    match failure {
+        TlsFailure::NotTls => (
+            "what answers in the tunnel speaks no TLS",
             "look at the target's port",
         ),
-        (Side::Target, _, io::ErrorKind::TimedOut) => (
-            "the target does not answer in the tunnel".to_owned(),
+        TlsFailure::TimedOut => (
+            "the target does not answer in the tunnel",
             "the proxy's way to it lets connects through and no data: see its firewall, and the path MTU",
         ),
-        (Side::Target, ..) => (
-            format!("no TLS with the target through the tunnel: {why}"),
+        TlsFailure::Closed => (
+            "the tunnel was closed in the middle of the TLS handshake",
             "see the proxy's access log: sni_mismatch, upstream_reset or a firewall that breaks TLS",
+        ),
+        TlsFailure::Old => (
+            "the target speaks neither TLS 1.2 nor 1.3",
+            "it is too old, or an old gateway answers in its place: look at host and port",
+        ),
+        TlsFailure::Refused => (
+            "the target refused the TLS handshake through the tunnel",
+            "it may want a client certificate or know no such name: look at host and port",
+        ),
+        TlsFailure::Name => (
+            "no certificate can be for the target's name",
+            "look at its spelling",
         ),
     }
 }
 
-/// What a target's Date says of our clock.
-pub(super) fn clock(theirs: SystemTime, ours: SystemTime) -> Step {
-    let (skew, side) = match ours.duration_since(theirs) {
-        Ok(ahead) => (ahead, "ahead of"),
-        Err(behind) => (behind.duration(), "behind"),
+/// What is at the end of the tunnel.
+pub(super) fn behind(sight: &Sight) -> Vec<Step> {
+    let with = format!("{} with the target, through the tunnel", sight.version);
+    let certificate = match &sight.verdict {
+        Some(bad) if bad.severity == Severity::Fail => {
+            let what = format!("{with}: {}", bad.what);
+            Step::new(Mark::Fail, "target", what).remedy(bad.remedy.as_str())
+        }
+        Some(doubtful) => {
+            let what = format!("{with}: {}", doubtful.what);
+            Step::new(Mark::Ok, "target", what).warn(doubtful.remedy.as_str())
+        }
+        None => {
+            let signed = sight.signed.as_ref().map(|(signer, days)| {
+                format!("; its certificate is signed by {signer}, and good for {days} more days")
+            });
+            Step::new(Mark::Ok, "target", with + &signed.unwrap_or_default())
+        }
     };
-    if skew.as_secs() > SKEW_MAX.unsigned_abs() {
+    let mut steps = vec![certificate.took(sight.took)];
+    steps.extend(sight.reply.as_ref().map(|(reply, took)| {
+        let step = match reply {
+            Ok(Reply {
+                ahead: Some(skew), ..
+            }) => clock(*skew),
+            Ok(Reply { status, .. }) => {
+                let what = format!("{status} without a Date: this machine's clock is not compared");
+                Step::new(Mark::Note, "clock", what)
+            }
+            Err(error) => {
+                let what = format!("a HEAD / has no answer: {error}");
+                Step::new(Mark::Ok, "target", what).warn(
+                    "the connection is good, and what is behind it is not: look at the service's status page",
+                )
+            }
+        };
+        step.took(*took)
+    }));
+    steps
+}
+
+/// What a target's Date says of our clock: by how many seconds it is ahead.
+fn clock(ahead: Skew) -> Step {
+    let side = if ahead < 0 { "ahead of" } else { "behind" };
+    if ahead.unsigned_abs() > SKEW_MAX.unsigned_abs() {
         let what = format!(
             "this machine's clock is {} s {side} the target's (HTTP Date)",
-            skew.as_secs()
+            ahead.unsigned_abs()
         );
-        Step::new(Mark::Warn, "clock", what)
-            .remedy("set it, and start NTP: certificates and tokens depend on it")
+        Step::new(Mark::Ok, "clock", what)
+            .warn("set it, and start NTP: certificates and tokens depend on it")
     } else {
         Step::new(
             Mark::Ok,
@@ -178,36 +199,28 @@ mod tests {
 
     #[test]
     fn clocks() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let check = |theirs: SystemTime, mark: Mark, words: &str| {
-            let step = clock(theirs, now);
+        let check = |ahead: Skew, mark: Mark, words: &str| {
+            let step = clock(ahead);
             assert_eq!(step.mark, mark, "{step:?}");
             assert!(step.what.contains(words), "{step:?}");
         };
-        let minute = Duration::from_secs(60);
-        check(now, Mark::Ok, "within 60 s");
-        check(now - minute, Mark::Ok, "within 60 s");
-        check(now - 2 * minute, Mark::Warn, "120 s ahead of");
-        check(now + 2 * minute, Mark::Warn, "120 s behind");
+        check(0, Mark::Ok, "within 60 s");
+        check(-60, Mark::Ok, "within 60 s");
+        check(-120, Mark::Warn, "120 s ahead of");
+        check(120, Mark::Warn, "120 s behind");
     }
 
     #[test]
-    fn every_problem_of_a_certificate_has_its_remedy() {
+    fn what_is_wrong_with_the_proxy_s_certificate_has_its_remedy() {
         use rustls::{CertificateError, Error};
-        let told = |error: CertificateError, side| {
-            no_tls(&io::Error::other(Error::InvalidCertificate(error)), side)
-        };
-        let (what, remedy) = told(CertificateError::UnknownIssuer, Side::Target);
-        assert!(
-            what.contains("not trusted") && remedy.contains("intercepts"),
-            "{what} {remedy}"
-        );
-        let (what, remedy) = told(CertificateError::UnknownIssuer, Side::Proxy);
+        let told =
+            |error: CertificateError| no_tls(&io::Error::other(Error::InvalidCertificate(error)));
+        let (what, remedy) = told(CertificateError::UnknownIssuer);
         assert!(
             what.contains("the proxy's") && remedy.contains("trust store"),
             "{what} {remedy}"
         );
-        let (what, _) = told(CertificateError::Expired, Side::Proxy);
+        let (what, _) = told(CertificateError::Expired);
         assert_eq!(what, "the proxy's certificate has expired");
     }
 }

@@ -1,8 +1,10 @@
 //! One request head sent, and its answer read, within the patience of who looks on.
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -28,6 +30,9 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             stream.flush().await
         };
         if let Err(error) = sent.await {
+            if wants_certificate(&error) {
+                return Err(no_certificate());
+            }
             return Err((error.to_string(), CLOSED.1));
         }
         loop {
@@ -54,6 +59,7 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             match stream.read_buf(buffer).await {
                 Ok(0) => return Err((CLOSED.0.to_owned(), CLOSED.1)),
                 Ok(_) => {}
+                Err(error) if wants_certificate(&error) => return Err(no_certificate()),
                 Err(error) => return Err((error.to_string(), CLOSED.1)),
             }
         }
@@ -64,6 +70,25 @@ pub(super) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
             "the proxy hangs, or a firewall between here and it drops what it does not know",
         ))
     })
+}
+
+/// Whether the other end has asked for a certificate, and missed it.
+pub(super) fn wants_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        inner,
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+        ))
+    )
+}
+
+fn no_certificate() -> (String, &'static str) {
+    (
+        "the proxy wants a certificate of its client (client_ca)".to_owned(),
+        "go to a listener without client_ca: call servers log in with digest and show none",
+    )
 }
 
 /// Reads a refusal's body, which names the exchange where the proxy is a tidegate; whether the connection is good for

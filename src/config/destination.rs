@@ -10,9 +10,10 @@ use super::item::Item;
 use super::listener::{authorities, networks, path};
 use super::sheet::Sheet;
 use super::{
-    Destination, HostRule, Network, PortRange, Repeat, Role, Sni, UNLISTED, host, parent, units,
+    Destination, HostPattern, HostRule, Network, PortRange, Repeat, Role, Sni, UNLISTED, host,
+    parent, units,
 };
-use crate::exchange::DestinationName;
+use crate::exchange::{DestinationName, Host};
 
 const PRESETS: &str = include_str!("../../config/presets.toml");
 
@@ -50,6 +51,19 @@ pub(super) fn presets() -> Vec<Preset> {
     let (presets, complaints) = read_presets(PRESETS);
     debug_assert!(complaints.is_empty(), "{complaints:?}");
     presets
+}
+
+/// Whether a preset has this host: whoever serves it has a certificate of a public authority.
+pub(crate) fn is_of_a_preset(host: &Host) -> bool {
+    let presets = presets();
+    let mut rules = presets.iter().flat_map(|preset| &preset.hosts);
+    rules.any(|rule| match (&rule.pattern, host) {
+        (HostPattern::Name(known), Host::Name(name)) => known == name,
+        (HostPattern::Suffix(suffix), Host::Name(name)) => name.ends_with(&**suffix),
+        (HostPattern::Addr(known), Host::Addr(addr)) => known == addr,
+        (HostPattern::Name(_) | HostPattern::Suffix(_), Host::Addr(_))
+        | (HostPattern::Addr(_), Host::Name(_)) => false,
+    })
 }
 
 fn read_presets(text: &str) -> (Vec<Preset>, Vec<super::Complaint>) {
@@ -107,7 +121,7 @@ impl Preset {
         }
     }
 
-    fn role_of(&self, rule: &super::HostPattern) -> Option<Role> {
+    fn role_of(&self, rule: &HostPattern) -> Option<Role> {
         self.hosts
             .iter()
             .find(|known| known.pattern == *rule)
@@ -296,8 +310,8 @@ fn ports(item: &Item<'_, '_>) -> Result<PortRange, Wrong> {
 fn address(item: &Item<'_, '_>) -> Result<IpAddr, Wrong> {
     let text = item.text("10.9.0.1")?;
     match host::pattern(text) {
-        Ok(super::HostPattern::Addr(addr)) => Ok(addr),
-        Ok(super::HostPattern::Name(_) | super::HostPattern::Suffix(_)) => Err(Wrong::new(
+        Ok(HostPattern::Addr(addr)) => Ok(addr),
+        Ok(HostPattern::Name(_) | HostPattern::Suffix(_)) => Err(Wrong::new(
             format!("{} is not an address", quoted(text)),
             r#"addresses only: "10.9.0.1", "2001:db8::1""#,
         )),

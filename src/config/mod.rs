@@ -48,6 +48,7 @@ use crate::exchange::{
     Algorithm, ClientName, Component, DestinationName, Host, ListenerName, Scheme, UserName,
 };
 
+pub(crate) use destination::is_of_a_preset;
 pub(crate) use identity::Identity;
 pub(crate) use noncekey::NonceKey;
 pub(crate) use places::folder_exists;
@@ -304,6 +305,26 @@ pub(crate) struct Dns {
     pub(crate) serve_stale: Duration,
     pub(crate) timeout: Duration,
     pub(crate) ca: Option<Authorities>,
+}
+
+impl Dns {
+    /// What has to pass between here and the name servers.
+    pub(crate) fn ways(&self) -> String {
+        let ways = self.servers.iter().map(|server| match server {
+            DnsServer::Plain(at) => format!("UDP and TCP {} to {}", at.port(), at.ip()),
+            DnsServer::Tls { address: at, .. } => {
+                format!("TCP {} (DNS over TLS) to {}", at.port(), at.ip())
+            }
+            DnsServer::Https { address: at, .. } => {
+                format!("TCP {} (DNS over HTTPS) to {}", at.port(), at.ip())
+            }
+        });
+        let ways: Vec<String> = ways.collect();
+        if ways.is_empty() {
+            return String::from("UDP and TCP 53 to the name servers of /etc/resolv.conf");
+        }
+        ways.join(", ")
+    }
 }
 
 /// Always an address: no name has to be known before names can be asked for.

@@ -215,6 +215,8 @@ pub(super) fn worst(
     [
         ResolveError::TimedOut,
         ResolveError::Unreachable,
+        ResolveError::Untrusted,
+        ResolveError::Nowhere,
         ResolveError::Failed,
         ResolveError::NotFound,
         ResolveError::NoAddress,

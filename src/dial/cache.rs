@@ -247,7 +247,7 @@ impl Cache {
         error: ResolveError,
         now: Instant,
     ) -> Option<Instant> {
-        if error == ResolveError::Failed {
+        if error.is_heard() {
             // A server that says so is there, at least.
             self.silence = None;
         }
@@ -268,7 +268,7 @@ impl Cache {
         slot.failed = Some(now);
         let due = now + pause(slot.failures);
         // Of what was never answered, silence says nothing: some servers never answer for IPv6.
-        if error != ResolveError::Failed {
+        if !error.is_heard() {
             self.silence = Some(now);
         }
         Some(due)

@@ -31,6 +31,7 @@ mod system;
 pub(crate) mod tls;
 mod trial;
 mod turns;
+pub(crate) mod unheard;
 mod watched;
 
 use std::cell::RefCell;

@@ -43,8 +43,12 @@ pub(crate) enum ResolveError {
     TimedOut,
     /// No server can be reached.
     Unreachable,
+    /// A server's own certificate is not taken; who asks for more than an answer learns it (`unheard.rs`).
+    Untrusted,
     /// The servers are there, and say that they cannot tell.
     Failed,
+    /// A server says addresses that nobody has, as `0.0.0.0`: so do filters.
+    Nowhere,
 }
 
 impl ResolveError {
@@ -52,7 +56,7 @@ impl ResolveError {
         match self {
             Self::NotFound | Self::NoAddress => Reason::NameNotFound,
             Self::TimedOut => Reason::DnsTimeout,
-            Self::Unreachable | Self::Failed => Reason::DnsFailed,
+            Self::Unreachable | Self::Untrusted | Self::Failed | Self::Nowhere => Reason::DnsFailed,
         }
     }
 
@@ -60,7 +64,17 @@ impl ResolveError {
     pub(super) fn is_answer(self) -> bool {
         match self {
             Self::NotFound | Self::NoAddress => true,
-            Self::TimedOut | Self::Unreachable | Self::Failed => false,
+            Self::TimedOut | Self::Unreachable | Self::Untrusted | Self::Failed | Self::Nowhere => {
+                false
+            }
+        }
+    }
+
+    /// Whether a server said it: it is there, at least.
+    pub(super) fn is_heard(self) -> bool {
+        match self {
+            Self::NotFound | Self::NoAddress | Self::Failed | Self::Nowhere => true,
+            Self::TimedOut | Self::Unreachable | Self::Untrusted => false,
         }
     }
 
@@ -70,7 +84,7 @@ impl ResolveError {
             Self::NotFound => "not_found",
             Self::NoAddress => "no_address",
             Self::TimedOut => "timeout",
-            Self::Unreachable | Self::Failed => "failed",
+            Self::Unreachable | Self::Untrusted | Self::Failed | Self::Nowhere => "failed",
         }
     }
 }
@@ -82,7 +96,9 @@ impl fmt::Display for ResolveError {
             Self::NoAddress => "the name has no address of this family",
             Self::TimedOut => "no DNS server answered in time",
             Self::Unreachable => "no DNS server can be reached",
+            Self::Untrusted => "the DNS server's certificate is not trusted",
             Self::Failed => "the DNS servers failed",
+            Self::Nowhere => "the DNS servers answer an address that nobody has",
         })
     }
 }

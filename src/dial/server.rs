@@ -175,7 +175,7 @@ async fn one_answer(
     let addrs: Arc<[IpAddr]> = said.iter().copied().filter(is_usable).collect();
     if addrs.is_empty() {
         // Some filters answer so in place of the name's owner. That must not replace what we know.
-        return Err(ResolveError::Failed);
+        return Err(ResolveError::Nowhere);
     }
     let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(0);
     Ok((Ok(addrs), Some(Duration::from_secs(ttl.into()))))

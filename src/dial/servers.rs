@@ -129,12 +129,16 @@ impl Servers {
                     let failed = race::Outcome::Failed(error);
                     attempts.iter().any(|attempt| attempt.outcome == failed)
                 };
-                let error = if any(ResolveError::Failed) {
-                    ResolveError::Failed
-                } else if any(ResolveError::Unreachable) || attempts.is_empty() {
-                    ResolveError::Unreachable
-                } else {
-                    ResolveError::TimedOut
+                // What an administrator learns most from.
+                let told = [
+                    ResolveError::Nowhere,
+                    ResolveError::Failed,
+                    ResolveError::Unreachable,
+                ];
+                let error = match told.into_iter().find(|error| any(*error)) {
+                    Some(error) => error,
+                    None if attempts.is_empty() => ResolveError::Unreachable,
+                    None => ResolveError::TimedOut,
                 };
                 (Err(error), None)
             }

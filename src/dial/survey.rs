@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::connect::ConnectError;
+use super::connect::{ConnectError, connect};
 use super::parent::Way;
 use super::parents::Owners;
 use super::resolve::{Family, ResolveError};
-use super::{ADDRESSES_MAX, Dialer, LeftOut};
+use super::{Dialer, LeftOut};
 use crate::exchange::Host;
 use crate::policy::{Cleared, ClearedAddr, Denial};
+
+/// Addresses of one target that are looked at, more than an exchange tries: a bad one far behind is worth knowing.
+const SURVEYED_MAX: usize = 256;
 
 /// What a target's names say, and what may be dialled of it.
 #[derive(Debug, Default)]
@@ -105,6 +108,14 @@ impl Dialer {
         self.attempt(cleared, place.addr, &owners, trail).await
     }
 
+    /// Whether there is a connection to the place itself: of a parent, before anything is asked of it.
+    pub(crate) async fn knock(&self, cleared: &Cleared, place: Place) -> Result<(), ConnectError> {
+        let sources = self.turns.next(&cleared.destination().source, place.peer());
+        connect(place.addr, self.keepalive, &sources)
+            .await
+            .map(drop)
+    }
+
     async fn hear(
         &self,
         name: &Arc<str>,
@@ -148,7 +159,7 @@ impl Dialer {
         for ip in ips.iter().map(IpAddr::to_canonical) {
             let left_out = if self.leaves_out_family(cleared, ip) {
                 LeftOut::OtherFamily
-            } else if survey.places.len() >= ADDRESSES_MAX {
+            } else if survey.places.len() >= SURVEYED_MAX {
                 LeftOut::TooMany
             } else {
                 match clear(SocketAddr::new(ip, port)) {

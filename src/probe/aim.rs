@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{Destination, HostPattern, PortRange, Role};
+use crate::config::{self, Destination, HostPattern, PortRange, Role};
 use crate::exchange::{DestinationName, Host, Target};
 
 /// The port that is probed where a destination's first ports have it.
@@ -16,6 +16,8 @@ pub(crate) struct Aim {
     pub(crate) destination: Arc<Destination>,
     pub(crate) target: Target,
     pub(crate) role: Role,
+    /// A preset's own: its authority is one that everybody trusts.
+    pub(crate) is_public: bool,
 }
 
 /// A rule that names no host: only clients know which they will ask for.
@@ -45,11 +47,13 @@ pub(crate) fn aims(destinations: &[Destination]) -> (Vec<Aim>, Vec<Unprobed>) {
                     continue;
                 }
             };
+            let is_public = destination.preset.is_some() && config::is_of_a_preset(&host);
             aims.push(Aim {
                 number: aims.len(),
                 destination: Arc::clone(&shared),
                 target: Target { host, port },
                 role: rule.role,
+                is_public,
             });
         }
     }
@@ -67,7 +71,6 @@ fn port(ranges: &[PortRange]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
     use std::path::Path;
 
     #[test]
@@ -101,5 +104,16 @@ mod tests {
         );
         assert_eq!(unprobed.len(), 1);
         assert_eq!(unprobed[0].pattern, "*.cloud.test");
+    }
+
+    #[test]
+    fn a_preset_s_hosts_are_public_whatever_stands_beside_them() {
+        let text = "[[destination]]\npreset = \"apns\"\nhosts = [\"api.push.apple.com\", \"apns.test\"]\nports = [443]\n\
+                    [[destination]]\nname = \"lab\"\nhosts = [\"push.webexconnect.com\"]\n";
+        let config = config::parse(text, Path::new("t.toml")).unwrap();
+        let (aims, _) = aims(&config.destinations);
+        let public: Vec<bool> = aims.iter().map(|aim| aim.is_public).collect();
+        // A host of one's own beside a preset, and a preset's host that somebody serves in a lab, are the operator's.
+        assert_eq!(public, [true, false, false]);
     }
 }

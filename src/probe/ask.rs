@@ -32,10 +32,10 @@ enum Sender {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
     /// What the server's clock says, against ours.
-    pub(super) ahead: Option<Skew>,
+    pub(crate) ahead: Option<Skew>,
 }
 
 /// How far a server's clock is before ours (or behind), in seconds.
@@ -43,7 +43,7 @@ pub(crate) type Skew = i64;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     #[error("no answer")]
     TimedOut,
     #[error("the connection was closed without an answer")]

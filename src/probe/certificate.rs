@@ -21,6 +21,8 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct Certificate {
     pub(crate) issuer: Party,
     pub(crate) is_self_signed: bool,
+    /// The issuer's name as it is written in the certificate.
+    pub(super) issuer_der: Vec<u8>,
     /// The DNS names and addresses that it is for, the first few.
     pub(crate) names: Vec<String>,
     pub(crate) not_before: SystemTime,
@@ -40,6 +42,7 @@ impl Certificate {
         let validity = parsed.validity();
         Some(Self {
             issuer: Party::of(parsed.issuer()),
+            issuer_der: parsed.issuer().as_raw().to_vec(),
             is_self_signed: parsed.issuer().as_raw() == parsed.subject().as_raw(),
             names: names(&parsed),
             not_before: time(validity.not_before.timestamp()),
@@ -77,6 +80,10 @@ impl Certificate {
 }
 
 impl Party {
+    pub(super) fn organization(&self) -> &str {
+        &self.organization
+    }
+
     fn of(name: &X509Name<'_>) -> Self {
         let text = |mut values: Vec<&str>| {
             let first = if values.is_empty() {
@@ -154,6 +161,7 @@ mod tests {
         let start = SystemTime::UNIX_EPOCH + 1000 * DAY;
         Certificate {
             issuer: Party::default(),
+            issuer_der: Vec::new(),
             is_self_signed: false,
             names: Vec::new(),
             not_before: start,

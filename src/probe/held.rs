@@ -38,8 +38,9 @@ pub(super) enum Packets {
     },
     Lost {
         mss: Option<u32>,
-        error: AskError,
     },
+    /// The other end did not want it, and said so.
+    Unwanted,
 }
 
 /// How two silent connections ended: one that TCP keepalive looks after as it does in a tunnel, and one without.
@@ -119,7 +120,9 @@ async fn packets(
     Some(match talk.head(PADDING, ANSWER_PATIENCE).await {
         // Whatever it says to such a header: it has read it.
         Ok(_) => Packets::Pass { mss },
-        Err(error) => Packets::Lost { mss, error },
+        Err(AskError::TimedOut) => Packets::Lost { mss },
+        // Whoever drops packets says nothing.
+        Err(AskError::Closed | AskError::BadReply) => Packets::Unwanted,
     })
 }
 
@@ -182,13 +185,20 @@ fn of_packets(packets: Packets) -> Told {
             format!("a request of several full packets is answered{}", of(mss)),
             None,
         ),
-        Packets::Lost { mss, error } => (
+        Packets::Lost { mss } => (
             Severity::Fail,
             format!(
-                "a small request is answered, one of several full packets is not{}: {error}",
+                "a small request is answered, one of several full packets is not{}",
                 of(mss)
             ),
             Some(REMEDY),
+        ),
+        Packets::Unwanted => (
+            Severity::Note,
+            String::from(
+                "the other end closes the connection over a request of several full packets: whether they pass cannot be told",
+            ),
+            None,
         ),
     };
     Told {

@@ -117,13 +117,14 @@ pub(super) fn unprobed(unprobed: &Unprobed) -> Finding {
 }
 
 /// Everything, in the order of the configuration; the clock and what holds for all comes last.
-pub(super) fn all(looked: &[Looked], now: SystemTime) -> Vec<Finding> {
+/// `name_servers`: what has to pass to them.
+pub(super) fn all(looked: &[Looked], name_servers: &str, now: SystemTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut skews = Vec::new();
     // A machine without IPv6 is one fact, not one for each address.
     let mut lacks_v6 = false;
     for one in looked {
-        let mut own = names::findings(one);
+        let mut own = names::findings(one, name_servers);
         let works = one.visits.iter().any(|(visit, _)| is_good(one, visit, now));
         for (visit, held) in &one.visits {
             if let Some(Ok(reply)) = &visit.reply {
@@ -184,7 +185,11 @@ fn of_visit(one: &Looked, visit: &Visit, works: bool, now: SystemTime) -> Vec<Fi
     let mut findings = Vec::new();
     match visit.connect {
         Err(error) => {
-            let (what, remedy) = words::of_connect(error, visit.peer().port());
+            let (what, remedy) = if visit.is_silent_parent {
+                words::of_silent_parent()
+            } else {
+                words::of_connect(error, visit.peer().port())
+            };
             findings.push(told(bad, "address", what, remedy, Some(error.reason())));
             return findings;
         }
@@ -207,8 +212,7 @@ fn of_visit(one: &Looked, visit: &Visit, works: bool, now: SystemTime) -> Vec<Fi
         None => {}
         Some(Err(failure)) => {
             let (what, remedy) = verdict::of_failure(*failure, &host);
-            let reason = Some(Reason::UpstreamTlsFailed);
-            findings.push(told(bad, "tls", what, remedy, reason));
+            findings.push(told(bad, "tls", what, remedy, Some(failure.reason())));
         }
         Some(Ok(shaken)) => {
             if let Some(verdict) =

@@ -13,6 +13,7 @@ mod judge;
 mod names;
 mod rounds;
 pub(crate) mod running;
+mod through;
 mod verdict;
 mod visit;
 mod witness;
@@ -26,14 +27,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use aim::aims;
+pub(crate) use ask::{Reply, Skew};
 pub(crate) use clock::SKEW_MAX;
 pub(crate) use finding::{Finding, Severity};
 pub(crate) use held::Extras;
 pub(crate) use rounds::Rounds;
+pub(crate) use through::{Outsider, Sight};
+pub(crate) use visit::TlsFailure;
 
 use crate::config::Config;
-use crate::dial::Dialer;
 use crate::dial::tls::NativeRoots;
+use crate::dial::{Dialer, unheard};
 use crate::policy::Policy;
 use visit::Terms;
 
@@ -61,6 +65,7 @@ pub(crate) async fn examine(prober: Prober, config: &Config, extras: Extras) -> 
     let (aims, unprobed) = aims(&config.destinations);
     let mut findings: Vec<Finding> = unprobed.iter().map(judge::unprobed).collect();
     let places = Arc::new(Semaphore::new(AT_A_TIME));
+    let native_roots = prober.native_roots.clone();
     let prober = Rc::new(prober);
     let mut looking = JoinSet::new();
     for aim in aims {
@@ -97,6 +102,11 @@ pub(crate) async fn examine(prober: Prober, config: &Config, extras: Extras) -> 
     }
     let mut looked = looking.join_all().await;
     looked.sort_by_key(judge::Looked::number);
-    findings.extend(judge::all(&looked, SystemTime::now()));
+    let asked = looked.iter_mut().flat_map(|one| &mut one.survey.asked);
+    let failed = asked.filter_map(|asked| asked.answer.as_mut().err());
+    for error in failed {
+        *error = unheard::because(*error, config, &native_roots).await;
+    }
+    findings.extend(judge::all(&looked, &config.dns.ways(), SystemTime::now()));
     findings
 }

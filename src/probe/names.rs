@@ -6,11 +6,12 @@ use super::finding::{Finding, Severity};
 use super::judge::Looked;
 use crate::dial::LeftOut;
 use crate::dial::resolve::{Family, ResolveError};
+use crate::dial::survey::Asked;
 use crate::exchange::Reason;
 use crate::policy::Denial;
 
 /// What is to be told of them.
-pub(super) fn findings(one: &Looked) -> Vec<Finding> {
+pub(super) fn findings(one: &Looked, name_servers: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some((what, reason)) = &one.denied {
         let mut finding = one.finding(Severity::Fail, "policy", what.as_str());
@@ -30,8 +31,12 @@ pub(super) fn findings(one: &Looked) -> Vec<Finding> {
         if (is_nothing && !survey.places.is_empty()) || told == Some(error) {
             continue;
         }
-        if error == ResolveError::NoAddress && survey.asked.iter().any(|asked| asked.answer.is_ok())
-        {
+        // What the other family says explains more.
+        let says_more = |other: &Asked| match &other.answer {
+            Ok(_) => true,
+            Err(other) => *other != ResolveError::NoAddress,
+        };
+        if error == ResolveError::NoAddress && survey.asked.iter().any(says_more) {
             continue;
         }
         told = Some(error);
@@ -51,6 +56,11 @@ pub(super) fn findings(one: &Looked) -> Vec<Finding> {
                 format!("no name server answered for {} ({family})", asked.name)
             }
             ResolveError::Unreachable => String::from("no name server can be reached"),
+            ResolveError::Untrusted => String::from("the name server's certificate is not trusted"),
+            ResolveError::Nowhere => format!(
+                "a name server answers for {} with an address that nobody has (0.0.0.0 or ::, {family})",
+                asked.name
+            ),
             ResolveError::Failed => {
                 format!(
                     "the name servers cannot tell about {} ({family})",
@@ -60,17 +70,23 @@ pub(super) fn findings(one: &Looked) -> Vec<Finding> {
         };
         let mut finding = one.finding(severity, "names", what);
         finding.reason = Some(error.reason().token());
-        finding.remedy = Some(String::from(match error {
-            ResolveError::NotFound | ResolveError::NoAddress => {
-                "check its spelling in hosts, and whether this machine's name servers know public names (or name others in dns.servers)"
-            }
+        finding.remedy = Some(match error {
+            ResolveError::NotFound | ResolveError::NoAddress => String::from(
+                "check its spelling in hosts, and whether this machine's name servers know public names (or name others in dns.servers)",
+            ),
             ResolveError::TimedOut | ResolveError::Unreachable => {
-                "let UDP and TCP 53 pass to the name servers (dns.servers, /etc/resolv.conf), or name others in dns.servers"
+                format!("let {name_servers} pass, or name others in dns.servers")
             }
+            ResolveError::Untrusted => String::from(
+                "name the authority that signed it in dns.ca, and the name that stands in it behind the # of dns.servers; if a gateway intercepts, exempt the name server",
+            ),
+            ResolveError::Nowhere => String::from(
+                "a DNS filter does so: have it let this name pass, or name other servers in dns.servers",
+            ),
             ResolveError::Failed => {
-                "ask those who run the name servers, or name others in dns.servers"
+                String::from("ask those who run the name servers, or name others in dns.servers")
             }
-        }));
+        });
         findings.push(finding);
     }
     for asked in &survey.asked {
@@ -91,6 +107,12 @@ pub(super) fn findings(one: &Looked) -> Vec<Finding> {
             .iter()
             .filter_map(|(ip, why)| left_out(one, *ip, why)),
     );
+    let over = survey.left_out.iter();
+    let over = over.filter(|(_, why)| *why == LeftOut::TooMany).count();
+    if over > 0 {
+        let what = format!("{over} more of its addresses are not looked at: it has too many");
+        findings.push(one.finding(Severity::Note, "names", what));
+    }
     if survey.places.is_empty() && findings.is_empty() {
         let mut finding = one.finding(
             Severity::Fail,
@@ -126,9 +148,14 @@ fn left_out(one: &Looked, ip: IpAddr, why: &LeftOut) -> Option<Finding> {
     let mut finding = one.finding(severity, "names", format!("{ip} is not dialled: {denial}"));
     finding.reason = Some(denial.reason().token());
     finding.remedy = Some(match denial {
-        Denial::Address { .. } => format!(
-            "if the service really is there, add networks = [\"{ip}\"] to the destination; else a filter answers in its name"
-        ),
+        Denial::Address { .. } => {
+            let add = if one.aim.destination.networks.is_empty() {
+                format!("add networks = [\"{ip}\"] to the destination")
+            } else {
+                format!("add \"{ip}\" to the networks of the destination")
+            };
+            format!("if the service really is there, {add}; else a filter answers in its name")
+        }
         _ => String::from("the name leads back to this proxy: correct DNS or /etc/hosts"),
     });
     Some(finding)

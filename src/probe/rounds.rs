@@ -182,6 +182,7 @@ impl Rounds {
             };
             tracks.insert(key, track);
         }
+        self.show(tracks);
         for name in gone {
             if !tracks.keys().any(|(there, _)| *there == name) {
                 self.alarm(&name, &[]);

@@ -21,11 +21,11 @@ pub(super) enum Fault {
 
 /// A sentence, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) severity: Severity,
+pub(crate) struct Verdict {
+    pub(crate) severity: Severity,
     pub(super) fault: Fault,
-    pub(super) what: String,
-    pub(super) remedy: String,
+    pub(crate) what: String,
+    pub(crate) remedy: String,
 }
 
 /// Whose certificate it has to be.
@@ -35,16 +35,17 @@ pub(super) struct Expected<'a> {
     pub(super) role: Role,
     /// A service that everybody knows: its authority is one that everybody trusts.
     pub(super) is_public: bool,
+    /// Where another authority is named.
+    pub(super) ca: &'static str,
 }
 
 impl<'a> Expected<'a> {
     pub(super) fn of(aim: &Aim, host: &'a str) -> Self {
-        let destination = &aim.destination;
         Self {
             host,
             role: aim.role,
-            // Beside a preset, hosts of one's own may stand; their `ca` says so.
-            is_public: destination.preset.is_some() && destination.ca.is_none(),
+            is_public: aim.is_public,
+            ca: "ca",
         }
     }
 }
@@ -59,6 +60,7 @@ pub(super) fn of_certificate(
         host,
         role,
         is_public,
+        ca,
     } = expected;
     let seen = &shaken.seen;
     let Some(leaf) = Certificate::parse(&seen.leaf) else {
@@ -88,6 +90,17 @@ pub(super) fn of_certificate(
     };
     // An authority of somebody else explains everything else that may be wrong.
     if is_public && !seen.is_public {
+        if seen.is_alone && seen.is_public_kin && !seen.is_trusted {
+            return fail(
+                Fault::Identity,
+                format!(
+                    "the certificate comes alone, without the intermediate that signed it; {whose}"
+                ),
+                format!(
+                    "whoever runs the service has to send the intermediate with it; if it was your gateway, {undecrypted}"
+                ),
+            );
+        }
         let trusted = if seen.is_trusted {
             ", which this machine trusts and call servers do not"
         } else {
@@ -146,14 +159,24 @@ pub(super) fn of_certificate(
                 Role::Push | Role::Token | Role::Onboarding => Severity::Fail,
                 Role::Other => Severity::Warn,
             };
+            // Whoever signed it may be known to somebody whom we trust.
+            let may_lack_one = seen.is_alone && !seen.knows_issuer && !leaf.is_self_signed;
+            let (alone, intermediate) = if may_lack_one {
+                (
+                    ", and comes without an intermediate",
+                    "the server may not send its intermediate certificate: whoever runs it has to add it; ",
+                )
+            } else {
+                ("", "")
+            };
             Some(Verdict {
                 severity,
                 fault: Fault::Identity,
                 what: format!(
-                    "the certificate is of an authority that is not trusted here: {whose}"
+                    "the certificate is of an authority that is not trusted here: {whose}{alone}"
                 ),
                 remedy: format!(
-                    "if that is the service's own, name its certificate in ca; if it is your gateway's, it decrypts TLS on the way: {undecrypted}"
+                    "{intermediate}if that authority is the service's own, name its certificate in {ca}; if it is your gateway's, it decrypts TLS on the way: {undecrypted}"
                 ),
             })
         }
@@ -184,6 +207,10 @@ pub(super) fn of_failure(failure: TlsFailure, host: &str) -> (String, String) {
         TlsFailure::Closed => (
             "the connection was closed in the middle of the TLS handshake",
             "a firewall that filters by SNI does so: allow this name there; else the service is sick",
+        ),
+        TlsFailure::Old => (
+            "the other end speaks neither TLS 1.2 nor 1.3",
+            "it is too old, or an old gateway answers in its place: check the address, and have TLS 1.2 switched on there",
         ),
         TlsFailure::Refused => (
             "the other end refused the TLS handshake",

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::{AlertDescription, PeerIncompatible};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -16,7 +18,7 @@ use crate::dial::Way;
 use crate::dial::connect::ConnectError;
 use crate::dial::survey::Place;
 use crate::dial::tls::{NativeRoots, server_name};
-use crate::exchange::{Host, Target};
+use crate::exchange::{Host, Reason, Target};
 use crate::policy::Cleared;
 
 /// The port of plain HTTP: nobody speaks TLS there.
@@ -31,6 +33,8 @@ pub(super) struct Terms(Arc<Judges>);
 pub(super) struct Visit {
     pub(super) place: Place,
     pub(super) connect: Result<Duration, ConnectError>,
+    /// A parent proxy that accepts connections, and answers no CONNECT.
+    pub(super) is_silent_parent: bool,
     /// `None`: it came not so far, or the port is that of plain HTTP.
     pub(super) tls: Option<Result<Shaken, TlsFailure>>,
     pub(super) reply: Option<Result<Reply, AskError>>,
@@ -45,12 +49,14 @@ pub(super) struct Shaken {
 
 /// Why there was no TLS at all: a bad certificate is no reason here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TlsFailure {
+pub(crate) enum TlsFailure {
     TimedOut,
     /// What came is no TLS.
     NotTls,
     Closed,
-    /// An alert, or no version, cipher or protocol in common.
+    /// It speaks versions that nobody should speak any more.
+    Old,
+    /// An alert, or no cipher or protocol in common.
     Refused,
     /// No certificate can be for this host.
     Name,
@@ -59,8 +65,52 @@ pub(super) enum TlsFailure {
 impl Terms {
     pub(super) fn new(native: &NativeRoots, destination: &Destination) -> Self {
         let extra = destination.ca.as_ref();
-        let extra = extra.map_or(&[][..], |ca| &ca.certificates);
+        Self::trusting(native, extra.map_or(&[][..], |ca| &ca.certificates))
+    }
+
+    pub(super) fn trusting(native: &NativeRoots, extra: &[CertificateDer<'static>]) -> Self {
         Self(Arc::new(Judges::new(native, extra)))
+    }
+
+    /// A handshake, whatever the certificate: what is wrong with it is in what was seen.
+    pub(super) async fn shake(
+        &self,
+        host: &Host,
+        way: Way,
+        patience: Duration,
+    ) -> Result<(TlsStream<Way>, Shaken), TlsFailure> {
+        let name = server_name(host).map_err(|_| TlsFailure::Name)?;
+        let (config, witness) = self.0.witness().map_err(|_| TlsFailure::Refused)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let begun = Instant::now();
+        let stream = match timeout(patience, connector.connect(name, way)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(failure(&error)),
+            Err(_) => return Err(TlsFailure::TimedOut),
+        };
+        let seen = witness.seen().ok_or(TlsFailure::Refused)?;
+        let version = match stream.get_ref().1.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS 1.2",
+        };
+        let shaken = Shaken {
+            took: begun.elapsed(),
+            version,
+            seen,
+        };
+        Ok((stream, shaken))
+    }
+}
+
+impl TlsFailure {
+    /// With which an exchange would end.
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::TimedOut => Reason::UpstreamTimeout,
+            Self::NotTls | Self::Closed | Self::Old | Self::Refused | Self::Name => {
+                Reason::UpstreamTlsFailed
+            }
+        }
     }
 }
 
@@ -88,6 +138,7 @@ pub(super) async fn visit(
     let mut visit = Visit {
         place,
         connect: Err(ConnectError::TimedOut),
+        is_silent_parent: false,
         tls: None,
         reply: None,
     };
@@ -95,6 +146,11 @@ pub(super) async fn visit(
         Ok(connected) => connected,
         Err(error) => {
             visit.connect = Err(error);
+            if error == ConnectError::TimedOut && place.parent.is_some() {
+                let knocking = prober.dialer.knock(cleared, place);
+                let knocked = timeout(CONNECT_PATIENCE, knocking).await;
+                visit.is_silent_parent = matches!(knocked, Ok(Ok(())));
+            }
             return visit;
         }
     };
@@ -132,33 +188,15 @@ pub(super) async fn connect(
     }
 }
 
-/// A handshake, whatever the certificate: what is wrong with it is in what was seen.
+/// With the patience of a forward.
 pub(super) async fn shake(
     prober: &Prober,
     cleared: &Cleared,
     way: Way,
     terms: &Terms,
 ) -> Result<(TlsStream<Way>, Shaken), TlsFailure> {
-    let name = server_name(&cleared.target().host).map_err(|_| TlsFailure::Name)?;
-    let (config, witness) = terms.0.witness().map_err(|_| TlsFailure::Refused)?;
-    let connector = TlsConnector::from(Arc::new(config));
-    let begun = Instant::now();
-    let stream = match timeout(prober.handshake_timeout, connector.connect(name, way)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(failure(&error)),
-        Err(_) => return Err(TlsFailure::TimedOut),
-    };
-    let seen = witness.seen().ok_or(TlsFailure::Refused)?;
-    let version = match stream.get_ref().1.protocol_version() {
-        Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
-        _ => "TLS 1.2",
-    };
-    let shaken = Shaken {
-        took: begun.elapsed(),
-        version,
-        seen,
-    };
-    Ok((stream, shaken))
+    let host = &cleared.target().host;
+    terms.shake(host, way, prober.handshake_timeout).await
 }
 
 pub(super) fn speaks_h2(stream: &TlsStream<Way>) -> bool {
@@ -177,7 +215,19 @@ where
 fn failure(error: &std::io::Error) -> TlsFailure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     match inner {
-        Some(rustls::Error::InvalidMessage(_)) => TlsFailure::NotTls,
+        // What is sent comes back, for one.
+        Some(
+            rustls::Error::InvalidMessage(_)
+            | rustls::Error::InappropriateMessage { .. }
+            | rustls::Error::InappropriateHandshakeMessage { .. },
+        ) => TlsFailure::NotTls,
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ),
+        ) => TlsFailure::Old,
         Some(_) => TlsFailure::Refused,
         None => TlsFailure::Closed,
     }

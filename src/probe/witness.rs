@@ -17,6 +17,9 @@ use rustls::{
 use super::certificate::Certificate;
 use crate::dial::tls::{CertificateProblem, NativeRoots};
 
+/// A shorter name of an organization says nothing: it may be a part of any other.
+const ORGANIZATION_MIN: usize = 4;
+
 /// Whom a destination's clients would trust, and whom everybody does.
 #[derive(Clone)]
 pub(super) struct Judges {
@@ -25,6 +28,8 @@ pub(super) struct Judges {
     ours: Option<Arc<WebPkiServerVerifier>>,
     /// The public authorities, as browsers know them.
     public: Option<Arc<WebPkiServerVerifier>>,
+    /// The names of ours.
+    subjects: Arc<[Vec<u8>]>,
 }
 
 /// One handshake's.
@@ -43,6 +48,12 @@ pub(super) struct Seen {
     pub(super) is_trusted: bool,
     /// Whether it leads to one that everybody trusts.
     pub(super) is_public: bool,
+    /// Whether it came without any intermediate.
+    pub(super) is_alone: bool,
+    /// Whether one of our authorities has the very name of its issuer.
+    pub(super) knows_issuer: bool,
+    /// Whether its issuer belongs to an organization that has public authorities, by its word.
+    pub(super) is_public_kin: bool,
 }
 
 impl fmt::Debug for Judges {
@@ -63,11 +74,20 @@ impl Judges {
         let public = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
+        let ours = native.and(extra);
+        let subjects = ours.roots.iter().map(|root| root.subject.to_vec());
         Self {
-            ours: judge(native.and(extra)),
+            subjects: subjects.collect(),
+            ours: judge(ours),
             public: judge(public),
             provider,
         }
+    }
+
+    fn knows(&self, issuer: &Certificate) -> bool {
+        let mut all = self.subjects.iter();
+        // Without the header of the sequence.
+        all.any(|subject| !subject.is_empty() && issuer.issuer_der.ends_with(subject))
     }
 
     /// A handshake of its own: nothing is resumed, so that the chain is always shown.
@@ -87,6 +107,16 @@ impl Judges {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok((config, witness))
     }
+}
+
+fn is_public_kin(leaf: &Certificate) -> bool {
+    let organization = leaf.issuer.organization().as_bytes();
+    let has = |subject: &[u8]| {
+        let mut parts = subject.windows(organization.len());
+        parts.any(|part| part == organization)
+    };
+    let mut roots = webpki_roots::TLS_SERVER_ROOTS.iter();
+    organization.len() >= ORGANIZATION_MIN && roots.any(|root| has(&root.subject))
 }
 
 impl Witness {
@@ -113,9 +143,8 @@ impl ServerCertVerifier for Witness {
         };
         // Whose it is shows at a time at which it is valid: of one that has expired nothing more is said. Its name is
         // looked at last.
-        let in_its_life = Certificate::parse(leaf)
-            .and_then(|leaf| leaf.middle())
-            .unwrap_or(now);
+        let read = Certificate::parse(leaf);
+        let in_its_life = read.as_ref().and_then(|leaf| leaf.middle()).unwrap_or(now);
         let leads_to = |judge| match ask(judge, in_its_life) {
             Ok(()) => true,
             Err(error) => CertificateProblem::of(&error) == Some(CertificateProblem::OtherName),
@@ -125,6 +154,9 @@ impl ServerCertVerifier for Witness {
             verdict: ask(&self.judges.ours, now),
             is_trusted: leads_to(&self.judges.ours),
             is_public: leads_to(&self.judges.public),
+            is_alone: intermediates.is_empty(),
+            knows_issuer: read.as_ref().is_some_and(|leaf| self.judges.knows(leaf)),
+            is_public_kin: read.as_ref().is_some_and(is_public_kin),
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         Ok(ServerCertVerified::assertion())

@@ -2,6 +2,15 @@
 
 use crate::dial::connect::ConnectError;
 
+pub(super) fn of_silent_parent() -> (String, String) {
+    (
+        String::from("the parent proxy accepts the connection and does not answer the CONNECT"),
+        String::from(
+            "look at the parent's log and load: it hangs, or its own way to the target does; and see that http or https stands rightly in via",
+        ),
+    )
+}
+
 pub(super) fn of_connect(error: ConnectError, port: u16) -> (String, String) {
     let (what, remedy) = match error {
         ConnectError::Refused => (

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::doctor::{GOOD, Manners, Paper, server};
 use crate::house::{House, Plan, self_signed};
 use crate::origin::Origin;
 use crate::upstream::{self, LOCALHOST};
@@ -72,15 +73,15 @@ async fn the_whole_way_of_a_server_has_a_line_for_each_step() {
     ];
     let (code, out) = through(&house, &url, &words).await;
     for words in [
-        "proxy.test is 127.0.0.1, 127.0.0.2; TTL ",
-        "servers keep it for an hour: a change is seen by all of them after 60 min; a server tries 127.0.0.1 first, and after 2 s the second",
+        "proxy.test is 127.0.0.1, 127.0.0.2; TTL 30 s; ",
+        "servers keep it for an hour beyond that: a change is seen by all of them after 61 min; a server tries 127.0.0.1 first, and after 2 s the second",
         "ok    connect   127.0.0.1:",
         "FAIL  connect   127.0.0.2:",
         "nobody listens there",
         "407 by tidegate, in this order: Digest MD5, Digest SHA-256; realm \"tidegate\"; the connection stays open",
         "take the first (MD5)",
         "200 Connection established",
-        "TLSv1_3 with the target, through the tunnel; its certificate is of CN=House CA",
+        "TLS 1.3 with the target, through the tunnel; its certificate is signed by \"House CA\"",
         "s ahead of the target's (HTTP Date)",
     ] {
         assert!(out.contains(words), "{words}\n{out}");
@@ -260,6 +261,14 @@ async fn other_proxies_and_what_is_none() {
             "Retry-After: 7",
         ),
         (
+            format!("http://{}", other("HTTP/1.1 511 Log in\r\n\r\n").await),
+            "captive portal) answers in the proxy's place",
+        ),
+        (
+            format!("http://{}", other("HTTP/1.1 302 Found\r\n\r\n").await),
+            "as a portal or a web server does and no proxy",
+        ),
+        (
             format!("http://{}", other(basic).await),
             "WARN  bare      Basic without TLS",
         ),
@@ -310,12 +319,17 @@ async fn who_answers_in_the_tunnel_is_looked_at() {
         .to_string();
     let (intercepted, _) = origin(&house, "push.test", "Server: x").await;
     for (target, ca, says, remedy) in [
-        (target, &ca, "is for another name", "intercept TLS"),
+        (
+            target,
+            &ca,
+            "is for another name (other.test); it is signed by \"House CA\"",
+            "what DNS",
+        ),
         (
             intercepted,
             &stranger,
-            "is of an authority that is not trusted here",
-            "a firewall intercepts TLS",
+            "is of an authority that is not trusted here: it is signed by \"House CA\"",
+            "it decrypts TLS on the way: put push.test on the list",
         ),
         (
             upstream::echo().await,
@@ -343,5 +357,131 @@ async fn who_answers_in_the_tunnel_is_looked_at() {
             "{out}"
         );
     }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_preset_s_host_is_public_whatever_this_machine_trusts() {
+    let house = House::new()
+        .destination("name = \"lab\"\nhosts = [\"push.webexconnect.com\"]\nports = [\"8000-65535\"]\nnetworks = [\"127.0.0.0/8\"]")
+        .set("authentication", "required = false")
+        .name("push.webexconnect.com", [LOCALHOST])
+        .open()
+        .await;
+    let gateway = Paper {
+        issuer: "Corp Gateway CA",
+        name: "push.webexconnect.com",
+        ..GOOD
+    };
+    let expired = Paper {
+        days: -3,
+        ..gateway
+    };
+    for paper in [gateway, expired] {
+        let (address, authority) = server((LOCALHOST, 0).into(), paper, Manners::default()).await;
+        let ca = house.folder.file("gateway.pem", &authority);
+        let url = format!("http://{}", house.address("plain"));
+        let target = format!("push.webexconnect.com:{}", address.port());
+        let ca = ca.display().to_string();
+        let (code, out) = through(&house, &url, &["--target", &target, "--ca", &ca]).await;
+        assert_eq!(code, 1, "{out}");
+        for words in [
+            "FAIL  target",
+            "something on the way decrypts TLS",
+            "\"Corp Gateway CA\", which this machine trusts and call servers do not",
+            "-> put push.webexconnect.com on the list of hosts that are not decrypted",
+        ] {
+            assert!(out.contains(words), "{words}\n{out}");
+        }
+        assert!(!out.contains("trust its CA"), "{out}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_target_that_answers_no_http_is_a_warning() {
+    let house = lab().open().await;
+    let mut origin = Origin::start().await;
+    let authority = origin.tls("push.test");
+    let target = format!("push.test:{}", origin.address.port());
+    let ca = house
+        .folder
+        .file("ca.pem", &authority)
+        .display()
+        .to_string();
+    // Shakes hands, and hangs up.
+    tokio::spawn(async move { drop(origin.try_call().await) });
+    let file = house.folder.path().join("password").display().to_string();
+    let words = [
+        "--user",
+        "ann",
+        "--password-file",
+        &file,
+        "--target",
+        &target,
+        "--ca",
+        &ca,
+    ];
+    let url = format!("http://{}", house.address("plain"));
+    let (code, out) = through(&house, &url, &words).await;
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains("WARN  target    a HEAD / has no answer"),
+        "{out}"
+    );
+    house.close().await;
+}
+
+#[tokio::test]
+async fn listeners_that_no_server_can_use_are_recognised() {
+    let balanced =
+        "name = \"balanced\"\naddress = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]";
+    let mutual = "name = \"mutual\"\naddress = \"127.0.0.1:0\"\n[listener.tls]\ncertificate = \"proxy.pem\"\nprivate_key = \"proxy.key\"\nclient_ca = \"clients.pem\"";
+    let (authority, _) = self_signed("Clients CA");
+    let house = lab()
+        .tls()
+        .listener(balanced)
+        .listener(mutual)
+        .file("clients.pem", &authority)
+        .open()
+        .await;
+    let ca = house.folder.file("proxy-ca.pem", house.ca());
+    let ca = ca.display().to_string();
+    for (url, says, remedy) in [
+        (
+            format!("http://{}", house.address("balanced")),
+            "bad_proxy_header",
+            "from a load balancer alone",
+        ),
+        (
+            format!("https://{}", house.address("mutual")),
+            "the proxy wants a certificate of its client",
+            "a listener without client_ca",
+        ),
+    ] {
+        let (code, out) = through(&house, &url, &["--ca", &ca]).await;
+        assert_eq!(code, 1, "{out}");
+        assert!(out.contains(says) && out.contains(remedy), "{out}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_nonce_that_is_too_old_is_followed_once_and_no_more() {
+    let stale = "HTTP/1.1 407 x\r\nProxy-Authenticate: Digest realm=\"other\", nonce=\"n\", qop=\"auth\", stale=true\r\nConnection: close\r\n\r\n";
+    let house = lab().open().await;
+    let file = house.folder.path().join("password").display().to_string();
+    let url = format!("http://{}", other(stale).await);
+    let words = ["--user", "ann", "--password-file", &file];
+    let (code, out) = through(&house, &url, &words).await;
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("calls stale a nonce that it has just given"),
+        "{out}"
+    );
+    let nofile = ["--user", "ann", "--password-file", "nofile"];
+    let (code, out) = through(&house, &url, &nofile).await;
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("nofile: there is no such file\n"), "{out}");
     house.close().await;
 }

@@ -20,6 +20,8 @@ use crate::upstream::{self, LOCALHOST, hanging, refusing};
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Paper {
     pub(crate) issuer: &'static str,
+    /// Whose authority the issuer is; empty: it does not say.
+    pub(crate) organization: &'static str,
     pub(crate) name: &'static str,
     /// Days from now at which it ends.
     pub(crate) days: i64,
@@ -32,6 +34,8 @@ pub(crate) struct Manners {
     pub(crate) ahead: i64,
     /// Requests that are longer have no answer.
     pub(crate) longest: Option<usize>,
+    /// It closes over a request that is longer.
+    pub(crate) closes_over: Option<usize>,
     /// It answers so many requests of a connection, and none after them.
     pub(crate) requests: Option<usize>,
 }
@@ -39,6 +43,7 @@ pub(crate) struct Manners {
 /// A good one, for `push.test`, of the authority "Lab CA".
 pub(crate) const GOOD: Paper = Paper {
     issuer: "Lab CA",
+    organization: "",
     name: "push.test",
     days: 365,
 };
@@ -53,6 +58,11 @@ impl Paper {
         authority
             .distinguished_name
             .push(rcgen::DnType::CommonName, self.issuer);
+        if !self.organization.is_empty() {
+            authority
+                .distinguished_name
+                .push(rcgen::DnType::OrganizationName, self.organization);
+        }
         let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
         let issuer = rcgen::Issuer::new(authority, authority_key);
         let key = rcgen::KeyPair::generate().unwrap();
@@ -91,6 +101,12 @@ pub(crate) async fn server(
                 let mut answered = 0;
                 let mut head = Vec::new();
                 while tls.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
+                    if manners
+                        .closes_over
+                        .is_some_and(|longest| head.len() > longest)
+                    {
+                        return;
+                    }
                     if !head.ends_with(b"\r\n\r\n") {
                         continue;
                     }
@@ -136,19 +152,27 @@ impl Ward {
 
     /// With one destination, by its lines: exit code and findings.
     pub(crate) async fn doctor(&self, destination: &str, arguments: &[&str]) -> (i32, Vec<Value>) {
+        let servers = self.names.addr().to_string();
+        self.doctor_asking(&servers, destination, arguments).await
+    }
+
+    /// With another name server.
+    async fn doctor_asking(
+        &self,
+        server: &str,
+        destination: &str,
+        arguments: &[&str],
+    ) -> (i32, Vec<Value>) {
         let (code, out) = self
-            .run(destination, &[&["--json"], arguments].concat())
+            .run(server, destination, &[&["--json"], arguments].concat())
             .await;
         let report: Value =
             serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
         (code, report["findings"].as_array().unwrap().clone())
     }
 
-    async fn run(&self, destination: &str, arguments: &[&str]) -> (i32, String) {
-        let text = format!(
-            "[dns]\nservers = [\"{}\"]\n[[destination]]\n{destination}\n",
-            self.names.addr()
-        );
+    async fn run(&self, server: &str, destination: &str, arguments: &[&str]) -> (i32, String) {
+        let text = format!("[dns]\nservers = [\"{server}\"]\n[[destination]]\n{destination}\n");
         let file = self.folder.file("t.toml", &text);
         let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .arg("doctor")
@@ -204,7 +228,8 @@ async fn a_good_way_is_a_line_that_says_everything_and_nothing_fails() {
     let (address, authority) = server(local(1, 0), GOOD, Manners::default()).await;
     ward.names.set("push.test", [LOCALHOST]);
     let lab = ward.lab(address.port(), &authority);
-    let (code, text) = ward.run(&lab, &[]).await;
+    let server = ward.names.addr().to_string();
+    let (code, text) = ward.run(&server, &lab, &[]).await;
     assert_eq!(code, 0, "{text}");
     let line = text
         .lines()
@@ -241,7 +266,7 @@ async fn names_that_fail_are_told_with_what_to_do() {
         (
             Some(Failure::Silent),
             "dns_timeout",
-            &["no name server answered", "53"],
+            &["no name server answered", "let UDP and TCP "],
         ),
     ] {
         let ward = Ward::new().await;
@@ -253,7 +278,74 @@ async fn names_that_fail_are_told_with_what_to_do() {
         let (code, findings) = ward.doctor(&lab, &[]).await;
         assert_eq!(code, 1, "{findings:?}");
         says(worst(&findings), "fail", Some(reason), words);
+        if failure == Some(Failure::Silent) {
+            // The port that it is asked at, not DNS's usual one.
+            let port = format!("TCP {} to 127.0.0.1 pass", ward.names.addr().port());
+            says(worst(&findings), "fail", Some(reason), &[&port]);
+        }
     }
+}
+
+#[tokio::test]
+async fn a_filter_that_answers_with_nobodys_address_is_named_once() {
+    let ward = Ward::new().await;
+    ward.names.set("push.test", ["0.0.0.0".parse().unwrap()]);
+    let lab = ward.lab(443, &GOOD.make().0);
+    let (code, findings) = ward.doctor(&lab, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let words = ["0.0.0.0", "DNS filter"];
+    says(worst(&findings), "fail", Some("dns_failed"), &words);
+    let names = findings.iter().filter(|one| one["check"] == "names");
+    assert_eq!(names.count(), 1, "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_name_server_over_tls_that_is_not_trusted_needs_its_authority() {
+    let ward = Ward::new().await;
+    let (address, _) = server(local(1, 0), GOOD, Manners::default()).await;
+    let lab = ward.lab(443, &GOOD.make().0);
+    let over_tls = format!("tls://{address}#push.test");
+    let (code, findings) = ward.doctor_asking(&over_tls, &lab, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let words = ["certificate is not trusted", "dns.ca"];
+    says(worst(&findings), "fail", Some("dns_failed"), &words);
+    // One that is not there has another cause: its port.
+    let nobody = refusing().await;
+    let over_tls = format!("tls://{nobody}#push.test");
+    let (_, findings) = ward.doctor_asking(&over_tls, &lab, &[]).await;
+    let way = format!("let TCP {} (DNS over TLS) to 127.0.0.1 pass", nobody.port());
+    says(worst(&findings), "fail", Some("dns_failed"), &[&way]);
+}
+
+#[tokio::test]
+async fn every_address_is_looked_at_and_what_is_too_much_is_said() {
+    let ward = Ward::new().await;
+    let port = refusing().await.port();
+    let lab = ward.lab(port, &GOOD.make().0);
+    for (count, more, left) in [(70_u8, 67, 0), (255, 252, 0)] {
+        let addresses = (0..count).map(|last| IpAddr::from([127, 0, 1, last]));
+        ward.names.set("push.test", addresses);
+        let (code, findings) = ward.doctor(&lab, &[]).await;
+        assert_eq!(code, 1);
+        let peer = worst(&findings)["peer"].as_str().unwrap();
+        assert!(peer.ends_with(&format!("and {more} more")), "{peer}");
+        let over = findings
+            .iter()
+            .any(|one| one["what"].to_string().contains("not looked at"));
+        assert_eq!(over, left > 0, "{findings:?}");
+    }
+    let addresses = (0..=u16::MAX)
+        .take(300)
+        .map(|n| IpAddr::from([127, 1, (n >> 8) as u8, n as u8]));
+    ward.names.set("push.test", addresses);
+    let (_, findings) = ward.doctor(&lab, &[]).await;
+    let over = "44 more of its addresses are not looked at";
+    assert!(
+        findings
+            .iter()
+            .any(|one| one["what"].to_string().contains(over)),
+        "{findings:?}"
+    );
 }
 
 #[tokio::test]
@@ -267,7 +359,19 @@ async fn an_address_that_may_not_be_dialled_names_the_key() {
         worst(&findings),
         "fail",
         Some("address_denied"),
-        &["10.9.9.9", "networks = "],
+        &[
+            "10.9.9.9",
+            "add networks = [\"10.9.9.9\"] to the destination",
+        ],
+    );
+    // A second key of this name would be none.
+    let lab = "name = \"lab\"\nhosts = [\"push.test\"]\nnetworks = [\"127.0.0.0/8\"]";
+    let (_, findings) = ward.doctor(lab, &[]).await;
+    says(
+        worst(&findings),
+        "fail",
+        Some("address_denied"),
+        &["add \"10.9.9.9\" to the networks of the destination"],
     );
 }
 
@@ -348,7 +452,7 @@ async fn whoever_decrypts_tls_on_the_way_is_named() {
     let gateway = Paper {
         issuer: "Corp Gateway CA",
         name: "push.webexconnect.com",
-        days: 365,
+        ..GOOD
     };
     let (address, authority) = server(local(1, 0), gateway, Manners::default()).await;
     let cisco = format!(
@@ -368,6 +472,20 @@ async fn whoever_decrypts_tls_on_the_way_is_named() {
         Some("upstream_tls_failed"),
         &words,
     );
+    // Also where `ca` trusts it: the servers do not.
+    ward.folder.file("gateway.pem", &authority);
+    let trusting = format!("{cisco}\nca = \"gateway.pem\"");
+    let (code, findings) = ward.doctor(&trusting, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &[
+            "decrypts TLS",
+            "which this machine trusts and call servers do not",
+        ],
+    );
     // A host that nobody knows may have an authority of its own: the operator has to say which.
     let (address, _) = server(local(1, 0), GOOD, Manners::default()).await;
     ward.names.set("push.test", [LOCALHOST]);
@@ -381,6 +499,75 @@ async fn whoever_decrypts_tls_on_the_way_is_named() {
         Some("upstream_tls_failed"),
         &["Lab CA", "in ca", "not decrypted"],
     );
+}
+
+#[tokio::test]
+async fn an_intermediate_that_is_not_sent_is_the_first_guess() {
+    let ward = Ward::new().await;
+    ward.names.set("push.test", [LOCALHOST]);
+    // Its root is trusted; the intermediate is known to the server alone.
+    let issuing = Paper {
+        issuer: "Lab Issuing CA",
+        ..GOOD
+    };
+    let (address, _) = server(local(1, 0), issuing, Manners::default()).await;
+    let lab = ward.lab(address.port(), &GOOD.make().0);
+    let (code, findings) = ward.doctor(&lab, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let words = [
+        "\"Lab Issuing CA\", and comes without an intermediate -> the server may not send its intermediate certificate",
+    ];
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &words,
+    );
+    let public = Paper {
+        issuer: "DigiCert Something CA9",
+        organization: "DigiCert Inc",
+        name: "push.webexconnect.com",
+        ..GOOD
+    };
+    let (address, _) = server(local(1, 0), public, Manners::default()).await;
+    let cisco = format!(
+        "preset = \"cisco\"\nhosts = [\"push.webexconnect.com\"]\naddresses = [\"127.0.0.1\"]\nports = [{}]",
+        address.port()
+    );
+    let (code, findings) = ward.doctor(&cisco, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    let words = ["comes alone, without the intermediate", "DigiCert Inc"];
+    says(
+        worst(&findings),
+        "fail",
+        Some("upstream_tls_failed"),
+        &words,
+    );
+}
+
+#[tokio::test]
+async fn no_handshake_says_why_and_how_an_exchange_would_end() {
+    // An alert of TLS 1.1: protocol_version.
+    const TOO_OLD: &[u8] = &[0x15, 3, 1, 0, 2, 2, 70];
+    for (says_first, reason, words) in [
+        (TOO_OLD, "upstream_tls_failed", "neither TLS 1.2 nor 1.3"),
+        (&[], "upstream_timeout", "not finished in time"),
+    ] {
+        let ward = Ward::new().await;
+        ward.names.set("push.test", [LOCALHOST]);
+        let (listener, address) = crate::upstream::listener().await;
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                let _ = tcp.write_all(says_first).await;
+                let _ = tcp.read_to_end(&mut Vec::new()).await;
+            }
+        });
+        let lab = ward.lab(address.port(), &GOOD.make().0);
+        let lab = format!("{lab}\n[forward]\nhandshake_timeout = \"100ms\"");
+        let (code, findings) = ward.doctor(&lab, &[]).await;
+        assert_eq!(code, 1, "{findings:?}");
+        says(worst(&findings), "fail", Some(reason), &[words]);
+    }
 }
 
 #[tokio::test]
@@ -410,12 +597,23 @@ async fn a_way_that_loses_full_packets_shows_when_it_is_asked_for() {
         longest: Some(2_000),
         ..Manners::default()
     };
+    let strict = Manners {
+        closes_over: Some(2_000),
+        ..Manners::default()
+    };
     for (manners, code, severity, words) in [
         (
             narrow,
             1,
             "fail",
             &["several full packets is not", "ICMP"][..],
+        ),
+        // Whoever drops packets says nothing: this one spoke.
+        (
+            strict,
+            0,
+            "note",
+            &["closes the connection", "cannot be told"],
         ),
         (
             Manners::default(),
@@ -509,4 +707,22 @@ async fn parents_are_gone_through() {
     says(finding, "fail", Some("connect_refused"), &["refused"]);
     let peer = finding["peer"].as_str().unwrap();
     assert!(peer.contains(&format!("(parent http://{parent}")), "{peer}");
+    // One that accepts and says nothing is no matter of the firewall.
+    let (listener, parent) = crate::upstream::listener().await;
+    tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Ok((tcp, _)) = listener.accept().await {
+            all.push(tcp);
+        }
+    });
+    let beyond =
+        format!("name = \"beyond\"\nhosts = [\"beyond.test\"]\nvia = [\"http://{parent}\"]");
+    let (code, findings) = ward.doctor(&beyond, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    says(
+        worst(&findings),
+        "fail",
+        Some("connect_timeout"),
+        &["does not answer the CONNECT", "the parent's log"],
+    );
 }

@@ -96,7 +96,7 @@ async fn a_gateway_that_decrypts() {
     let gateway = Paper {
         issuer: "Corp Gateway CA",
         name: "push.webexconnect.com",
-        days: 365,
+        ..GOOD
     };
     let at = (LOCALHOST, 0).into();
     let (address, _) = server(at, gateway, Manners::default()).await;

@@ -26,7 +26,8 @@ use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
-use hickory_server::proto::rr::{RData, Record, RecordType};
+use hickory_server::proto::rr::rdata::SOA;
+use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
@@ -41,6 +42,8 @@ const PORT_TRIES: usize = 20;
 const TCP_IDLE: Duration = Duration::from_secs(30);
 const TCP_REPLIES: usize = 64;
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
+/// How long "there is no such thing" may be believed, in seconds.
+const NEGATIVE_TTL: u32 = 5;
 
 /// Starts name servers.
 #[derive(Debug)]
@@ -177,6 +180,8 @@ impl RequestHandler for Clerk {
         metadata.recursion_available = true;
 
         let mut records = Vec::new();
+        // As real servers do, so that whoever asked knows how long to believe that there is nothing.
+        let mut authority = None;
         match request.request_info() {
             Err(_) => metadata.response_code = ResponseCode::FormErr,
             Ok(info) => {
@@ -197,12 +202,16 @@ impl RequestHandler for Clerk {
                         let record =
                             |ip| Record::from_rdata(name.clone(), self.ttl, RData::from(ip));
                         records.extend(addresses.into_iter().map(record));
+                        if records.is_empty() {
+                            authority = Some(start_of_authority());
+                        }
                     }
                     Said::Failed(Failure::Servfail) => {
                         metadata.response_code = ResponseCode::ServFail;
                     }
                     Said::Failed(Failure::NxDomain) => {
                         metadata.response_code = ResponseCode::NXDomain;
+                        authority = Some(start_of_authority());
                     }
                     Said::Failed(Failure::Truncated) => metadata.truncation = true,
                     Said::Failed(Failure::Silent) => return unsent(metadata),
@@ -213,7 +222,7 @@ impl RequestHandler for Clerk {
             metadata,
             records.iter(),
             [],
-            [],
+            authority.iter(),
             [],
         );
         // An error means that whoever asked has gone.
@@ -222,6 +231,22 @@ impl RequestHandler for Clerk {
             Err(_) => unsent(metadata),
         }
     }
+}
+
+/// Of everything: the zone knows no other server.
+fn start_of_authority() -> Record {
+    let (root, negative) = (Name::root(), NEGATIVE_TTL);
+    let lifetime = i32::try_from(negative).unwrap_or(i32::MAX);
+    let soa = SOA::new(
+        root.clone(),
+        root.clone(),
+        1,
+        lifetime,
+        lifetime,
+        lifetime,
+        negative,
+    );
+    Record::from_rdata(root, negative, RData::SOA(soa))
 }
 
 fn unsent(metadata: Metadata) -> ResponseInfo {

@@ -51,6 +51,26 @@ async fn a_name_has_its_addresses_over_udp_in_order() {
 }
 
 #[tokio::test]
+async fn what_is_not_there_says_how_long_to_believe_it() {
+    let names = Names::start().await.unwrap();
+    names.set("push.test", four());
+    for (name, kind) in [
+        ("push.test.", RecordType::AAAA),
+        ("nowhere.test.", RecordType::A),
+    ] {
+        let answer = ask(&names, name, kind).await.unwrap();
+        let soa = answer
+            .authorities
+            .iter()
+            .find_map(|record| match &record.data {
+                RData::SOA(soa) => Some((record.ttl, soa.minimum)),
+                _ => None,
+            });
+        assert_eq!(soa, Some((5, 5)), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_name_has_its_addresses_over_tcp() {
     let names = Names::start().await.unwrap();
     names.set("push.test", four());

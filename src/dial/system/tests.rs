@@ -118,7 +118,7 @@ async fn addresses_that_lead_nowhere_are_dropped_and_are_no_answer_alone() {
     let mut system = only(&[names.addr()]);
     assert_eq!(ask(&mut system, "mixed.test").await, ips(["192.0.2.1"]));
     let blocked = ask(&mut system, "blocked.test").await;
-    assert_eq!(blocked, Err(ResolveError::Failed));
+    assert_eq!(blocked, Err(ResolveError::Nowhere));
 }
 
 #[tokio::test]
