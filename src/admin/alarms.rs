@@ -63,7 +63,7 @@ struct Evidence<'a> {
 }
 
 pub(super) fn shown(board: &AlarmBoard, now: Moment) -> Vec<u8> {
-    let all = board.snapshot(now);
+    let all = board.snapshot();
     let page = Page {
         silenced_until: board.silenced(now).map(|until| Timestamp(until.wall)),
         alarms: all.iter().map(row).collect(),
@@ -75,8 +75,8 @@ pub(super) fn shown(board: &AlarmBoard, now: Moment) -> Vec<u8> {
 }
 
 /// The lines of `tidegate_alarm_active` and `tidegate_alarms_raised_total`, made at every scrape.
-pub(super) fn metrics(board: &AlarmBoard, now: Moment) -> String {
-    let mut all = board.snapshot(now);
+pub(super) fn metrics(board: &AlarmBoard) -> String {
+    let mut all = board.snapshot();
     all.sort_by_key(|one| one.alarm as usize);
     let active = &catalogue::ALARM_ACTIVE;
     let mut text = heading(active, "gauge");
@@ -110,8 +110,8 @@ pub(super) fn metrics(board: &AlarmBoard, now: Moment) -> String {
 }
 
 /// For `tidegate status`: those that are active, the worst first.
-pub(super) fn active(board: &AlarmBoard, now: Moment) -> Vec<ActiveAlarm> {
-    let all = board.snapshot(now);
+pub(super) fn active(board: &AlarmBoard) -> Vec<ActiveAlarm> {
+    let all = board.snapshot();
     let active = all.iter().filter(|one| one.state == State::Active);
     let told = |one: &AlarmState| {
         let subjects = one.subjects.iter();

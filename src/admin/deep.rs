@@ -14,7 +14,7 @@ use crate::telemetry::reached::{By, Last};
 
 /// Whether it is so, and the whole answer.
 pub(super) fn look(window: &Window, now: Instant) -> (bool, String) {
-    let (last, lately) = window.meters.reached.view();
+    let (last, lately) = window.reached.view();
     let heard = heard(&window.tunnels, now);
     let ago = |at: Instant| now.saturating_duration_since(at);
     let latest = |last: &Last| {

@@ -1,4 +1,5 @@
-//! The status page's pulse: one look at everything per tick, sent to all who watch.
+//! The status page's pulse: one look at everything per tick, sent to all who watch. While nobody does, only the curves go
+//! on.
 //!
 //! Bounded: so many watchers, each with room for a state or two. Nobody waits for one who reads slowly; it is let go.
 
@@ -15,9 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::figures::Figures;
 use super::glance::Glance;
 use super::history::{History, PERIOD};
 use super::{Window, page};
+use crate::relay::Tunnels;
 use crate::telemetry::json;
 
 /// People who watch at a time, fewer than the listener has places: scrapers must find one.
@@ -126,18 +129,16 @@ impl Pulse {
             watchers.retain(|one| !one.news.is_closed());
             !watchers.is_empty()
         };
-        if !watched && !sample {
-            return;
-        }
-        let event = self.look(sample, move |title, main| {
-            watched.then(|| state(title, main))
-        });
-        if let Some(Some(event)) = event.await {
-            self.tell(&event);
+        if watched {
+            if let Some(event) = self.look(sample, state).await {
+                self.tell(&event);
+            }
+        } else if sample {
+            self.sample().await;
         }
     }
 
-    /// Beside this thread, which resolves names, too.
+    /// A look at everything, shown. Beside this thread, which resolves names, too.
     async fn look<T: Send + 'static>(
         &self,
         sample: bool,
@@ -156,6 +157,18 @@ impl Pulse {
             show(&page::title(&glance), &page::main(&glance, &samples))
         });
         looked.await.ok()
+    }
+
+    /// Nobody is shown anything: the curves go on, for whoever comes next.
+    async fn sample(&self) {
+        let (window, history) = (Arc::clone(&self.window), Arc::clone(&self.history));
+        let sampled = task::spawn_blocking(move || {
+            let figures = Figures::read(&window.meters.render());
+            let tunnels = window.tunnels.iter().map(Tunnels::count).sum();
+            let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+            history.note(&figures, tunnels, Instant::now());
+        });
+        let _ = sampled.await;
     }
 
     fn tell(&self, event: &Bytes) {

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use super::figures::Figures;
 use super::glance::{Glance, Severity};
 use super::markup::{counted, span};
+use crate::config::identity::EXPIRES_SOON;
 use crate::dial::health::Standing;
 use crate::exchange::{Fault, Reason};
-use crate::telemetry::derive::{CONFIGURATION, EXPIRES_SOON};
+use crate::telemetry::derive::CONFIGURATION;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {

@@ -100,7 +100,7 @@ impl Glance {
             would_refuse,
             would_refuse_rows,
             memory_bytes: status::memory(),
-            alarms: alarm_rows(&window.alarms, Moment::now()),
+            alarms: alarm_rows(&window.alarms),
             silenced: window
                 .alarms
                 .silenced(Moment::now())
@@ -131,8 +131,8 @@ fn by_destination(window: &Window) -> BTreeMap<String, usize> {
 }
 
 /// A row for each that is active and each that was, and for each thing that it is about; the active first.
-fn alarm_rows(board: &AlarmBoard, now: Moment) -> Vec<AlarmRow> {
-    let all = board.snapshot(now);
+fn alarm_rows(board: &AlarmBoard) -> Vec<AlarmRow> {
+    let all = board.snapshot();
     let mut rows: Vec<_> = all.iter().flat_map(rows_of).collect();
     rows.sort_by_key(|row| !row.active);
     rows.truncate(ALARMS_MAX);

@@ -47,7 +47,8 @@ use crate::exchange::ListenerName;
 use crate::lifecycle::PhaseView;
 use crate::policy::Reports;
 use crate::relay::Tunnels;
-use crate::telemetry::{AlarmBoard, GuideCounters, Meters};
+use crate::telemetry::habits::{Habit, Who};
+use crate::telemetry::{AlarmBoard, GuideCounters, Habits, Meters, Reached};
 
 /// Connections at a time; more wait in the backlog.
 const CONNECTIONS_MAX: usize = 32;
@@ -72,8 +73,18 @@ pub(crate) struct Window {
     pub(crate) health: Arc<HealthBook>,
     pub(crate) alarms: Arc<AlarmBoard>,
     pub(crate) counters: Arc<GuideCounters>,
+    pub(crate) reached: Arc<Reached>,
+    /// Of every core.
+    pub(crate) habits: Vec<Arc<Habits>>,
     pub(crate) loaded: watch::Receiver<Loaded>,
     pub(crate) started: time::Instant,
+}
+
+impl Window {
+    /// What each client uses, on all cores.
+    fn habits(&self) -> Vec<(Who, Habit)> {
+        Habits::together(&self.habits)
+    }
 }
 
 /// The configuration in force, as it may be shown.

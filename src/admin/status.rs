@@ -64,10 +64,10 @@ fn look(window: &Window, clients: bool) -> Status {
         tunnels_by_destination,
         exchanges,
         memory_bytes: memory(),
-        alarms: alarms::active(&window.alarms, Moment::now()),
+        alarms: alarms::active(&window.alarms),
         silenced_until: alarms::silenced_until(&window.alarms, Moment::now()),
         clients: clients.then(|| senders(&tunnels)),
-        habits: clients.then(|| window.meters.habits().into_iter().map(habits).collect()),
+        habits: clients.then(|| window.habits().into_iter().map(habits).collect()),
         would_refuse: window
             .reports
             .rows()

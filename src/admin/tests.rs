@@ -310,6 +310,16 @@ async fn who_watches_and_does_not_read_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_curves_go_on_while_nobody_watches() {
+    let drain = Drain::new();
+    let pulse = Pulse::new(Arc::new(window(&drain)));
+    let _ = time::timeout(Duration::from_secs(60), pulse.run()).await;
+    let page = pulse.page().await.expect("a page");
+    let page = String::from_utf8(page.into()).unwrap();
+    assert!(page.contains("class=\"line l0\" d=\"M"), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn watchers_are_few_and_a_drain_ends_them() {
     let drain = Drain::new();
     let pulse = Pulse::new(Arc::new(window(&drain)));
@@ -374,6 +384,8 @@ impl House {
             health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
             alarms: Arc::default(),
             counters: Arc::new(GuideCounters::new(std::time::Instant::now())),
+            reached: Arc::default(),
+            habits: Vec::new(),
             loaded: loaded.subscribe(),
             started: Instant::now(),
         };
@@ -457,6 +469,8 @@ fn window(drain: &Drain) -> Window {
         health: Arc::new(HealthBook::new(&crate::config::load(None).unwrap().connect)),
         alarms: Arc::default(),
         counters: Arc::new(GuideCounters::new(std::time::Instant::now())),
+        reached: Arc::default(),
+        habits: Vec::new(),
         loaded: watch::Sender::new(loaded).subscribe(),
         started: Instant::now(),
     }

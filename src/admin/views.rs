@@ -134,7 +134,7 @@ fn no_page() -> String {
 async fn metrics(window: &Window) -> Response<Body> {
     let meters = Arc::clone(&window.meters);
     let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
-    let guide = alarms::metrics(&window.alarms, Moment::now()) + &window.counters.render();
+    let guide = alarms::metrics(&window.alarms) + &window.counters.render();
     // Names are resolved on this thread, too; they should not wait for a long page.
     let health = window.health.view(Instant::now());
     let rendered = task::spawn_blocking(move || {

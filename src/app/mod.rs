@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -29,6 +29,7 @@ use self::verdicts::Court;
 use self::watchman::Watchman;
 use crate::admin::control::{ControlError, ControlSocket};
 use crate::admin::{Loaded, Window};
+use crate::config::identity::RENEW_WITHIN;
 use crate::config::{self, Config, Unlisted};
 use crate::deliver::{CourierError, Deliveries, Wants};
 use crate::dial::Dialer;
@@ -45,8 +46,8 @@ use crate::relay::{Confirmations, Patience, Peers, Tunnels};
 use crate::serve::headers::Pseudonym;
 use crate::telemetry::alarms::Alarm;
 use crate::telemetry::{
-    AccessLog, AccessLogError, AlarmBoard, Chain, Derivation, GuideCounters, Journal, Ledger,
-    LevelSwitch, Meters, Moment,
+    AccessLog, AccessLogError, AlarmBoard, Chain, Derivation, GuideCounters, Habits, Journal,
+    Ledger, LevelSwitch, Meters, Moment, Reached,
 };
 
 const FAILED: u8 = 1;
@@ -310,13 +311,22 @@ impl App {
         let tunnels: Vec<_> = (0..workers)
             .map(|_| Tunnels::new(Arc::clone(&peers), Arc::clone(&confirmations)))
             .collect();
+        let reached = Arc::new(Reached::default());
+        reached.configure(&config);
+        let habits: Vec<Arc<Habits>> = (0..workers).map(|_| Arc::default()).collect();
         for (number, doors) in shares.into_iter().enumerate() {
             let core = Core {
                 doors,
                 gate: Arc::clone(&gate),
                 rules: rules.subscribe(),
                 dialer: dialer.clone(),
-                ledger: Ledger::deriving(Arc::clone(&meters), log.clone(), Arc::clone(&derivation)),
+                ledger: Ledger::deriving(
+                    Arc::clone(&meters),
+                    log.clone(),
+                    Arc::clone(&derivation),
+                    Arc::clone(&reached),
+                    Arc::clone(&habits[number]),
+                ),
                 meters: Arc::clone(&meters),
                 alarms: Arc::clone(&alarms),
                 counters: Arc::clone(&counters),
@@ -354,7 +364,6 @@ impl App {
             resolver: resolver.clone(),
         };
         let probe = watch::Sender::new(config.probe.clone());
-        meters.reached.configure(&config);
         let rounds = Rounds {
             prober: Prober {
                 dialer,
@@ -366,6 +375,7 @@ impl App {
             rules: rules.subscribe(),
             probe: probe.subscribe(),
             meters: Arc::clone(&meters),
+            reached: Arc::clone(&reached),
             alarms: Arc::clone(&alarms),
         };
         let control = Control {
@@ -380,6 +390,8 @@ impl App {
                 health: Arc::clone(&health),
                 alarms,
                 counters,
+                reached: Arc::clone(&reached),
+                habits,
                 loaded: loaded.subscribe(),
                 started: Instant::now(),
             },
@@ -401,6 +413,7 @@ impl App {
                 level,
                 loaded,
                 meters: Arc::clone(&meters),
+                reached,
                 health,
                 phase: drain.view(),
                 derivation,
@@ -453,12 +466,12 @@ fn bind_control(path: &Path) -> Result<ControlSocket, StartError> {
 }
 
 fn note_certificates(config: &Config, meters: &Meters) {
-    const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+    let days = RENEW_WITHIN.as_secs() / (24 * 3600);
     for listener in &config.listeners {
         let Some(tls) = &listener.tls else { continue };
         meters.certificate_expiry(&listener.name, tls.identity.expires);
-        if tls.identity.expires < SystemTime::now() + SOON {
-            tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within 30 days: renew it");
+        if tls.identity.expires < SystemTime::now() + RENEW_WITHIN {
+            tracing::warn!(listener = %listener.name, certificate = %tls.identity.certificate.display(), "the certificate expires within {days} days: renew it");
         }
     }
 }

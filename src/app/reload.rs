@@ -23,7 +23,7 @@ use crate::lifecycle::orders::{Answer, Asked, By, Refused, Reloaded};
 use crate::lifecycle::{PhaseView, notify};
 use crate::listen::Terms;
 use crate::policy::{OwnAddresses, Policy};
-use crate::telemetry::{Chain, Derivation, LevelSwitch, Meters, Moment};
+use crate::telemetry::{Chain, Derivation, LevelSwitch, Meters, Moment, Reached};
 
 /// Complaints in the journal, `/config` and an answer; `tidegate check` shows all.
 const COMPLAINTS_MAX: usize = 50;
@@ -45,6 +45,7 @@ pub(super) struct Reloader {
     pub(super) level: LevelSwitch,
     pub(super) loaded: watch::Sender<Loaded>,
     pub(super) meters: Arc<Meters>,
+    pub(super) reached: Arc<Reached>,
     pub(super) health: Arc<HealthBook>,
     pub(super) phase: PhaseView,
     pub(super) derivation: Arc<Derivation>,
@@ -176,7 +177,7 @@ impl Reloader {
         }
         self.grace.send_replace(in_force.drain.tunnel_grace);
         self.wants.send_replace(Arc::new(Wants::of(&in_force)));
-        self.meters.reached.configure(&in_force);
+        self.reached.configure(&in_force);
         self.probe.send_if_modified(|probe| {
             let changed = *probe != in_force.probe;
             probe.clone_from(&in_force.probe);

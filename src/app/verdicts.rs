@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::dial::health::HealthBook;
+use crate::dial::health::{Accused, HealthBook};
 use crate::exchange::DestinationName;
 use crate::relay::{Ground, Verdicts};
 use crate::telemetry::Meters;
@@ -19,16 +19,19 @@ pub(super) struct Court {
 impl Verdicts for Court {
     fn suspect(&self, peer: SocketAddr, destination: &DestinationName, ground: Ground) {
         self.meters.peer_suspected(destination, ground.token());
-        let demoted = self.health.suspect(destination, peer, Instant::now());
-        match ground {
+        let accused = self.health.suspect(destination, peer, Instant::now());
+        match (ground, accused) {
             // Each such tunnel has its access line; a thousand of them may end at once.
-            Ground::Unacknowledged => {
+            (Ground::Unacknowledged, _) => {
                 tracing::debug!(%destination, %peer, "a tunnel was reset: its peer acknowledges nothing");
             }
-            Ground::Unanswered { tunnels } if demoted => {
+            (Ground::Unanswered { tunnels }, Accused::Demoted) => {
                 tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels: other addresses go first");
             }
-            Ground::Unanswered { tunnels } => {
+            (Ground::Unanswered { tunnels }, Accused::Already) => {
+                tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels: other addresses go first already");
+            }
+            (Ground::Unanswered { tunnels }, Accused::NoOther) => {
                 tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels, and no other address is known to be better");
             }
         }

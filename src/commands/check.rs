@@ -6,17 +6,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::config::diff::{self, Change, Plan};
+use crate::config::identity::RENEW_WITHIN;
 use crate::config::{self, AccessSink, Config, Unlisted};
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const BAD_CONFIGURATION: u8 = 78;
-
-/// A certificate that ends sooner is pointed out with more than its date.
-const SOON: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Prints the complaints, or that there are none; the result is the exit code.
 pub fn run(file: &Path, out: &mut dyn Write) -> u8 {
@@ -108,7 +106,11 @@ fn report(file: &Path, config: &Config, now: SystemTime) -> String {
         let Some(tls) = &listener.tls else { continue };
         let left = tls.identity.expires.duration_since(now).unwrap_or_default();
         let days = left.as_secs() / (24 * 60 * 60);
-        let remedy = if left < SOON { ": renew it now" } else { "" };
+        let remedy = if left < RENEW_WITHIN {
+            ": renew it now"
+        } else {
+            ""
+        };
         report.push_str(&format!(
             "{file}: note: the certificates of listener {} are good for {days} more days{remedy}\n",
             listener.name

@@ -10,12 +10,9 @@ use x509_parser::parse_x509_certificate;
 
 use super::as_server::{Mark, Step};
 use super::heard::plain;
+use crate::config::identity::RENEW_WITHIN;
 use crate::dial::tls::{CertificateProblem, certificate_problem};
-
-/// A certificate that ends sooner is pointed out.
-const SOON: i64 = 30;
-/// A clock that is off by more makes certificates and tokens fail.
-const SKEW: u64 = 60;
+use crate::probe::SKEW_MAX;
 
 /// Who showed the certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +51,7 @@ pub(super) fn certificate<S>(
         plain(&issuer)
     );
     let told = Step::new(Mark::Ok, step, what).took(took);
-    if days < SOON {
+    if left < i64::try_from(RENEW_WITHIN.as_secs()).unwrap_or(i64::MAX) {
         Step {
             mark: Mark::Warn,
             ..told
@@ -159,7 +156,7 @@ pub(super) fn clock(theirs: SystemTime, ours: SystemTime) -> Step {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
-    if skew.as_secs() > SKEW {
+    if skew.as_secs() > SKEW_MAX.unsigned_abs() {
         let what = format!(
             "this machine's clock is {} s {side} the target's (HTTP Date)",
             skew.as_secs()
@@ -170,7 +167,7 @@ pub(super) fn clock(theirs: SystemTime, ours: SystemTime) -> Step {
         Step::new(
             Mark::Ok,
             "clock",
-            format!("within {SKEW} s of the target's (HTTP Date)"),
+            format!("within {SKEW_MAX} s of the target's (HTTP Date)"),
         )
     }
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::HostPattern;
 use super::complaint::{Wrong, quoted};
+use super::{HostPattern, HostRule};
+use crate::exchange::Host;
 
 impl fmt::Display for HostPattern {
     /// As it stands in the configuration: `push.test`, `*.cloud.test`, `::1`.
@@ -16,6 +17,42 @@ impl fmt::Display for HostPattern {
             Self::Name(name) => f.write_str(name),
             Self::Suffix(suffix) => write!(f, "*{suffix}"),
             Self::Addr(addr) => addr.fmt(f),
+        }
+    }
+}
+
+impl HostRule {
+    /// The rule of a destination that decides what a host is there: its very name or address, else the longest suffix;
+    /// among equals the first.
+    pub(crate) fn closest<'a>(rules: &'a [Self], host: &Host) -> Option<&'a Self> {
+        let mut closest: Option<(usize, &Self)> = None;
+        for rule in rules {
+            let Some(length) = rule.pattern.covers(host) else {
+                continue;
+            };
+            if closest.is_none_or(|(before, _)| length > before) {
+                closest = Some((length, rule));
+            }
+        }
+        closest.map(|(_, rule)| rule)
+    }
+}
+
+impl HostPattern {
+    /// `None` where the host is not meant; else how much of it stands here.
+    fn covers(&self, host: &Host) -> Option<usize> {
+        match (self, host) {
+            (Self::Name(name), Host::Name(host)) => (**name == **host).then_some(host.len()),
+            (Self::Addr(addr), Host::Addr(host)) => {
+                (addr.to_canonical() == host.to_canonical()).then_some(0)
+            }
+            (Self::Suffix(suffix), Host::Name(host)) => {
+                let rest = host.strip_suffix(&**suffix)?;
+                (!rest.is_empty()).then_some(suffix.len())
+            }
+            (Self::Name(_) | Self::Suffix(_), Host::Addr(_)) | (Self::Addr(_), Host::Name(_)) => {
+                None
+            }
         }
     }
 }

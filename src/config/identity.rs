@@ -17,6 +17,12 @@ use x509_parser::parse_x509_certificate;
 use super::complaint::Wrong;
 use super::disk::{self, Unreadable};
 
+/// A certificate that ends sooner is pointed out wherever one is looked at anyway: in the journal of a start, by `check`,
+/// and by `doctor --as-server`.
+pub(crate) const RENEW_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// One that ends sooner is a trouble of its own: an alarm, a finding of the page and of `doctor`.
+pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// Chain and key that belong together.
 #[derive(Debug)]
 pub(crate) struct Identity {

@@ -72,16 +72,7 @@ pub(super) fn password(path: &Path) -> Result<Password, Wrong> {
             "the password alone, on the first line",
         ));
     }
-    if disk::is_open_to_all(path) {
-        return Err(Wrong::new(
-            "may be read or written by everybody on this machine",
-            "chmod 600, or 640 with a group of its own",
-        ));
-    }
-    Ok(Password {
-        path: path.to_owned(),
-        secret: Secret::new(line.as_bytes()),
-    })
+    Password::private(path, line.as_bytes())
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -100,6 +91,20 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 impl Password {
+    /// What was read from a file, which must not be open to all.
+    pub(super) fn private(path: &Path, secret: &[u8]) -> Result<Self, Wrong> {
+        if disk::is_open_to_all(path) {
+            return Err(Wrong::new(
+                "may be read or written by everybody on this machine",
+                "chmod 600, or 640 with a group of its own",
+            ));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            secret: Secret::new(secret),
+        })
+    }
+
     /// From a file, as a destination's.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         password(path).map_err(|wrong| format!("{} ({})", wrong.problem, wrong.hint))

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::complaint::{Wrong, quoted};
-use super::{Parent, Password, Receiver, Secret, disk, parent};
+use super::{Parent, Password, Receiver, disk, parent};
 
 /// A key's file holds 64 digits and a line end.
 const LONGEST_KEY: u64 = 256;
@@ -64,16 +64,7 @@ pub(super) fn key(path: &Path) -> Result<Password, Wrong> {
             "openssl rand -hex 32 makes one",
         ));
     };
-    if disk::is_open_to_all(path) {
-        return Err(Wrong::new(
-            "may be read or written by everybody on this machine",
-            "chmod 600, or 640 with a group of its own",
-        ));
-    }
-    Ok(Password {
-        path: path.to_owned(),
-        secret: Secret::new(bytes),
-    })
+    Password::private(path, &bytes)
 }
 
 impl Receiver {

@@ -18,8 +18,8 @@ type Raised = HashMap<(Alarm, Arc<str>), Moment>;
 
 impl Board {
     /// Every alarm of every subject that was ever raised.
-    pub(super) fn notices(&self, now: Moment) -> Vec<Notice> {
-        let states = self.0.snapshot(now);
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let states = self.0.snapshot();
         let (changes, _) = self.0.changes_since(0);
         // Of several changes the last one counts.
         let raised: Raised = changes

@@ -105,7 +105,7 @@ impl Herald {
         loop {
             changes.borrow_and_update();
             let now = Moment::now();
-            let alarms = self.board.notices(now);
+            let alarms = self.board.notices();
             let silenced = self.board.silenced(now);
             self.desk.tidy(&alarms);
             if silenced.is_some() {

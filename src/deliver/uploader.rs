@@ -66,7 +66,7 @@ impl Uploader {
             let mut next = due;
             if let Some(until) = self.board.silenced(now) {
                 next = next.max(until.instant.into());
-                self.desk.silent(&self.notices(now));
+                self.desk.silent(&self.notices());
             }
             tokio::select! {
                 biased;
@@ -117,7 +117,7 @@ impl Uploader {
     /// Uploads what is active, and what came or went since the last time; gives how many. Of nothing nothing is sent.
     async fn upload(&mut self) -> Result<usize, PostError> {
         let now = Moment::now();
-        let alarms = self.notices(now);
+        let alarms = self.notices();
         self.desk.tidy(&alarms);
         let news = self.desk.look(&alarms, now.wall);
         let cleared = news.changes.iter().filter(|notice| !notice.is_active());
@@ -146,9 +146,9 @@ impl Uploader {
         upload::body(all, &terms, now.wall).map_err(|_| PostError::Internal)
     }
 
-    fn notices(&self, now: Moment) -> Vec<Notice> {
+    fn notices(&self) -> Vec<Notice> {
         let least = self.upload.minimum_severity;
-        let mut notices = self.board.notices(now);
+        let mut notices = self.board.notices();
         notices.retain(|notice| is_wanted(notice.severity, least));
         notices
     }

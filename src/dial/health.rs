@@ -49,6 +49,17 @@ pub(crate) enum Standing {
     Quarantined,
 }
 
+/// What became of an address that was accused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accused {
+    /// It goes last from now on.
+    Demoted,
+    /// It went last before: the same silence, seen again.
+    Already,
+    /// It stays where it is: no other address is left that could go first.
+    NoOther,
+}
+
 /// The standings of a target's addresses.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Standings {
@@ -131,14 +142,14 @@ impl HealthBook {
     }
 
     /// Live tunnels, or forwarded requests, say that a peer is sick although it connects: it is quarantined, and a
-    /// connect that succeeds does not end that early. False where that changes nothing: no other address is left that
-    /// could go first, and they may all be slow, or it is their client.
+    /// connect that succeeds does not end that early. Not where no other address is left that could go first: they may
+    /// all be slow, or it is their client.
     pub(crate) fn suspect(
         &self,
         destination: &DestinationName,
         peer: SocketAddr,
         now: Instant,
-    ) -> bool {
+    ) -> Accused {
         self.book().suspect(destination, peer, now)
     }
 
@@ -290,17 +301,27 @@ impl Book {
             .flatten()
     }
 
-    fn suspect(&mut self, destination: &DestinationName, peer: SocketAddr, now: Instant) -> bool {
+    fn suspect(
+        &mut self,
+        destination: &DestinationName,
+        peer: SocketAddr,
+        now: Instant,
+    ) -> Accused {
         let (first, most) = (self.quarantine, self.quarantine_max);
-        let Some(known) = self.destinations.get_mut(destination) else {
-            return false;
+        let Some(known) = self.destinations.get(destination) else {
+            return Accused::NoOther;
         };
+        let is_suspect = |one: &Peer| one.suspected_until.is_some_and(|until| now < until);
+        if known.peers.get(&peer).is_some_and(is_suspect) {
+            return Accused::Already;
+        }
         let mut others = known.peers.iter();
         if !others.any(|(other, one)| *other != peer && one.until.is_none()) {
-            return false;
+            return Accused::NoOther;
         }
-        let one = known.peers.get_mut(&peer);
-        one.is_some_and(|one| one.suspect(first, most, now))
+        // Of one that was forgotten, too, this is worth to be known.
+        self.peer(destination, peer, now).suspect(first, most, now);
+        Accused::Demoted
     }
 
     /// That it is dead is known by exchanges that failed, never by the states of addresses: one that nobody knows yet

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::addresses::Resolution;
-use super::resolve::{Family, ResolveError};
+use super::resolve::ResolveError;
 use super::story::{Attempts, why};
-use super::{ADDRESSES_MAX, DialError, Dialer, connect, order, parents, source};
+use super::{ADDRESSES_MAX, DialError, Dialer, LeftOut, connect, order, parents};
 use crate::policy::{Cleared, ClearedAddr, Denial};
 
 /// What would be tried, in its order, and what would not.
@@ -38,16 +38,6 @@ pub(crate) struct Try {
     pub(crate) parent: Option<usize>,
     /// Local addresses that the connection may come from; none: the system's choice.
     pub(crate) sources: Vec<IpAddr>,
-}
-
-/// Why an address would not be tried.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum LeftOut {
-    /// `connect.families` or `source` has not its family.
-    OtherFamily,
-    /// The name has too many.
-    TooMany,
-    Denied(Denial),
 }
 
 impl Dialer {
@@ -124,12 +114,10 @@ impl Dialer {
     /// Why a resolved address is not among those to try. Parents are the operator's own: only what a dial says of them
     /// all counts.
     fn left_out(&self, cleared: &Cleared, addr: SocketAddr, place: usize) -> Option<LeftOut> {
-        let destination = cleared.destination();
-        if !self.wants(Family::of(addr.ip())) || !source::has_family(&destination.source, addr.ip())
-        {
+        if self.leaves_out_family(cleared, addr.ip()) {
             return Some(LeftOut::OtherFamily);
         }
-        if !destination.via.is_empty() {
+        if !cleared.destination().via.is_empty() {
             return None;
         }
         match cleared.addr(addr) {

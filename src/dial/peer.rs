@@ -81,18 +81,16 @@ impl Peer {
         self.until = self.suspected_until.filter(|until| now < *until);
     }
 
-    /// False where it is the same silence, seen again.
-    pub(super) fn suspect(&mut self, first: Duration, most: Duration, now: Instant) -> bool {
-        match self.suspected_until {
-            Some(until) if now < until => return false,
+    /// It is no suspect now.
+    pub(super) fn suspect(&mut self, first: Duration, most: Duration, now: Instant) {
+        self.suspicions = match self.suspected_until {
             // A long time without: a new story.
-            Some(until) if now.saturating_duration_since(until) >= most => self.suspicions = 1,
-            _ => self.suspicions = self.suspicions.saturating_add(1),
-        }
+            Some(until) if now.saturating_duration_since(until) >= most => 1,
+            _ => self.suspicions.saturating_add(1),
+        };
         let until = now + doubled(first, most, self.suspicions);
         self.suspected_until = Some(until);
         self.until = Some(self.until.map_or(until, |before| before.max(until)));
-        true
     }
 }
 

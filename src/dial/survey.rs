@@ -14,7 +14,7 @@ use super::connect::ConnectError;
 use super::parent::Way;
 use super::parents::Owners;
 use super::resolve::{Family, ResolveError};
-use super::{ADDRESSES_MAX, Dialer, source};
+use super::{ADDRESSES_MAX, Dialer, LeftOut};
 use crate::exchange::Host;
 use crate::policy::{Cleared, ClearedAddr, Denial};
 
@@ -49,15 +49,6 @@ pub(crate) struct Place {
     addr: ClearedAddr,
     /// The parent proxy whose address it is, by its place in `via`.
     pub(crate) parent: Option<usize>,
-}
-
-/// Why an address is not dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LeftOut {
-    Denied(Denial),
-    /// `connect.families`, or the family of every `source`, leaves it out.
-    OtherFamily,
-    TooMany,
 }
 
 impl Place {
@@ -155,8 +146,7 @@ impl Dialer {
         survey: &mut Survey,
     ) {
         for ip in ips.iter().map(IpAddr::to_canonical) {
-            let sources = &cleared.destination().source;
-            let left_out = if !self.wants(Family::of(ip)) || !source::has_family(sources, ip) {
+            let left_out = if self.leaves_out_family(cleared, ip) {
                 LeftOut::OtherFamily
             } else if survey.places.len() >= ADDRESSES_MAX {
                 LeftOut::TooMany

@@ -6,6 +6,7 @@ pub(crate) mod absolute;
 pub(crate) mod component;
 pub(crate) mod names;
 pub(crate) mod reason;
+pub(crate) mod service;
 pub(crate) mod target;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,7 @@ pub(crate) use names::{
     UserName,
 };
 pub(crate) use reason::{Fault, Reason};
+pub(crate) use service::SubscriberService;
 pub(crate) use target::{Host, Target};
 
 /// What an exchange is: a tunnel (CONNECT), a forward (absolute-form), or nothing yet.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::config::{self, HostPattern, Role, Sni, Unlisted};
+use crate::config::{self, HostPattern, HostRule, Role, Sni, Unlisted};
 use crate::exchange::{DestinationName, Host, Reason, Target};
 
 pub(crate) use lines::Lacking;
@@ -174,11 +174,8 @@ impl Cleared {
 
     /// What the target is for its destination.
     pub(crate) fn role(&self) -> Role {
-        let mut rules = self.policy.hosts.matching(&self.target.host);
-        let own = rules.find(|found| found.destination == self.destination);
-        own.map_or(Role::Other, |found| {
-            self.destination().hosts[found.rule].role
-        })
+        let rule = HostRule::closest(&self.destination().hosts, &self.target.host);
+        rule.map_or(Role::Other, |rule| rule.role)
     }
 
     /// Whether nothing but TLS may go there, and a request in the clear is refused.
@@ -282,7 +279,7 @@ impl Cleared {
 fn lists(destination: &config::Destination, ip: IpAddr) -> bool {
     let ends_at = rules::embedded(ip);
     let network = |network: &config::Network| network.contains(&ip) || network.contains(&ends_at);
-    let host = |rule: &config::HostRule| match &rule.pattern {
+    let host = |rule: &HostRule| match &rule.pattern {
         HostPattern::Addr(listed) => listed.to_canonical() == ip,
         HostPattern::Name(_) | HostPattern::Suffix(_) => false,
     };

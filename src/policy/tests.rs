@@ -314,6 +314,18 @@ proptest! {
     }
 
     #[test]
+    fn the_table_and_the_rules_name_the_same_as_the_closest(name in "[ab]{0,2}(\\.[ab]){0,3}|10\\.0\\.0\\.[12]") {
+        let hosts = ["*.a", "a.b", "*.a.b", "*.b", "*.b.a.b", "*.a", "a.b", "10.0.0.1", "b.a.b"];
+        let policy = policy(&[destination("lab", &hosts, &[(1, 65535)])]);
+        if let Ok(host) = Host::parse(name.as_bytes()) {
+            let rules = &policy.destinations[0].hosts;
+            let found = policy.hosts.matching(&host).next().map(|found| &rules[found.rule]);
+            let closest = HostRule::closest(rules, &host);
+            prop_assert!(found.map(std::ptr::from_ref) == closest.map(std::ptr::from_ref), "{:?} {:?}", found, closest);
+        }
+    }
+
+    #[test]
     fn a_host_that_no_rule_names_is_never_cleared(name in "[a-z.]{1,20}") {
         let policy = policy(&[destination("lab", &["push.test", "*.cloud.test"], &[(1, 65535)])]);
         if let Ok(target) = Target::from_connect(format!("{name}:443").as_bytes()) {

@@ -39,7 +39,7 @@ pub(super) struct Reply {
 }
 
 /// How far a server's clock is before ours (or behind), in seconds.
-pub(super) type Skew = i64;
+pub(crate) type Skew = i64;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -47,12 +47,11 @@ impl Certificate {
         })
     }
 
-    /// From which moment on its end is worth a warning: `days` before it, or a sixth of its life where that is less,
+    /// From which moment on its end is worth a warning: so long before it, or a sixth of its life where that is less,
     /// since certificates of a few weeks are renewed late by design.
-    pub(crate) fn is_due(&self, days: u64, now: SystemTime) -> bool {
+    pub(crate) fn is_due(&self, before: Duration, now: SystemTime) -> bool {
         let life = self.not_after.duration_since(self.not_before);
-        let early =
-            (life.unwrap_or_default() / 6).min(DAY * u32::try_from(days).unwrap_or(u32::MAX));
+        let early = (life.unwrap_or_default() / 6).min(before);
         now + early >= self.not_after
     }
 
@@ -167,7 +166,7 @@ mod tests {
         let check = |life: u64, left: u64, due: bool| {
             let certificate = made(life);
             let now = certificate.not_after - DAY * u32::try_from(left).unwrap();
-            assert_eq!(certificate.is_due(30, now), due, "{life} {left}");
+            assert_eq!(certificate.is_due(30 * DAY, now), due, "{life} {left}");
         };
         check(398, 31, false);
         check(398, 30, true);

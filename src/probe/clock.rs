@@ -4,7 +4,7 @@ use super::ask::Skew;
 use super::finding::{Finding, Severity};
 
 /// Beyond it certificates and tokens begin to be taken for old, or for not valid yet.
-pub(super) const MOST: Skew = 60;
+pub(crate) const SKEW_MAX: Skew = 60;
 
 /// What the middle one of all servers says.
 pub(super) fn median(skews: &[Skew]) -> Option<Skew> {
@@ -22,7 +22,7 @@ pub(super) fn judge(skews: &[Skew]) -> Option<Finding> {
     } else {
         "the servers'"
     };
-    let is_off = skew.abs() > MOST;
+    let is_off = skew.abs() > SKEW_MAX;
     Some(Finding {
         severity: if is_off { Severity::Warn } else { Severity::Ok },
         check: "clock",
@@ -34,7 +34,7 @@ pub(super) fn judge(skews: &[Skew]) -> Option<Finding> {
         what: if is_off {
             format!("the clock is {} s {side} {of} (HTTP Date)", skew.abs())
         } else {
-            format!("the clock is within {MOST} s of {of} (HTTP Date)")
+            format!("the clock is within {SKEW_MAX} s of {of} (HTTP Date)")
         },
         remedy: is_off.then(|| {
             String::from(

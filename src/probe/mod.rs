@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use aim::aims;
+pub(crate) use clock::SKEW_MAX;
 pub(crate) use finding::{Finding, Severity};
 pub(crate) use held::Extras;
 pub(crate) use rounds::Rounds;

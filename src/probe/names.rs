@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::finding::{Finding, Severity};
 use super::judge::Looked;
+use crate::dial::LeftOut;
 use crate::dial::resolve::{Family, ResolveError};
-use crate::dial::survey::LeftOut;
 use crate::exchange::Reason;
 use crate::policy::Denial;
 

@@ -26,7 +26,7 @@ use crate::telemetry::alarm::Alarm;
 use crate::telemetry::alarms::Evidence;
 use crate::telemetry::guide::Origin;
 use crate::telemetry::reached::By;
-use crate::telemetry::{AlarmBoard, Meters, Moment};
+use crate::telemetry::{AlarmBoard, Meters, Moment, Reached};
 
 /// Hosts that are probed at a time.
 const AT_A_TIME: usize = 4;
@@ -39,6 +39,7 @@ pub(crate) struct Rounds {
     pub(crate) rules: watch::Receiver<Arc<Rules>>,
     pub(crate) probe: watch::Receiver<Probe>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) reached: Arc<Reached>,
     pub(crate) alarms: Arc<AlarmBoard>,
 }
 
@@ -79,6 +80,7 @@ impl Rounds {
         self.follow(&mut tracks);
         loop {
             let interval = self.probe.borrow().interval;
+            self.meters.probe_interval(interval);
             let now = Instant::now();
             let idle = tracks.values().filter(|track| !track.under_way);
             let next = idle.map(|track| track.due).min();
@@ -126,12 +128,12 @@ impl Rounds {
                         track.under_way = true;
                         let (prober, key) = (self.prober.clone(), key.clone());
                         let (aim, terms) = (track.aim.clone(), track.terms.clone());
-                        let meters = Arc::clone(&self.meters);
+                        let reached = Arc::clone(&self.reached);
                         probing.spawn_local(async move {
                             let seen = look(&prober, &aim, &terms).await;
                             if seen.outcome.is_ok() && aim.role == Role::Push {
                                 let now = std::time::Instant::now();
-                                meters.reached.note(&aim.destination.name, now, By::Probe);
+                                reached.note(&aim.destination.name, now, By::Probe);
                             }
                             (key, seen)
                         });

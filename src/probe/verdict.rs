@@ -7,10 +7,8 @@ use super::certificate::Certificate;
 use super::finding::Severity;
 use super::visit::{Shaken, TlsFailure};
 use crate::config::Role;
+use crate::config::identity::EXPIRES_SOON;
 use crate::dial::tls::CertificateProblem;
-
-/// How many days before its end a certificate is worth a warning; a listener's likewise.
-const DAYS: u64 = 14;
 
 /// What is wrong with a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +104,7 @@ pub(super) fn of_certificate(
     let problem = match &seen.verdict {
         Ok(()) => {
             let days = leaf.days_left(now);
-            return leaf.is_due(DAYS, now).then(|| Verdict {
+            return leaf.is_due(EXPIRES_SOON, now).then(|| Verdict {
                 severity: Severity::Warn,
                 fault: Fault::Time,
                 what: format!("the certificate ends in {days} days; {whose}"),

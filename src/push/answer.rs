@@ -148,6 +148,7 @@ pub(super) fn label(status: u16) -> &'static str {
 mod tests {
     use super::super::scan::Scan;
     use super::*;
+    use crate::exchange::SubscriberService;
 
     #[test]
     fn statuses_and_error_bodies() {
@@ -173,7 +174,7 @@ mod tests {
         check(rest, 429, "", TooMany);
         check(rest, 500, r#"{"error":"target expired"}"#, Failed);
         check(rest, 503, "", Failed);
-        let apns = Service::Apns;
+        let apns = Service::Guide(SubscriberService::Apns);
         check(apns, 400, r#"{"reason":"BadDeviceToken"}"#, TargetInvalid);
         check(
             apns,
@@ -201,7 +202,7 @@ mod tests {
             let body = format!(
                 r#"{{"error":{{"code":{code},"message":"some \"words\"","status":"{status}","details":[{{"@type":"type.googleapis.com/google.firebase.fcm.v1.FcmError","errorCode":"{word}"}}]}}}}"#
             );
-            check(Service::Fcm, code, &body, wanted);
+            check(Service::Guide(SubscriberService::Fcm), code, &body, wanted);
         };
         fcm(404, "NOT_FOUND", "UNREGISTERED", TargetExpired);
         fcm(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", Failed);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::scan::Listener;
 use super::words::{Kind, Service, is, is_one_of};
-use crate::exchange::{Host, TrackingId};
+use crate::exchange::{Host, SubscriberService, TrackingId};
 
 /// Longer ids are none; so are device tokens, which are longer still.
 const ID_MAX: usize = 100;
@@ -70,7 +70,7 @@ impl Message {
         let fields = &parts.headers;
         let (at, channel) = match api {
             Api::Apns => (apns_at(host), apns_channel(fields)),
-            Api::Fcm => (Service::Fcm, None),
+            Api::Fcm => (Service::Guide(SubscriberService::Fcm), None),
             Api::WebPush => (Service::WebPush, Some(Kind::Message)),
             Api::PushRest => (Service::Other, apns_channel(fields)),
         };
@@ -165,13 +165,13 @@ fn is_number(value: &http::HeaderValue) -> bool {
 /// Apple's second service is for apps that are being developed.
 fn apns_at(host: &Host) -> Service {
     let Host::Name(name) = host else {
-        return Service::Apns;
+        return Service::Guide(SubscriberService::Apns);
     };
     let is_for_tests = |label: &str| ["sandbox", "development"].contains(&label);
     if name.split('.').any(is_for_tests) {
-        Service::ApnsDev
+        Service::Guide(SubscriberService::ApnsDev)
     } else {
-        Service::Apns
+        Service::Guide(SubscriberService::Apns)
     }
 }
 

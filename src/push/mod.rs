@@ -14,4 +14,3 @@ mod words;
 
 pub(crate) use outcome::{Alarm, End, Move};
 pub(crate) use sight::{Sight, Subject};
-pub(crate) use words::Service;

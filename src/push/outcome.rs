@@ -4,7 +4,7 @@
 use super::Subject;
 use super::answer::{self, ErrorWord, Verdict};
 use super::words::{Kind, Service};
-use crate::exchange::{Component, Fault, Reason};
+use crate::exchange::{Component, Fault, Reason, SubscriberService};
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,15 +161,14 @@ fn counts(
 
 /// Errors by service, as the guide spells them.
 fn errors_of(service: Service) -> Option<&'static str> {
-    Some(match service {
-        Service::Apns => "PushErrorsApns",
-        Service::ApnsBeta => "PushErrorsApnsBeta",
-        Service::ApnsDev => "PushErrorsApnsDev",
-        Service::ApnsLoad => "PushErrorsApnsLoad",
-        Service::ApnsTest => "PushErrorsApnsTest",
-        Service::Fcm => "PushErrorsFcm",
-        Service::FcmDev => "PushErrorFcmDev",
-        Service::WebPush | Service::Other => return None,
+    Some(match service.in_the_guide()? {
+        SubscriberService::Apns => "PushErrorsApns",
+        SubscriberService::ApnsBeta => "PushErrorsApnsBeta",
+        SubscriberService::ApnsDev => "PushErrorsApnsDev",
+        SubscriberService::ApnsLoad => "PushErrorsApnsLoad",
+        SubscriberService::ApnsTest => "PushErrorsApnsTest",
+        SubscriberService::Fcm => "PushErrorsFcm",
+        SubscriberService::FcmDev => "PushErrorFcmDev",
     })
 }
 

@@ -1,15 +1,12 @@
 //! The closed lists of what a push can be, and the spellings that stand for each.
 
-/// The service that brings a push to its device: the guide's subscriber services, and those that it does not know.
+use crate::exchange::SubscriberService;
+
+/// The service that brings a push to its device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
-    Apns,
-    ApnsBeta,
-    ApnsDev,
-    ApnsLoad,
-    ApnsTest,
-    Fcm,
-    FcmDev,
+    /// One that the guide knows.
+    Guide(SubscriberService),
     /// A browser's, RFC 8030.
     WebPush,
     /// It does not say.
@@ -17,30 +14,26 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    pub(crate) const ALL: [Self; 9] = [
-        Self::Apns,
-        Self::ApnsBeta,
-        Self::ApnsDev,
-        Self::ApnsLoad,
-        Self::ApnsTest,
-        Self::Fcm,
-        Self::FcmDev,
-        Self::WebPush,
-        Self::Other,
-    ];
+    #[cfg(test)]
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let guide = SubscriberService::ALL.into_iter().map(Self::Guide);
+        guide.chain([Self::WebPush, Self::Other])
+    }
 
     /// The label in metrics; the guide's own spelling where it has one.
     pub(crate) fn token(self) -> &'static str {
         match self {
-            Self::Apns => "APNS",
-            Self::ApnsBeta => "APNS:beta",
-            Self::ApnsDev => "APNS:dev",
-            Self::ApnsLoad => "APNS:load",
-            Self::ApnsTest => "APNS:test",
-            Self::Fcm => "FCM",
-            Self::FcmDev => "FCM:dev",
+            Self::Guide(service) => service.name(),
             Self::WebPush => "webpush",
             Self::Other => "other",
+        }
+    }
+
+    /// `None` for one that the guide does not know, and for a message that names none.
+    pub(crate) fn in_the_guide(self) -> Option<SubscriberService> {
+        match self {
+            Self::Guide(service) => Some(service),
+            Self::WebPush | Self::Other => None,
         }
     }
 
@@ -48,21 +41,17 @@ impl Service {
     /// servers have no such counters for the others.
     pub(super) fn counts_as_apns(self) -> bool {
         match self {
-            Self::Apns
-            | Self::ApnsBeta
-            | Self::ApnsDev
-            | Self::ApnsLoad
-            | Self::ApnsTest
-            | Self::Other => true,
-            Self::Fcm | Self::FcmDev | Self::WebPush => false,
+            Self::Guide(service) => service.is_apns(),
+            Self::WebPush => false,
+            Self::Other => true,
         }
     }
 
+    /// A message that says "other" says nothing.
     pub(super) fn of(word: &[u8]) -> Option<Self> {
-        let known = |service: &Self| word.eq_ignore_ascii_case(service.token().as_bytes());
-        // A message that says "other" says nothing.
-        let named = Self::ALL.into_iter().filter(|one| *one != Self::Other);
-        named.into_iter().find(known)
+        let guide = SubscriberService::ALL.into_iter().map(Self::Guide);
+        let mut named = guide.chain([Self::WebPush]);
+        named.find(|service| word.eq_ignore_ascii_case(service.token().as_bytes()))
     }
 }
 
@@ -175,10 +164,13 @@ mod tests {
         let check = |word: &str, service: Option<Service>| {
             assert_eq!(Service::of(word.as_bytes()), service, "{word}");
         };
-        check("APNS", Some(Service::Apns));
-        check("apns:Beta", Some(Service::ApnsBeta));
-        check("FCM:dev", Some(Service::FcmDev));
-        check("FCM", Some(Service::Fcm));
+        check("APNS", Some(Service::Guide(SubscriberService::Apns)));
+        check(
+            "apns:Beta",
+            Some(Service::Guide(SubscriberService::ApnsBeta)),
+        );
+        check("FCM:dev", Some(Service::Guide(SubscriberService::FcmDev)));
+        check("FCM", Some(Service::Guide(SubscriberService::Fcm)));
         for unknown in ["", "other", "APNS:", "APNS:gold", "GCM", "APNS beta"] {
             check(unknown, None);
         }

@@ -389,7 +389,12 @@ async fn forward<Permit: 'static>(
                         }
                         return turn.refuse(service, &refused, after).await;
                     }
-                    None => return turn.left(Reason::ClientGone),
+                    None => {
+                        if let Some(watching) = watching {
+                            watching.given_up(service, &mut turn.entry, (framing, &turn.pending));
+                        }
+                        return turn.left(Reason::ClientGone);
+                    }
                 }
             }
             Some(Err(refused)) => {
@@ -399,12 +404,19 @@ async fn forward<Permit: 'static>(
                 }
                 return turn.refuse(service, &refused, after).await;
             }
-            None => return turn.left(Reason::ClientGone),
+            None => {
+                if let Some(watching) = watching {
+                    watching.given_up(service, &mut turn.entry, (framing, &turn.pending));
+                }
+                return turn.left(Reason::ClientGone);
+            }
         },
     };
-    let peer = origin.peer;
-    turn.entry.peer = Some(peer);
-    turn.entry.reached();
+    turn.entry.peer = Some(origin.peer);
+    // One that was kept may have died since: it is there when it answers.
+    if !origin.reused {
+        turn.entry.reached();
+    }
     service.note_would_refuse(&mut turn.entry, &admission.cleared);
     let rule = admission.cleared.destination().repeat;
     let exchange = forward::Exchange {

@@ -81,6 +81,7 @@ impl Exchange<'_> {
                     Err(refused) => return Ending::Refused(refused),
                 };
                 entry.peer = Some(origin.peer);
+                entry.reached();
                 // A body that is under way is not whole yet, and what was sent twice is not sent a third time.
                 self.answered(
                     &mut origin,
@@ -113,6 +114,10 @@ impl Exchange<'_> {
                 return Ending::refused(error.reason(), error.details());
             }
         };
+        // What was dialled to begin with has been told of.
+        if origin.reused || entry.repeated {
+            entry.reached();
+        }
         if forwarded::is_switching(response.status()) {
             return self.switch(response, write, entry, shared).await;
         }

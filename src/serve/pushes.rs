@@ -14,7 +14,7 @@ use crate::gate::Admission;
 use crate::push::{self, End, Move, Sight, Subject};
 use crate::telemetry::alarm::Alarm;
 use crate::telemetry::alarms::Evidence;
-use crate::telemetry::guide::{Origin, SubscriberService};
+use crate::telemetry::guide::Origin;
 use crate::telemetry::{Entry, Moment};
 
 /// One request for a push or token service, on its way.
@@ -62,13 +62,35 @@ impl Watching {
         service: &Service,
         entry: &mut Entry,
         reason: Reason,
-        (framing, pending): (Framing, &[u8]),
+        body: (Framing, &[u8]),
     ) {
-        if let Framing::Length(length) = framing {
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            self.request(&pending[..pending.len().min(length)]);
-        }
+        self.held(body);
         self.tell(service, entry, End::without_answer(reason));
+    }
+
+    /// Its sender left while there was no connection yet. What had come as a whole was sent, as far as its sender knows,
+    /// and had no answer.
+    pub(super) fn given_up(self, service: &Service, entry: &mut Entry, body: (Framing, &[u8])) {
+        let end = if self.held(body) {
+            End::Unanswered
+        } else {
+            End::Left
+        };
+        self.tell(service, entry, end);
+    }
+
+    /// As much of the body as came, while none of it could be handed on; whether that is all of it. Of a body in chunks
+    /// it is not known.
+    fn held(&self, (framing, pending): (Framing, &[u8])) -> bool {
+        match framing {
+            Framing::None => true,
+            Framing::Length(length) => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                self.request(&pending[..pending.len().min(length)]);
+                pending.len() >= length
+            }
+            Framing::Chunked => false,
+        }
     }
 
     /// It went over a connection, and this became of it.
@@ -94,7 +116,7 @@ impl Watching {
             Subject::Push { service: by, kind } => {
                 service.meters.push(by.token(), kind.token(), end.label());
                 let what = format!("a push ({}, {})", by.token(), kind.token());
-                (subscriber_service(by), what)
+                (by.in_the_guide(), what)
             }
             Subject::Token => (None, String::from("a request for an access token")),
         };
@@ -126,11 +148,6 @@ impl Watching {
             }
         }
     }
-}
-
-/// `None` for one that the guide does not know, and for a message that names none.
-fn subscriber_service(service: push::Service) -> Option<SubscriberService> {
-    SubscriberService::named(service.token())
 }
 
 fn on_board(alarm: push::Alarm) -> Alarm {

@@ -258,7 +258,7 @@ impl AlarmBoard {
     }
 
     /// All of them: the active first, the worst of these first; then what cleared last; then what was never raised.
-    pub(crate) fn snapshot(&self, _now: Moment) -> Vec<AlarmState> {
+    pub(crate) fn snapshot(&self) -> Vec<AlarmState> {
         let inner = self.inner();
         let mut all: Vec<_> = Alarm::ALL
             .into_iter()

@@ -265,6 +265,13 @@ pub(crate) const PROBE_SUCCESS: Row = Row {
     help: "Unix time in seconds at which a probe in the background last got through to a destination, up to a good certificate; of several push and token hosts, the one that was not reached for longest.",
     why: "It grows old while nobody pushes, too: the way to the cloud breaks at night.",
 };
+pub(crate) const PROBE_INTERVAL: Row = Row {
+    name: "tidegate_probe_interval_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    help: "Time between two probes of a host, as configured; 0: no probes.",
+    why: "How old a success may be depends on it.",
+};
 pub(crate) const UPSTREAM_CERTIFICATE_EXPIRY: Row = Row {
     name: "tidegate_upstream_certificate_expiry_timestamp_seconds",
     kind: Kind::Gauge,
@@ -331,6 +338,7 @@ pub(crate) const ALL: &[Row] = &[
     LIMIT_KEYS,
     CERTIFICATE_EXPIRY,
     PROBE_SUCCESS,
+    PROBE_INTERVAL,
     UPSTREAM_CERTIFICATE_EXPIRY,
     ACCESS_LOG_DROPPED,
     ALARM_DELIVERIES,

@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 use super::alarms::{Alarm, Evidence};
 use super::guide::{Component, Origin};
 use super::{AlarmBoard, GuideCounters, Moment, Timestamp};
+use crate::config::identity::EXPIRES_SOON;
 use crate::config::{Config, HostPattern, HostRule, Role};
 use crate::exchange::{
-    ClientName, DestinationName, Exchange, Fault, Host, Kind, ListenerName, Reason, Side,
+    ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Side,
 };
 
 /// So many wrong passwords one after the other, and a client never gets through.
@@ -26,8 +27,6 @@ const ASKED_FOR: Duration = Duration::from_secs(60);
 pub(crate) const CONFIGURATION: &str = "configuration";
 /// Clients that are refused now and are remembered; the one whose refusals began first goes first.
 const SENDERS_MAX: usize = 1_024;
-/// A certificate with less time left expires soon.
-pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Tunnels must be off DNS in so many looks in a row: a name may answer with a part of its addresses each time.
 const OFF_LOOKS: u32 = 3;
 /// The longest that a server can have answered when it refused a hello: one alert, in a record of its own.
@@ -116,7 +115,7 @@ impl Derivation {
         self.certificates(now);
     }
 
-    /// An exchange was connected to its target. Clears what said that this cannot be done.
+    /// An exchange has its target: it was just connected to it, or was answered. Clears what said that this cannot be done.
     pub(crate) fn reached(&self, exchange: &Exchange, now: Moment) {
         self.got_through(exchange, now);
         if self.board.active() == 0 {
@@ -278,7 +277,7 @@ impl Derivation {
     fn unavailable(&self, exchange: &Exchange) -> Option<(Alarm, String, bool)> {
         let (destination, target) = (exchange.destination.as_ref()?, exchange.target.as_ref()?);
         let known = self.known();
-        let rule = role_of(known.hosts.get(destination)?, &target.host)?;
+        let rule = HostRule::closest(known.hosts.get(destination)?, &target.host)?;
         let alarm = match rule.role {
             Role::Push => Alarm::PushNotificationServiceUnavailable,
             Role::Token => Alarm::PushNotificationServiceAccessTokenUnavailable,
@@ -405,30 +404,9 @@ fn handshake_died(exchange: &Exchange) -> bool {
         && exchange.bytes_down <= ALERT_BYTES
 }
 
-/// The rule that a host is listed by; an exact one comes before a pattern.
-fn role_of<'a>(rules: &'a [HostRule], host: &Host) -> Option<&'a HostRule> {
-    let exact = rules.iter().find(|rule| match (&rule.pattern, host) {
-        (HostPattern::Name(name), Host::Name(host)) => **name == **host,
-        (HostPattern::Addr(addr), Host::Addr(host)) => addr == host,
-        _ => false,
-    });
-    exact.or_else(|| {
-        rules.iter().find(|rule| match (&rule.pattern, host) {
-            (HostPattern::Suffix(suffix), Host::Name(host)) => host
-                .strip_suffix(&**suffix)
-                .is_some_and(|rest| !rest.is_empty()),
-            _ => false,
-        })
-    })
-}
-
 /// Names of the configuration both.
 fn subject(destination: &DestinationName, rule: &HostRule) -> String {
-    match &rule.pattern {
-        HostPattern::Name(name) => format!("{destination}/{name}"),
-        HostPattern::Suffix(suffix) => format!("{destination}/*{suffix}"),
-        HostPattern::Addr(addr) => format!("{destination}/{addr}"),
-    }
+    format!("{destination}/{}", rule.pattern)
 }
 
 /// The `[[client]]` it is known as, else its address. Not its user: it never proved to be that.

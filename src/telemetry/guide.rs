@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-pub(crate) use crate::exchange::Component;
+pub(crate) use crate::exchange::{Component, SubscriberService};
 
 const COUNTERS: &str = include_str!("../../config/guide/counters.toml");
 const ALARMS: &str = include_str!("../../config/guide/alarms.toml");
@@ -31,51 +31,6 @@ impl Origin {
             Self::Derived => "derived",
             Self::Simulated => "simulated",
         }
-    }
-}
-
-/// Which push service a client subscribes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum SubscriberService {
-    Apns,
-    ApnsBeta,
-    ApnsDev,
-    ApnsLoad,
-    ApnsTest,
-    Fcm,
-    FcmDev,
-}
-
-impl SubscriberService {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Apns,
-        Self::ApnsBeta,
-        Self::ApnsDev,
-        Self::ApnsLoad,
-        Self::ApnsTest,
-        Self::Fcm,
-        Self::FcmDev,
-    ];
-
-    /// The guide's name, also the label's value.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Apns => "APNS",
-            Self::ApnsBeta => "APNS:beta",
-            Self::ApnsDev => "APNS:dev",
-            Self::ApnsLoad => "APNS:load",
-            Self::ApnsTest => "APNS:test",
-            Self::Fcm => "FCM",
-            Self::FcmDev => "FCM:dev",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.name() == name)
-    }
-
-    pub(crate) fn is_apns(self) -> bool {
-        !matches!(self, Self::Fcm | Self::FcmDev)
     }
 }
 

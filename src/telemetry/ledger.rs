@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::{AccessLog, Derivation, Event, Habits, Meters, Moment};
+use super::{AccessLog, Derivation, Event, Habits, Meters, Moment, Reached};
 use crate::exchange::{Exchange, Reason};
 
 /// Where entries are opened; a clone of it is a handle.
@@ -20,6 +20,7 @@ struct Books {
     log: AccessLog,
     /// What is concluded from exchanges, where anything is.
     derivation: Option<Arc<Derivation>>,
+    reached: Arc<Reached>,
     habits: Arc<Habits>,
 }
 
@@ -36,24 +37,28 @@ impl Ledger {
     /// One that nothing is concluded from.
     #[cfg(test)]
     pub(crate) fn new(meters: Arc<Meters>, log: AccessLog) -> Self {
-        Self::with(meters, log, None)
+        Self(Arc::new(Books {
+            meters,
+            log,
+            derivation: None,
+            reached: Arc::default(),
+            habits: Arc::default(),
+        }))
     }
 
-    /// One whose exchanges are drawn conclusions from.
+    /// One whose exchanges are drawn conclusions from; `habits` is the core's own.
     pub(crate) fn deriving(
         meters: Arc<Meters>,
         log: AccessLog,
         derivation: Arc<Derivation>,
+        reached: Arc<Reached>,
+        habits: Arc<Habits>,
     ) -> Self {
-        Self::with(meters, log, Some(derivation))
-    }
-
-    fn with(meters: Arc<Meters>, log: AccessLog, derivation: Option<Arc<Derivation>>) -> Self {
-        let habits = meters.open_habits();
         Self(Arc::new(Books {
             meters,
             log,
-            derivation,
+            derivation: Some(derivation),
+            reached,
             habits,
         }))
     }
@@ -81,7 +86,8 @@ impl Entry {
         }
     }
 
-    /// It was connected to its target. A tunnel lives for hours after that.
+    /// It was connected to its target, or a connection that was kept from before has answered. A tunnel lives for hours
+    /// after that.
     pub(crate) fn reached(&self) {
         if let Some(derivation) = &self.ledger.0.derivation {
             derivation.reached(&self.exchange, Moment::now());
@@ -118,9 +124,11 @@ impl Drop for Entry {
             meters,
             log,
             derivation,
+            reached,
             habits,
         } = &*self.ledger.0;
         habits.ended(&self.exchange);
+        reached.exchange_ended(&self.exchange, total);
         meters.exchange_ended(&self.exchange, total);
         // Before its line: whoever has read that finds the alarm.
         if let Some(derivation) = derivation {

@@ -15,8 +15,6 @@ use metrics_exporter_prometheus::{
 };
 
 use super::catalogue::{self, Row};
-use super::habits::{Habit, Habits, Who};
-use super::reached::Reached;
 use crate::exchange::{
     Algorithm, ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Scheme,
 };
@@ -29,7 +27,6 @@ const CLIENTS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Meters {
     pub(super) recorder: PrometheusRecorder,
-    pub(crate) reached: Reached,
     handle: PrometheusHandle,
     names: Mutex<HashSet<DestinationName>>,
     none: DestinationName,
@@ -66,8 +63,6 @@ pub(crate) struct Meters {
     would_refuse: Family<(DestinationName, ClientName, Reason)>,
     pub(super) limits: Mutex<HashSet<Arc<str>>>,
     pub(super) limit_wait_seconds: Histogram,
-    /// Each core's book.
-    habits: Mutex<Vec<Arc<Habits>>>,
 }
 
 /// Holds one open client connection in `tidegate_connections`; drop it with the connection.
@@ -93,32 +88,14 @@ impl Drop for TunnelCount {
 }
 
 impl Meters {
-    /// A book for one more core.
-    pub(crate) fn open_habits(&self) -> Arc<Habits> {
-        let book = Arc::<Habits>::default();
-        let mut books = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
-        books.push(Arc::clone(&book));
-        book
-    }
-
-    /// What each client uses, on all cores.
-    pub(crate) fn habits(&self) -> Vec<(Who, Habit)> {
-        let books = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = books.clone();
-        drop(books);
-        Habits::together(&all)
-    }
-
     pub(crate) fn new(listeners: &[ListenerName], destinations: &[DestinationName]) -> Self {
         let recorder = recorder();
         let meters = Self {
             handle: recorder.handle(),
-            reached: Reached::default(),
             names: Mutex::new(HashSet::new()),
             clients: Mutex::new(HashSet::new()),
             would_refuse: Family::new(&catalogue::WOULD_REFUSE),
             limits: Mutex::new(HashSet::new()),
-            habits: Mutex::default(),
             limit_wait_seconds: histogram(&recorder, &catalogue::LIMIT_WAIT_SECONDS),
             none: DestinationName::new("none"),
             other: DestinationName::new("other"),
@@ -167,7 +144,6 @@ impl Meters {
 
     /// Counts an exchange that ended `total` after its head was there.
     pub(crate) fn exchange_ended(&self, exchange: &Exchange, total: Duration) {
-        self.reached.exchange_ended(exchange, total);
         self.exchange_series(
             &exchange.listener,
             exchange.destination.as_ref(),
@@ -336,6 +312,12 @@ impl Meters {
             &[destination.as_str()],
         )
         .set(unix(at));
+    }
+
+    /// `None`: probes are off.
+    pub(crate) fn probe_interval(&self, interval: Option<Duration>) {
+        let seconds = interval.unwrap_or_default().as_secs_f64();
+        gauge(&self.recorder, &catalogue::PROBE_INTERVAL, &[]).set(seconds);
     }
 
     pub(crate) fn upstream_certificate_expiry(

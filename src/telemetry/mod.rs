@@ -34,4 +34,5 @@ pub(crate) use limit_meters::LimitMeters;
 pub(crate) use lines::LineWriter;
 pub(crate) use meters::Meters;
 pub(crate) use outbox::{Letter, Waiting};
+pub(crate) use reached::Reached;
 pub(crate) use timestamp::{Moment, Timestamp};

@@ -10,6 +10,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::client::md5;
 use crate::house::{House, PATIENCE, Plan};
+use crate::origin::{OK, Origin};
 use crate::upstream::{self, LOCALHOST};
 
 const PUSH: &str = "PushNotificationServiceUnavailable";
@@ -146,6 +147,34 @@ async fn a_service_that_cannot_be_reached_is_an_alarm_until_one_exchange_gets_th
         drop(client);
         house.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_kept_from_before_clears_nothing_until_it_answers() {
+    let house = cloud().set("runtime", "workers = 1").open().await;
+    let origin = Origin::start().await;
+    let (target, warm, again) = (
+        origin.authority(),
+        origin.get("/warm"),
+        origin.get("/again"),
+    );
+    let mut client = house.client().await;
+    client.send(warm).await;
+    let (mut call, _) = origin.reached(&mut client).await;
+    call.send(OK).await;
+    assert_eq!(client.reply().await.body, "ok");
+    // Nobody is let in any more.
+    drop(origin);
+    assert_eq!(house.client().await.connect(&target).await.status, 502);
+    raised(&house, PUSH, "cloud/push.test").await;
+    client.send(again).await;
+    assert_eq!(call.asked_by(&mut client).await.line, "GET /again HTTP/1.1");
+    assert_eq!(alarm(&house, PUSH).await["state"], "active");
+    call.send(OK).await;
+    assert_eq!(client.reply().await.body, "ok");
+    cleared(&house, PUSH).await;
+    drop((client, call));
+    house.close().await;
 }
 
 #[tokio::test]

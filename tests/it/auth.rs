@@ -1,5 +1,8 @@
 //! Who are you: digest with a client that we did not write, Basic where it may be used, and what a 407 looks like.
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_auth::{PasswordClient, PasswordParams};
 
 use crate::client::{Client, Reply};
@@ -175,29 +178,48 @@ async fn credentials_are_for_one_method_and_one_target() {
     house.close().await;
 }
 
+/// The challenge as it would be, had it been given out so much earlier: the time in its nonce is moved, and sealed with the
+/// key of the file.
+fn aged(challenge: &str, minutes: u64, key: &[u8]) -> String {
+    let nonce = challenge.split("nonce=\"").nth(1).unwrap();
+    let nonce = nonce.split('"').next().unwrap();
+    let mut bytes = URL_SAFE_NO_PAD.decode(nonce).unwrap();
+    // Two bytes before it, and eight of chance behind.
+    let (body, seal) = bytes.split_at_mut(16);
+    let given_out = body[2..8]
+        .iter()
+        .fold(0, |ms, byte| ms << 8 | u64::from(*byte));
+    let earlier = given_out - minutes * 60_000;
+    body[2..8].copy_from_slice(&earlier.to_be_bytes()[2..]);
+    let sealed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), body);
+    seal.copy_from_slice(&sealed.as_ref()[..16]);
+    challenge.replace(nonce, &URL_SAFE_NO_PAD.encode(bytes))
+}
+
 #[tokio::test]
 async fn an_expired_nonce_is_stale_and_the_next_one_works() {
     let target = upstream::echo().await.to_string();
     let house = House::new()
         .user("ann", "secret")
-        .set("authentication", "nonce_lifetime = \"1s\"")
+        .set("authentication", "nonce_lifetime = \"1h\"")
+        .set("authentication", "nonce_key_file = \"nonce.key\"")
+        .file("nonce.key", &format!("7 {}\n", "5a".repeat(32)))
         .open()
         .await;
     let mut client = house.client().await;
-    let old = client.connect(&target).await.fields("proxy-authenticate")[0].to_owned();
-    // The nonce's own age: nothing else happens in this second.
-    tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
+    let given = client.connect(&target).await.fields("proxy-authenticate")[0].to_owned();
+    let aged = |minutes| aged(&given, minutes, &[0x5a; 32]);
+    let old = aged(61);
     let reply = connect_as(&mut client, &target, &old, "ann", "secret").await;
     assert_eq!((reply.status, reply.reason()), (407, "stale_nonce"));
     let fresh = reply.fields("proxy-authenticate")[0].to_owned();
     assert!(fresh.contains("stale=true"), "{fresh}");
-    assert_eq!(
-        connect_as(&mut client, &target, &fresh, "ann", "secret")
-            .await
-            .status,
-        200
-    );
-    drop(client);
+    let mut other = house.client().await;
+    for (client, challenge) in [(&mut client, fresh), (&mut other, aged(59))] {
+        let reply = connect_as(client, &target, &challenge, "ann", "secret").await;
+        assert_eq!(reply.status, 200, "{challenge}");
+    }
+    drop((client, other));
     house.close().await;
 }
 
@@ -221,7 +243,6 @@ async fn a_nonce_of_another_process_with_the_right_password_is_stale_not_wrong()
 }
 
 fn basic(user: &str, password: &[u8]) -> String {
-    use base64::Engine;
     let text = [user.as_bytes(), b":", password].concat();
     format!(
         "Proxy-Authorization: Basic {}",

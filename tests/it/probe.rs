@@ -35,6 +35,7 @@ async fn series_is_there(house: &House, series: &str) -> f64 {
         .unwrap_or_else(|_| panic!("no {series}"))
 }
 
+const INTERVAL: &str = "tidegate_probe_interval_seconds";
 const SUCCESS: &str = "tidegate_probe_success_timestamp_seconds{destination=\"lab\"}";
 const EXPIRY: &str = "tidegate_upstream_certificate_expiry_timestamp_seconds{destination=\"lab\"}";
 
@@ -126,5 +127,6 @@ async fn a_reload_switches_probes_on_and_off() {
         "{answer}"
     );
     series_is_there(&house, SUCCESS).await;
+    assert_eq!(house.metric(INTERVAL).await, 3_600.0);
     house.close().await;
 }

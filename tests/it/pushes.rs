@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tidegate_load::cloud::{Cloud, CloudPlan, PUSH_PATH, Running, TOKEN_PATH};
+use tidegate_load::names::Kind;
 use tidegate_load::onprem::{ProxyClient, PushLabel, Server, ServerPlan};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -13,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::client::{Client, Reply};
 use crate::house::{House, PATIENCE, Plan};
 use crate::origin::{OK_CLOSE, Origin};
-use crate::upstream::{LOCALHOST, listener, refusing};
+use crate::upstream::{LOCALHOST, hanging, listener, refusing};
 
 /// Who sends, and from which address.
 const SENDERS: [(&str, u8, &str); 5] = [
@@ -1008,6 +1009,75 @@ async fn a_push_whose_sender_gives_up_waiting_was_sent_and_failed() {
     let failed = "xcp_config_manager_push_failure_total{origin=\"observed\"}";
     house.metric_becomes(failed, 1.0).await;
     drop(call);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_push_whose_sender_does_not_wait_for_the_connection_was_sent_all_the_same() {
+    let dead = hanging("127.0.0.1:0".parse().unwrap());
+    // It accepts, and says nothing to a TLS hello.
+    let silent = Origin::start().await;
+    let mut plan = plan().set("connect", "budget = \"20s\"");
+    for place in 0..7 {
+        plan = plan.name(&format!("{place}.test"), [LOCALHOST]);
+    }
+    let house = plan.open().await;
+    let whole = push("APNS", "message");
+    let places = std::cell::Cell::new(0);
+    let leave = async |sender: &str, (scheme, port): (&str, u16), field: &str, body: &str| {
+        let name = format!("{}.test", places.replace(places.get() + 1));
+        let tcp = tcp_of(&house, sender).await;
+        tcp.set_zero_linger().unwrap();
+        let mut client = Client::from_tcp(tcp);
+        let head = format!("POST {scheme}://{name}:{port}/push HTTP/1.1\r\nHost: x\r\n{field}\r\n");
+        client.send(head + body).await;
+        // Once its name is asked for, it waits for a connection that never comes.
+        while house.names.queries(&name, Kind::A) == 0 {
+            tokio::task::yield_now().await;
+        }
+        // Or for an end of the handshake.
+        let _shaking = match scheme {
+            "https" => Some(silent.caller().await),
+            _ => None,
+        };
+        drop(client);
+        let line = house.line().await;
+        assert_eq!(
+            (&line["reason"], &line["kind"]),
+            (&json!("client_gone"), &json!("forward"))
+        );
+        line["tracking_id"].clone()
+    };
+    let (deaf, mute) = (
+        ("http", dead.address.port()),
+        ("https", silent.address.port()),
+    );
+    let length = |length: usize| format!("Content-Length: {length}\r\n");
+    let sent = "callmanager_push_requests_sent_total{origin=\"observed\"}";
+    let failed = "xcp_config_manager_push_failure_total{origin=\"observed\"}";
+    for (times, origin) in [(1.0, deaf), (2.0, mute)] {
+        assert_eq!(
+            leave("calls", origin, &length(whole.len()), &whole).await,
+            "track-1"
+        );
+        house.metric_becomes(sent, times).await;
+        assert_eq!(
+            leave("chats", origin, &length(whole.len()), &whole).await,
+            "track-1"
+        );
+        house.metric_becomes(failed, times).await;
+        // Of half a push nobody knows whether it was meant.
+        leave("calls", origin, &length(whole.len() + 1), &whole).await;
+    }
+    let chunked = format!("{:x}\r\n{whole}\r\n0\r\n\r\n", whole.len());
+    leave("calls", deaf, "Transfer-Encoding: chunked\r\n", &chunked).await;
+    assert_eq!(house.metric(sent).await, 2.0);
+    let series = "tidegate_pushes_total{service=\"APNS\",kind=\"message\",status=\"none\"}";
+    assert_eq!(
+        house.metric(series).await,
+        6.0,
+        "nothing of chunks was looked at"
+    );
     house.close().await;
 }
 

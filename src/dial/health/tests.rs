@@ -1,3 +1,4 @@
+use super::Accused::{Already, Demoted, NoOther};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -188,7 +189,7 @@ fn a_destination_is_dead_when_an_exchange_found_none_that_connects() {
     book.learn(2, Connected, 5, now + SECOND);
     assert!(!book.is_dead(now + SECOND));
     book.learn(3, Connected, 5, now + SECOND);
-    assert!(book.suspect(&name(), peer(2), now + SECOND));
+    assert_eq!(book.suspect(&name(), peer(2), now + SECOND), Demoted);
     assert!(!book.is_dead(now + SECOND), "it connects");
     // Another host's exchange found nobody, and this one's addresses live.
     book.none_connects(&name(), now + SECOND);
@@ -202,11 +203,26 @@ fn a_destination_is_dead_when_an_exchange_found_none_that_connects() {
 fn the_last_that_could_go_first_is_never_suspect() {
     let (book, now) = (book(), Instant::now());
     book.learn(1, Connected, 5, now);
-    assert!(!book.suspect(&name(), peer(1), now));
+    assert_eq!(book.suspect(&name(), peer(1), now), NoOther);
     book.learn(2, Connected, 5, now);
-    assert!(book.suspect(&name(), peer(1), now));
-    assert!(!book.suspect(&name(), peer(2), now));
+    assert_eq!(book.suspect(&name(), peer(1), now), Demoted);
+    assert_eq!(book.suspect(&name(), peer(2), now), NoOther);
     assert_eq!(book.standing(2, now), Healthy(ms(5)));
+}
+
+#[test]
+fn an_accusation_says_whether_the_address_went_last_already() {
+    let (book, now) = (book(), Instant::now());
+    book.learn(2, Connected, 5, now);
+    assert_eq!(book.suspect(&name(), peer(1), now), Demoted, "forgotten");
+    assert_eq!(book.standing(1, now), Quarantined);
+    assert_eq!(book.suspect(&name(), peer(1), now + SECOND), Already);
+    // Whatever the others are like by then.
+    book.learn(2, Failed, 5, now + SECOND);
+    assert_eq!(book.suspect(&name(), peer(1), now + 2 * SECOND), Already);
+    assert_eq!(book.suspect(&name(), peer(1), now + 40 * SECOND), NoOther);
+    book.learn(2, Connected, 5, now + 40 * SECOND);
+    assert_eq!(book.suspect(&name(), peer(1), now + 40 * SECOND), Demoted);
 }
 
 #[test]
@@ -218,7 +234,7 @@ fn a_suspect_of_one_destination_is_none_of_another() {
     for last in [1, 2] {
         book.note(&other, peer(last), Connected, ms(5), now);
     }
-    assert!(book.suspect(&other, peer(1), now));
+    assert_eq!(book.suspect(&other, peer(1), now), Demoted);
     assert_eq!(book.standing(1, now), Healthy(ms(5)));
     let there = book.standings(&other, [peer(1)].into_iter(), false, now);
     assert_eq!(there.each, [Quarantined]);

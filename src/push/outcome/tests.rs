@@ -23,7 +23,12 @@ fn push(component: Component, service: Service, kind: Kind, end: End) -> String 
 #[test]
 fn what_a_calls_push_moves() {
     let check = |end, wanted: &str| {
-        let found = push(CALLS, Service::Apns, Kind::Voip, end);
+        let found = push(
+            CALLS,
+            Service::Guide(SubscriberService::Apns),
+            Kind::Voip,
+            end,
+        );
         assert_eq!(found, wanted, "{end:?}");
     };
     const ANSWERED: &str = "+NumberOfPushReqSent +NumberOfPushResReceived";
@@ -56,9 +61,22 @@ fn what_a_calls_push_moves() {
 #[test]
 fn what_a_call_in_the_custom_region_moves() {
     let check = |kind, wanted: &str| {
-        let found = push(CALLS, Service::ApnsTest, kind, End::Unanswered);
+        let found = push(
+            CALLS,
+            Service::Guide(SubscriberService::ApnsTest),
+            kind,
+            End::Unanswered,
+        );
         assert_eq!(found, format!("+NumberOfPushReqSent{wanted}"), "{kind:?}");
-        assert_eq!(push(CALLS, Service::ApnsTest, kind, End::Left), "");
+        assert_eq!(
+            push(
+                CALLS,
+                Service::Guide(SubscriberService::ApnsTest),
+                kind,
+                End::Left
+            ),
+            ""
+        );
     };
     check(Kind::Voip, "");
     check(Kind::Message, "");
@@ -77,7 +95,12 @@ fn what_a_call_in_the_custom_region_moves() {
 #[test]
 fn what_a_chats_push_moves() {
     let check = |end, wanted: &str| {
-        let found = push(CHAT, Service::ApnsBeta, Kind::Message, end);
+        let found = push(
+            CHAT,
+            Service::Guide(SubscriberService::ApnsBeta),
+            Kind::Message,
+            end,
+        );
         assert_eq!(found, wanted, "{end:?}");
     };
     let sent = "+NumberOfPushSuccess -PushFailed -FailedInvalidAccessToken";
@@ -98,7 +121,7 @@ fn what_a_chats_push_moves() {
     }
     check(End::Left, "");
     let subject = Subject::Push {
-        service: Service::Apns,
+        service: Service::Guide(SubscriberService::Apns),
         kind: Kind::Message,
     };
     let expired = Some(ErrorWord::TargetExpired);
@@ -118,30 +141,50 @@ fn errors_are_counted_by_service() {
             assert_eq!(push(XCP, service, Kind::Message, end), "", "{end:?}");
         }
     };
-    check(Service::Apns, "+PushErrorsApns");
-    check(Service::ApnsBeta, "+PushErrorsApnsBeta");
-    check(Service::ApnsDev, "+PushErrorsApnsDev");
-    check(Service::ApnsLoad, "+PushErrorsApnsLoad");
-    check(Service::ApnsTest, "+PushErrorsApnsTest");
-    check(Service::Fcm, "+PushErrorsFcm");
-    check(Service::FcmDev, "+PushErrorFcmDev");
+    check(Service::Guide(SubscriberService::Apns), "+PushErrorsApns");
+    check(
+        Service::Guide(SubscriberService::ApnsBeta),
+        "+PushErrorsApnsBeta",
+    );
+    check(
+        Service::Guide(SubscriberService::ApnsDev),
+        "+PushErrorsApnsDev",
+    );
+    check(
+        Service::Guide(SubscriberService::ApnsLoad),
+        "+PushErrorsApnsLoad",
+    );
+    check(
+        Service::Guide(SubscriberService::ApnsTest),
+        "+PushErrorsApnsTest",
+    );
+    check(Service::Guide(SubscriberService::Fcm), "+PushErrorsFcm");
+    check(
+        Service::Guide(SubscriberService::FcmDev),
+        "+PushErrorFcmDev",
+    );
     check(Service::WebPush, "");
     check(Service::Other, "");
 }
 
 #[test]
 fn counters_of_apples_services_do_not_move_for_others() {
-    for service in Service::ALL {
+    for service in Service::all() {
         let counts = |component| {
             let found = push(component, service, Kind::Voip, End::Answered(500));
             found.contains('+')
         };
-        let own = !matches!(service, Service::Fcm | Service::FcmDev | Service::WebPush);
+        let own = !matches!(service.token(), "FCM" | "FCM:dev" | "webpush");
         assert_eq!(counts(CALLS), own, "{service:?}");
         assert_eq!(counts(CHAT), own, "{service:?}");
     }
     // What is wrong is wrong all the same.
-    let found = push(CALLS, Service::Fcm, Kind::Voip, End::Answered(410));
+    let found = push(
+        CALLS,
+        Service::Guide(SubscriberService::Fcm),
+        Kind::Voip,
+        End::Answered(410),
+    );
     assert_eq!(found, "!InvalidDeviceTokenResponse -ServiceUnavailable");
 }
 
@@ -149,7 +192,12 @@ fn counters_of_apples_services_do_not_move_for_others() {
 fn the_push_service_of_a_node_has_an_alarm_and_no_counters() {
     let check = |end, wanted: &str| {
         assert_eq!(
-            push(CPNS, Service::Apns, Kind::Voip, end),
+            push(
+                CPNS,
+                Service::Guide(SubscriberService::Apns),
+                Kind::Voip,
+                end
+            ),
             wanted,
             "{end:?}"
         );
@@ -165,7 +213,15 @@ fn the_push_service_of_a_node_has_an_alarm_and_no_counters() {
         Component::Tidegate,
     ] {
         for end in [End::Answered(200), End::Answered(410), End::Unanswered] {
-            assert_eq!(push(component, Service::Apns, Kind::Voip, end), "");
+            assert_eq!(
+                push(
+                    component,
+                    Service::Guide(SubscriberService::Apns),
+                    Kind::Voip,
+                    end
+                ),
+                ""
+            );
         }
     }
 }

@@ -19,8 +19,8 @@ fn raise(board: &AlarmBoard, alarm: Alarm, subject: &str, now: Moment) {
     board.raise(alarm, subject, Origin::Derived, seen("refused"), now);
 }
 
-fn state(board: &AlarmBoard, alarm: Alarm, now: Moment) -> AlarmState {
-    let all = board.snapshot(now).into_iter();
+fn state(board: &AlarmBoard, alarm: Alarm) -> AlarmState {
+    let all = board.snapshot().into_iter();
     all.filter(|one| one.alarm == alarm).last().unwrap()
 }
 
@@ -44,7 +44,7 @@ fn a_state_holds_until_something_shows_that_it_is_over() {
     raise(&board, DEAD, "cisco", start);
     raise(&board, DEAD, "cisco", start + SECOND);
     board.tick(start + 600 * MINUTE);
-    let active = state(&board, DEAD, start);
+    let active = state(&board, DEAD);
     assert_eq!(active.state, State::Active);
     assert_eq!((active.raised_total(), active.occurrences), (1, 2));
     assert_eq!(active.since(), Some(start));
@@ -53,7 +53,7 @@ fn a_state_holds_until_something_shows_that_it_is_over() {
     board.clear(DEAD, "apns", "another's", start + MINUTE);
     board.clear(DEAD, "cisco", "10.0.0.1:443 answers", start + MINUTE);
     board.clear(DEAD, "cisco", "again", start + MINUTE);
-    let cleared = state(&board, DEAD, start);
+    let cleared = state(&board, DEAD);
     assert_eq!(cleared.state, State::Cleared);
     assert_eq!(board.active(), 0);
     assert_eq!(cleared.since(), Some(start + MINUTE));
@@ -73,9 +73,9 @@ fn an_occurrence_clears_after_a_quiet_time() {
     raise(&board, GONE, "cucm", start);
     raise(&board, GONE, "cucm", start + 9 * MINUTE);
     board.tick(start + 18 * MINUTE);
-    assert_eq!(state(&board, GONE, start).state, State::Active);
+    assert_eq!(state(&board, GONE).state, State::Active);
     board.tick(start + 19 * MINUTE);
-    assert_eq!(state(&board, GONE, start).state, State::Cleared);
+    assert_eq!(state(&board, GONE).state, State::Cleared);
     let last = told(&board).pop().unwrap();
     assert!(last.ends_with("not seen again for 10 min"), "{last}");
 }
@@ -88,7 +88,7 @@ fn what_flaps_is_raised_at_once_and_clears_later_each_time() {
         board.clear(DEAD, "cisco", "answers", *now + SECOND);
         *now = *now + SECOND;
         let began = *now;
-        while state(board, DEAD, *now).state == State::Active {
+        while state(board, DEAD).state == State::Active {
             *now = *now + SECOND;
             board.tick(*now);
         }
@@ -109,7 +109,7 @@ fn what_comes_back_while_it_settles_has_not_changed() {
     board.clear(DEAD, "cisco", "answers", start + 2 * SECOND);
     raise(&board, DEAD, "cisco", start + 20 * SECOND);
     board.tick(start + 40 * MINUTE);
-    assert_eq!(state(&board, DEAD, start).state, State::Active);
+    assert_eq!(state(&board, DEAD).state, State::Active);
     assert_eq!(told(&board).len(), 3);
 }
 
@@ -119,7 +119,7 @@ fn subjects_are_bounded_and_the_last_places_are_shared() {
     for number in 0..SUBJECTS_MAX + 10 {
         raise(&board, DEAD, &format!("d{number}"), start);
     }
-    let full = state(&board, DEAD, start);
+    let full = state(&board, DEAD);
     assert_eq!(full.subjects.len(), SUBJECTS_MAX + 1);
     let others = full.subjects.iter().find(|one| *one.name == *OTHERS);
     assert_eq!(others.unwrap().occurrences, 10);
@@ -127,7 +127,7 @@ fn subjects_are_bounded_and_the_last_places_are_shared() {
     board.clear(DEAD, "d7", "answers", start + SECOND);
     raise(&board, DEAD, "new", start + SECOND);
     board.tick(start + OTHERS_QUIET);
-    let now = state(&board, DEAD, start);
+    let now = state(&board, DEAD);
     let of = |name: &str| now.subjects.iter().find(|one| *one.name == *name);
     assert_eq!(of("new").unwrap().state, State::Active);
     assert!(of("d7").is_none());
@@ -139,7 +139,7 @@ fn texts_are_cut_and_steer_no_terminal() {
     let (board, start) = (AlarmBoard::default(), Moment::now());
     let long = format!("a\nb\u{1b}[2J{}", "ü".repeat(TEXT_BYTES));
     board.raise(DEAD, "cisco", Origin::Observed, seen(&long), start);
-    let text = &state(&board, DEAD, start).subjects[0].evidence.text;
+    let text = &state(&board, DEAD).subjects[0].evidence.text;
     assert!(
         text.starts_with("a b [2Jü") && text.ends_with("ü…"),
         "{text}"
@@ -154,7 +154,7 @@ fn the_active_come_first_the_worst_before_the_others() {
     raise(&board, GONE, "cucm", start);
     raise(&board, DEAD, "cisco", start);
     board.tick(start + 11 * MINUTE);
-    let all = board.snapshot(start);
+    let all = board.snapshot();
     let first: Vec<_> = all.iter().take(4).map(|one| one.alarm).collect();
     let never = Alarm::PushNotificationServiceUnavailable;
     assert_eq!(first, [DEAD, Alarm::AddressesChanged, GONE, never]);
@@ -193,7 +193,7 @@ fn a_silence_holds_back_deliveries_and_ends_by_itself() {
     watch.mark_unchanged();
     assert_eq!(board.silenced(start + 59 * SECOND), Some(start + MINUTE));
     raise(&board, DEAD, "cisco", start);
-    assert_eq!(state(&board, DEAD, start).state, State::Active);
+    assert_eq!(state(&board, DEAD).state, State::Active);
     assert_eq!(board.silenced(start + MINUTE), None);
     board.silence(None);
     assert_eq!(board.silenced(start), None);

@@ -138,6 +138,18 @@ fn unreachable_services() {
 }
 
 #[test]
+fn of_two_wildcards_the_closer_one_says_what_a_host_is() {
+    let world = World::new();
+    let text = "[[destination]]\nname = \"lab\"\nhosts = [\"*.test\", \"*.token.test\"]";
+    let mut config = config::parse(text, std::path::Path::new("t.toml")).unwrap();
+    config.destinations[0].hosts[1].role = Role::Token;
+    world.derivation.configure(&config, world.start);
+    world.ended(&refused("lab", "a.token.test:443", 1, 1));
+    assert_eq!(*world.active(TOKEN), ["lab/*.token.test".into()]);
+    assert_eq!(world.board.active(), 1);
+}
+
+#[test]
 fn the_next_that_is_connected_clears_it_before_its_tunnel_ends() {
     let world = World::new();
     let target = "push.webexconnect.com:443";
