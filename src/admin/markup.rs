@@ -7,6 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::telemetry::Timestamp;
 
+/// Puts words behind others, as `write!` does; to a string that never fails.
+macro_rules! put {
+    ($html:expr, $($words:tt)*) => { std::fmt::Write::write_fmt($html, format_args!($($words)*)).unwrap_or_default() };
+}
+
+pub(super) use put;
+
 /// Shown as it is, wherever it stands: between tags or in a quoted attribute.
 pub(super) struct Text<T>(pub(super) T);
 

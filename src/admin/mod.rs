@@ -19,6 +19,8 @@ mod page;
 mod parts;
 mod plot;
 mod status;
+mod tables;
+mod tiles;
 mod tunnels;
 mod views;
 mod would_refuse;

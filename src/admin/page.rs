@@ -11,7 +11,7 @@ use super::findings::{self, Finding};
 use super::glance::{Glance, Severity};
 use super::history::Sample;
 use super::markup::Text;
-use super::parts;
+use super::{parts, tables, tiles};
 
 const DOCUMENT: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -108,14 +108,14 @@ pub(super) fn class(severity: Severity) -> &'static str {
 pub(super) fn main(glance: &Glance, samples: &[Sample]) -> String {
     let mut html = String::with_capacity(16 * 1024);
     parts::state(&mut html, glance);
-    parts::tiles(&mut html, glance, samples);
+    tiles::tiles(&mut html, glance, samples);
     parts::alarms(&mut html, glance);
-    parts::destinations(&mut html, glance);
+    tables::destinations(&mut html, glance);
     html.push_str("<div class=\"pair\">");
-    parts::endings(&mut html, glance);
-    parts::limits(&mut html, glance);
+    tables::endings(&mut html, glance);
+    tables::limits(&mut html, glance);
     html.push_str("</div>");
-    parts::would_refuse(&mut html, glance);
+    tables::would_refuse(&mut html, glance);
     parts::build(&mut html, glance);
     html
 }

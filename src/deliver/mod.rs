@@ -11,6 +11,7 @@ mod board;
 pub(crate) mod courier;
 pub(crate) mod deliveries;
 mod desk;
+mod failures;
 mod herald;
 mod link;
 mod notice;

@@ -11,7 +11,7 @@ use super::board::Board;
 use super::deliveries::Wants;
 use super::desk::Desk;
 use super::end;
-use super::herald::Failures;
+use super::failures::Failures;
 use super::notice::Notice;
 use super::post::{Post, PostError};
 use super::upload::{self, Terms, is_wanted};

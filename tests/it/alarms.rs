@@ -1,16 +1,13 @@
 //! What is wrong shows on every view: as an alarm, with its evidence, until something shows that it is over.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::client::md5;
 use crate::house::{House, PATIENCE, Plan};
 use crate::origin::{OK, Origin};
+use crate::sni::hello;
 use crate::upstream::{self, LOCALHOST};
 
 const PUSH: &str = "PushNotificationServiceUnavailable";
@@ -230,18 +227,6 @@ async fn a_wrong_password_again_and_again_is_an_alarm_and_a_challenge_is_none() 
     assert_eq!(login("secret").await, 200);
     cleared(&house, LOGIN).await;
     house.close().await;
-}
-
-/// The hello of a real client for this name.
-fn hello(name: &'static str) -> Vec<u8> {
-    let config = ClientConfig::builder()
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    let name = ServerName::try_from(name).unwrap();
-    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).unwrap();
-    bytes
 }
 
 #[tokio::test]

@@ -5,8 +5,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tidegate_load::names::{Failure, Names};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +14,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::house::{Folder, PATIENCE};
-use crate::upstream::{LOCALHOST, hanging, refusing};
+use crate::upstream::{self, LOCALHOST, hanging, refusing};
 
 /// Whom a server's certificate is of, and what is wrong with it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,15 +77,7 @@ pub(crate) async fn server(
     manners: Manners,
 ) -> (SocketAddr, String) {
     let (authority, chain, key) = paper.make();
-    let chain = CertificateDer::from_pem_slice(chain.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
+    let config = upstream::tls(&chain, &key);
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -487,7 +477,7 @@ async fn what_cannot_be_probed_is_named() {
 async fn something_that_speaks_no_tls_is_no_push_service() {
     let ward = Ward::new().await;
     ward.names.set("push.test", [LOCALHOST]);
-    let (listener, address) = crate::upstream::listener().await;
+    let (listener, address) = upstream::listener().await;
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
             let _ = tcp

@@ -10,14 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::server::TlsStream;
 
 use crate::client::{Client, Reply};
 use crate::house::{self, PATIENCE};
-use crate::upstream::LOCALHOST;
+use crate::upstream::{self, LOCALHOST};
 
 /// A reply that leaves its connection usable.
 pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -97,12 +94,7 @@ impl Origin {
 
     /// Speaks TLS from now on, with this certificate and key, PEM.
     pub(crate) fn tls_with(&mut self, certificate: &str, key: &str) {
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
+        let config = upstream::tls(certificate, key);
         self.tls = Some(TlsAcceptor::from(Arc::new(config)));
     }
 

@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -93,6 +96,16 @@ pub(crate) fn deafen(socket: &impl std::os::fd::AsFd) {
     socket2::SockRef::from(socket)
         .attach_filter(&[DROP])
         .unwrap();
+}
+
+/// TLS as a server speaks it with this certificate and key, PEM.
+pub(crate) fn tls(certificate: &str, key: &str) -> ServerConfig {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap()
 }
 
 /// Reads exactly so many bytes.

@@ -21,9 +21,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::house;
 use crate::upstream;
@@ -64,13 +61,7 @@ impl Origin {
         tokio::spawn(accept(listener, None, desk.clone()));
         let (ca, chain, key) =
             house::certificate(&["localhost", "127.0.0.1", "::1", "origin.test"]);
-        let mut tls = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-            )
-            .unwrap();
+        let mut tls = upstream::tls(&chain, &key);
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let (listener, https) = upstream::listener().await;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
