@@ -111,13 +111,13 @@ async fn status(pulse: &Pulse) -> Response<Body> {
 }
 
 fn events(pulse: &Pulse) -> (Response<Body>, Option<LetGo>) {
-    match pulse.watch() {
+    match pulse.watch(Instant::now()) {
         Some((stream, let_go)) => {
             let body = Either::Right(Either::Right(stream));
             (respond(StatusCode::OK, EVENTS, body), Some(let_go))
         }
         None => {
-            let words = "draining, or too many watchers\n";
+            let words = "too many watchers\n";
             let mut refusal = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, words);
             let later = HeaderValue::from_static("10");
             refusal.headers_mut().insert(RETRY_AFTER, later);
@@ -136,9 +136,10 @@ async fn metrics(window: &Window) -> Response<Body> {
     let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
     let guide = alarms::metrics(&window.alarms) + &window.counters.render();
     // Names are resolved on this thread, too; they should not wait for a long page.
-    let health = window.health.view(Instant::now());
+    let mut health = window.health.view(Instant::now());
     let rendered = task::spawn_blocking(move || {
         off_dns::count(&cores, &resolver, &meters);
+        destinations::without_gone(&mut health, &cores);
         meters.render() + &destinations::peers_up(&health) + &guide
     });
     match rendered.await {

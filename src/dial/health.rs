@@ -111,6 +111,12 @@ impl DestinationHealth {
     pub(crate) fn listed(&self) -> impl Iterator<Item = &PeerHealth> {
         self.peers.iter().filter(|one| one.listed)
     }
+
+    /// Whether one of these is known to connect.
+    pub(crate) fn has_a_good_one(&self) -> bool {
+        let is_good = |one: &PeerHealth| matches!(one.standing, Standing::Healthy(_));
+        self.listed().any(is_good)
+    }
 }
 
 impl HealthBook {

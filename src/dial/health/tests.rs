@@ -344,10 +344,7 @@ fn what_no_name_has_any_more_keeps_no_destination_alive() {
     assert_eq!(book.shown_listed(now), shown);
     // Nor may it go first in the place of a suspect.
     book.learn(9, Connected, 5, now + SECOND);
-    assert_eq!(
-        book.suspect(&name(), peer(9), now + SECOND),
-        Accused::NoOther
-    );
+    assert_eq!(book.suspect(&name(), peer(9), now + SECOND), NoOther);
 }
 
 #[test]
