@@ -127,6 +127,9 @@ async fn accept(listener: TcpListener, pulse: &Arc<Pulse>) {
     let mut open = JoinSet::new();
     let mut places = Places::new(CONNECTIONS_MAX);
     let changed = Arc::new(Notify::new());
+    let is_private = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     let mut failing = false;
     loop {
         let room = places.make_room(Instant::now());
@@ -147,7 +150,7 @@ async fn accept(listener: TcpListener, pulse: &Arc<Pulse>) {
                 failing = false;
                 places.take(Instant::now(), |place| {
                     let (pulse, changed) = (Arc::clone(pulse), Arc::clone(&changed));
-                    open.spawn(connection(stream, pulse, place, changed))
+                    open.spawn(connection(stream, pulse, is_private, place, changed))
                 });
                 // It is to be looked at before the next one wants its place.
                 yield_now().await;
@@ -165,7 +168,13 @@ async fn accept(listener: TcpListener, pulse: &Arc<Pulse>) {
     }
 }
 
-async fn connection(stream: TcpStream, pulse: Arc<Pulse>, place: Place, changed: Arc<Notify>) {
+async fn connection(
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+    is_private: bool,
+    place: Place,
+    changed: Arc<Notify>,
+) {
     let watching = Arc::new(Mutex::new(None::<LetGo>));
     let watched = Arc::clone(&watching);
     let service = service_fn(move |request| {
@@ -173,7 +182,7 @@ async fn connection(stream: TcpStream, pulse: Arc<Pulse>, place: Place, changed:
         let (place, changed) = (place.clone(), Arc::clone(&changed));
         async move {
             place.is_now(Stage::Answering, Instant::now());
-            let (answer, let_go) = views::answer(&pulse, &request).await;
+            let (answer, let_go) = views::answer(&pulse, &request, is_private).await;
             if let_go.is_some() {
                 place.is_now(Stage::Watching, Instant::now());
                 *watched.lock().unwrap_or_else(PoisonError::into_inner) = let_go;

@@ -68,6 +68,32 @@ async fn pages() {
 }
 
 #[tokio::test]
+async fn another_ones_name_for_us_shows_nothing() {
+    let house = House::open().await;
+    let ask = async |path: &str, host: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let reply = house.ask(&request).await;
+        reply[9..12].to_owned()
+    };
+    for host in ["evil.test:9128", "localhost.evil.test", "a b", ""] {
+        for path in ["/", "/events", "/tunnels", "/config"] {
+            let status = ask(path, host).await;
+            assert!(["421", "400"].contains(&&*status), "{path} {host} {status}");
+        }
+        let status = ask("/metrics", "proxy-1.test").await;
+        assert_eq!(status, "200", "a scraper may use a name");
+    }
+    for host in [
+        "127.0.0.1:9128",
+        "[::1]:9128",
+        "localhost:9128",
+        "LOCALHOST",
+    ] {
+        assert_eq!(ask("/", host).await, "200", "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_makes_us_unready_and_still_alive() {
     let house = House::open().await;
     house.drain.begin(None);
@@ -87,7 +113,7 @@ async fn a_drain_makes_us_unready_and_still_alive() {
 async fn a_head_request_gets_a_head() {
     let house = House::open().await;
     let reply = house
-        .ask("HEAD /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .ask("HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert!(reply.contains("\r\ncontent-length: 3\r\n"), "{reply}");
     assert!(reply.ends_with("\r\n\r\n"), "{reply}");
@@ -96,8 +122,8 @@ async fn a_head_request_gets_a_head() {
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request() {
     let house = House::open().await;
-    let two = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n\
-               GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let two = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n\
+               GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let reply = house.ask(two).await;
     assert_eq!(reply.matches("HTTP/1.1 200").count(), 2, "{reply}");
 }
@@ -170,7 +196,7 @@ async fn heads_without_end_are_refused() {
     let reply = house.ask(&long).await;
     assert!(!reply.contains(" 200 "), "{reply}");
     let long = format!(
-        "GET /livez HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
         "x".repeat(HEAD_BYTES * 2)
     );
     let reply = house.ask(&long).await;
@@ -193,7 +219,7 @@ async fn a_busy_client_is_let_go_too() {
     let house = House::open().await;
     let mut busy = house.connect().await;
     let begun = Instant::now();
-    let request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     while busy.write_all(request).await.is_ok() {
         let mut answer = [0; 4_096];
         match busy.read(&mut answer).await {
@@ -216,7 +242,7 @@ async fn who_sends_no_request_gives_up_its_place() {
         silent.push(one);
     }
     let reply = house
-        .ask("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .ask("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert!(reply.contains("200 OK"), "{reply}");
     // Whoever came last still has its place, and the moment that it needs.
@@ -241,13 +267,13 @@ async fn who_was_answered_gives_up_its_place_too() {
         holders.push(holder);
     }
     let reply = house
-        .ask("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .ask("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert!(reply.contains("200 OK"), "{reply}");
 }
 
 async fn one_answer(holder: &mut TcpStream) {
-    let request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     holder.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"ok\n") {
@@ -658,7 +684,8 @@ impl House {
     }
 
     async fn check(&self, method: &str, path: &str, status: u16, kind: &str, body: &str) -> String {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let reply = self.ask(&request).await;
         assert!(
             reply.starts_with(&format!("HTTP/1.1 {status} ")),
