@@ -258,6 +258,35 @@ async fn who_sends_no_request_gives_up_its_place() {
 }
 
 #[tokio::test]
+async fn who_is_being_answered_is_not_taken_for_one_who_asks_nothing() {
+    let house = House::open().await;
+    let opened = Instant::now();
+    // More than the system takes for one who does not read.
+    let listed = (0..20_000).map(|number| {
+        let core = &house.tunnels[0];
+        core.list_while(Arc::new(tunnel(number, opened)))
+    });
+    let _listed: Vec<_> = listed.collect();
+    let mut reader = house.connect().await;
+    reader
+        .write_all(b"GET /tunnels HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    reader.readable().await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        silent.push(house.connect().await);
+    }
+    let reply = house
+        .ask("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(reply.contains("200 OK"), "{reply}");
+    let mut list = String::new();
+    reader.read_to_string(&mut list).await.unwrap();
+    assert!(list.ends_with("]\n"), "{} bytes", list.len());
+}
+
+#[tokio::test]
 async fn who_was_answered_gives_up_its_place_too() {
     let house = House::open().await;
     let mut holders = Vec::new();
