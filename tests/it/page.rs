@@ -139,8 +139,11 @@ async fn it_fits_a_phone_and_has_a_dark_face() {
         let wide = browser.value("document.documentElement.scrollWidth").await;
         assert_eq!(wide, width, "{width} wide");
         let table = "[...document.querySelectorAll('.scroll')].every((one) => one.scrollWidth <= one.clientWidth)";
-        let fits = browser.value(table).await == true;
-        assert!(fits || width < 375, "a table is wider than {width}");
+        assert_eq!(
+            browser.value(table).await,
+            true,
+            "a table is wider than {width}"
+        );
     }
     let ground = "getComputedStyle(document.body).backgroundColor";
     let ink = "getComputedStyle(document.body).color";
@@ -203,22 +206,19 @@ async fn a_drain_is_seen_to_its_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_finds_no_place_among_the_watchers_renews_itself() {
     let house = House::new().open().await;
+    let browser = Browser::open().await;
     let mut watchers = Vec::new();
     for _ in 0..8 {
         let mut watcher = ask_events(&house).await;
         heard(&mut watcher, "text/event-stream").await;
         watchers.push(watcher);
     }
-    let browser = Browser::open().await;
-    // Later, they would have to make room.
-    let soon = async {
-        browser.visit(&url(&house)).await;
-        let state = "document.getElementById('live').dataset.state";
-        browser
-            .becomes(&format!("{state} === 'renewed' || {state} === 'live'"))
-            .await;
-    };
-    soon.await;
+    browser.visit(&url(&house)).await;
+    // Where this takes so long that one of the others has to make room, it is live.
+    let state = "document.getElementById('live').dataset.state";
+    browser
+        .becomes(&format!("{state} === 'renewed' || {state} === 'live'"))
+        .await;
     drop(browser);
     house.close().await;
 }
