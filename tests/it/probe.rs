@@ -154,6 +154,8 @@ async fn what_probes_never_get_through_to_is_an_alarm_and_a_finding() {
         assert!(page.contains(words), "no {words} in {page}");
     }
     assert!(!page.contains("not asked for yet"), "{page}");
+    let (_, shown) = house.admin("/destinations").await;
+    assert!(shown.contains(r#""unresolved":"the name "#), "{shown}");
     house.names.set("push.test", [LOCALHOST]);
     let words = "alarm cleared alarm=\"TidegateProbeFailing\"";
     house.journal_says(words).await;
