@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "tidy/prometheus.rs"]
 mod prometheus;
+#[path = "tidy/promtool.rs"]
+mod promtool;
 
 /// Each floor's rooms, the lowest first. A room may import from lower floors only.
 const PROXY: &[&[&str]] = &[

@@ -2,12 +2,14 @@
 //!
 //! As long as the board, which is bounded.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 use crate::lifecycle::orders::ActiveAlarm;
 use crate::telemetry::alarms::{AlarmState, State, SubjectState};
+use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{AlarmBoard, Moment, Timestamp, catalogue, json};
 
 #[derive(Debug, Serialize)]
@@ -74,39 +76,52 @@ pub(super) fn shown(board: &AlarmBoard, now: Moment) -> Vec<u8> {
     text
 }
 
-/// The lines of `tidegate_alarm_active` and `tidegate_alarms_raised_total`, made at every scrape.
+/// The families of alarms, made at every scrape.
 pub(super) fn metrics(board: &AlarmBoard) -> String {
     let mut all = board.snapshot();
     all.sort_by_key(|one| one.alarm as usize);
+    let mut text = Exposition::default();
     let active = &catalogue::ALARM_ACTIVE;
-    let mut text = heading(active, "gauge");
+    text.family(active);
     for one in &all {
-        // Writing to a string never fails.
-        let _ = writeln!(
-            text,
-            "{}{{alarm=\"{}\",component=\"{}\",severity=\"{}\"}} {}",
-            active.name,
-            one.alarm.name(),
-            one.definition.component.name(),
-            one.definition.severity.name(),
-            u8::from(one.state == State::Active)
-        );
+        let [alarm, component, severity] = words(one);
+        let value = u8::from(one.state == State::Active);
+        text.sample(active, &[alarm, component, severity], value);
     }
-    let raised = &catalogue::ALARMS_RAISED;
-    text.push_str(&heading(raised, "counter"));
+    let subject_active = &catalogue::ALARM_SUBJECT_ACTIVE;
+    text.family(subject_active);
     for one in &all {
-        for origin in one.alarm.origins() {
-            let _ = writeln!(
-                text,
-                "{}{{alarm=\"{}\",origin=\"{}\"}} {}",
-                raised.name,
-                one.alarm.name(),
-                origin.token(),
-                one.raised[*origin as usize]
-            );
+        let [alarm, component, severity] = words(one);
+        let subjects = one.subjects.iter();
+        let subjects = subjects.filter(|subject| subject.state == State::Active);
+        let labels: BTreeSet<_> = subjects.map(|subject| label(&subject.name)).collect();
+        for subject in labels {
+            text.sample(subject_active, &[alarm, component, severity, subject], 1);
         }
     }
-    text
+    let raised = &catalogue::ALARMS_RAISED;
+    text.family(raised);
+    for one in &all {
+        for origin in one.alarm.origins() {
+            let times = one.raised[*origin as usize];
+            text.sample(raised, &[one.alarm.name(), origin.token()], times);
+        }
+    }
+    text.text()
+}
+
+fn words(one: &AlarmState) -> [&'static str; 3] {
+    let definition = &one.definition;
+    let (component, severity) = (definition.component, definition.severity);
+    [one.alarm.name(), component.name(), severity.name()]
+}
+
+/// A client without a name is known by its address, and that is nothing for a label.
+fn label(subject: &str) -> &str {
+    match subject.parse::<IpAddr>() {
+        Ok(_) => "(unnamed)",
+        Err(_) => subject,
+    }
 }
 
 /// For `tidegate status`: those that are active, the worst first.
@@ -129,15 +144,6 @@ pub(super) fn active(board: &AlarmBoard) -> Vec<ActiveAlarm> {
 pub(super) fn silenced_until(board: &AlarmBoard, now: Moment) -> Option<String> {
     let until = board.silenced(now)?;
     Some(Timestamp(until.wall).to_string())
-}
-
-fn heading(row: &catalogue::Row, kind: &str) -> String {
-    format!(
-        "# HELP {name} {} {}\n# TYPE {name} {kind}\n",
-        row.help,
-        row.why,
-        name = row.name
-    )
 }
 
 fn row(one: &AlarmState) -> Row<'_> {

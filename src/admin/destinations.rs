@@ -3,7 +3,6 @@
 //! At most as long as the book, which is bounded.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use crate::dial::health::{DestinationHealth, Standing};
 use crate::relay::Tunnels;
 use crate::relay::confirmations::{Recent, Times};
+use crate::telemetry::exposition::Exposition;
 use crate::telemetry::{catalogue, json};
 
 /// Addresses that the gauge tells; the page has all.
@@ -124,27 +124,15 @@ pub(super) fn without_gone(all: &mut [DestinationHealth], cores: &[Tunnels]) {
 /// The lines of `tidegate_peer_up`, made at every scrape: an address that is forgotten leaves no series behind.
 pub(super) fn peers_up(all: &[DestinationHealth]) -> String {
     let row = &catalogue::PEER_UP;
-    let mut text = format!(
-        "# HELP {name} {} {}\n# TYPE {name} gauge\n",
-        row.help,
-        row.why,
-        name = row.name
-    );
+    let mut text = Exposition::default();
+    text.family(row);
     let peers = all
         .iter()
         .flat_map(|one| one.peers.iter().map(move |peer| (&one.destination, peer)));
     for (destination, peer) in peers.take(PEERS_MAX) {
         let up = u8::from(peer.standing != Standing::Quarantined);
-        let name = destination
-            .as_str()
-            .replace('\\', r"\\")
-            .replace('"', "\\\"");
-        // Writing to a string never fails.
-        let _ = writeln!(
-            text,
-            "{}{{destination=\"{name}\",peer=\"{}\"}} {up}",
-            row.name, peer.peer
-        );
+        let labels = [destination.as_str(), &peer.peer.to_string()];
+        text.sample(row, &labels, up);
     }
-    text
+    text.text()
 }

@@ -3,7 +3,7 @@
 //! Gentle: one dial and one TLS handshake for each host and round, spread over it, and nothing is asked. It runs on the
 //! control thread; what it finds goes to the metrics, to the journal when it changes, and to `/readyz?deep`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,6 +25,7 @@ use crate::gate::Rules;
 use crate::telemetry::alarm::Alarm;
 use crate::telemetry::alarms::Evidence;
 use crate::telemetry::guide::Origin;
+use crate::telemetry::probed::Found;
 use crate::telemetry::reached::By;
 use crate::telemetry::{AlarmBoard, Meters, Moment, Reached};
 
@@ -108,8 +109,7 @@ impl Rounds {
                         track.due = now + spread(FIRST_WITHIN);
                         if is_off {
                             // Nobody would ever see that it is over.
-                            track.bad = None;
-                            track.failures = 0;
+                            track.forget();
                         }
                     }
                     if is_off {
@@ -118,16 +118,23 @@ impl Rounds {
                             self.tell_failures(destination, &tracks);
                         }
                     }
+                    self.show(&tracks);
                 }
                 Some(Ok((key, seen))) = probing.join_next() => {
                     if let Some(track) = tracks.get_mut(&key) {
                         track.under_way = false;
                         let pause = interval.unwrap_or(FIRST_WITHIN);
-                        track.note(seen);
+                        // One that was under way when probes were switched off.
+                        if interval.is_some() {
+                            track.note(seen);
+                        }
                         let pause = if track.failures == BAD_LUCK { pause.min(AGAIN) } else { pause };
                         track.due = Instant::now() + pause.mul_f64(0.9) + spread(pause.mul_f64(0.2));
-                        self.tell(&key.0, &tracks);
-                        self.tell_failures(&key.0, &tracks);
+                        if interval.is_some() {
+                            self.tell(&key.0, &tracks);
+                            self.tell_failures(&key.0, &tracks);
+                            self.show(&tracks);
+                        }
                     }
                 }
                 () = due => {
@@ -192,23 +199,31 @@ impl Rounds {
             }
             self.tell_failures(&name, tracks);
         }
+        self.show(tracks);
     }
 
     /// The metrics of a destination speak of the worst of its hosts.
+    fn show(&self, tracks: &HashMap<Key, Track>) {
+        let mut all: BTreeMap<DestinationName, Found> = BTreeMap::new();
+        if self.probe.borrow().interval.is_some() {
+            for ((destination, _), track) in tracks {
+                let own = Found {
+                    succeeded: track.last,
+                    expires: track.expires,
+                };
+                let worst = all.entry(destination.clone()).or_insert(own);
+                // What never was is less than any time.
+                worst.succeeded = worst.succeeded.min(own.succeeded);
+                worst.expires = worst.expires.into_iter().chain(own.expires).min();
+            }
+        }
+        self.meters.probed.replace(all);
+    }
+
     fn tell(&self, destination: &DestinationName, tracks: &HashMap<Key, Track>) {
-        let own = || {
-            let own = tracks.iter().filter(|((name, _), _)| name == destination);
-            own.map(|(_, track)| track)
-        };
-        if own().all(|track| track.last.is_some())
-            && let Some(oldest) = own().filter_map(|track| track.last).min()
-        {
-            self.meters.probe_succeeded(destination, oldest);
-        }
-        if let Some(first) = own().filter_map(|track| track.expires).min() {
-            self.meters.upstream_certificate_expiry(destination, first);
-        }
-        let bad: Vec<_> = own()
+        let own = tracks.iter().filter(|((name, _), _)| name == destination);
+        let bad: Vec<_> = own
+            .map(|(_, track)| track)
             .filter_map(|track| Some((&track.aim.target, track.bad.as_ref()?)))
             .map(|(target, (fault, what))| (*fault, format!("{target}: {what}")))
             .collect();
@@ -273,6 +288,14 @@ impl Rounds {
 }
 
 impl Track {
+    fn forget(&mut self) {
+        self.last = None;
+        self.expires = None;
+        self.bad = None;
+        self.told = None;
+        self.failures = 0;
+    }
+
     /// The journal hears of changes alone.
     fn note(&mut self, seen: Seen) {
         let destination = &self.aim.destination.name;

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{
 };
 
 use super::catalogue::{self, Row};
+use super::probed::Probed;
 use crate::exchange::{
     Algorithm, ClientName, DestinationName, Exchange, Fault, Kind, ListenerName, Reason, Scheme,
 };
@@ -27,6 +28,7 @@ const CLIENTS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Meters {
     pub(super) recorder: PrometheusRecorder,
+    pub(crate) probed: Probed,
     handle: PrometheusHandle,
     names: Mutex<HashSet<DestinationName>>,
     none: DestinationName,
@@ -92,6 +94,7 @@ impl Meters {
         let recorder = recorder();
         let meters = Self {
             handle: recorder.handle(),
+            probed: Probed::default(),
             names: Mutex::new(HashSet::new()),
             clients: Mutex::new(HashSet::new()),
             would_refuse: Family::new(&catalogue::WOULD_REFUSE),
@@ -134,7 +137,7 @@ impl Meters {
 
     /// The text of `/metrics`.
     pub(crate) fn render(&self) -> String {
-        self.handle.render()
+        self.handle.render() + &self.probed.render()
     }
 
     /// Folds what the histograms have gathered. Without it every few seconds they would keep each single record.
@@ -303,35 +306,10 @@ impl Meters {
             .increment(1);
     }
 
-    /// When the host of a destination that was not reached for longest was last reached by a probe.
-    pub(crate) fn probe_succeeded(&self, destination: &DestinationName, at: SystemTime) {
-        let destination = self.bounded(destination);
-        gauge(
-            &self.recorder,
-            &catalogue::PROBE_SUCCESS,
-            &[destination.as_str()],
-        )
-        .set(unix(at));
-    }
-
     /// `None`: probes are off.
     pub(crate) fn probe_interval(&self, interval: Option<Duration>) {
         let seconds = interval.unwrap_or_default().as_secs_f64();
         gauge(&self.recorder, &catalogue::PROBE_INTERVAL, &[]).set(seconds);
-    }
-
-    pub(crate) fn upstream_certificate_expiry(
-        &self,
-        destination: &DestinationName,
-        at: SystemTime,
-    ) {
-        let destination = self.bounded(destination);
-        gauge(
-            &self.recorder,
-            &catalogue::UPSTREAM_CERTIFICATE_EXPIRY,
-            &[destination.as_str()],
-        )
-        .set(unix(at));
     }
 
     pub(crate) fn certificate_expiry(&self, listener: &ListenerName, at: SystemTime) {
@@ -557,7 +535,7 @@ impl Meters {
     }
 }
 
-fn unix(at: SystemTime) -> f64 {
+pub(super) fn unix(at: SystemTime) -> f64 {
     match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => after.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),

@@ -1,6 +1,13 @@
 //! What an operator sees.
 
-use crate::house::House;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use tokio::time::timeout;
+
+use crate::house::{House, PATIENCE};
+use crate::promtool::promtool;
 use crate::upstream;
 
 #[tokio::test]
@@ -75,4 +82,78 @@ async fn a_certificate_shows_when_it_expires() {
         .await;
     assert!(at > 1_700_000_000.0, "{at}");
     house.close().await;
+}
+
+/// Its words and those of promtool.
+fn promtool_checks(metrics: &str) -> (bool, String) {
+    let mut tool = Command::new(promtool())
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = tool.stdin.take().unwrap();
+    input.write_all(metrics.as_bytes()).unwrap();
+    drop(input);
+    let output = tool.wait_with_output().unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    (output.status.success(), words)
+}
+
+#[tokio::test]
+async fn every_metric_of_a_busy_proxy_has_help_and_type_and_promtool_agrees() {
+    let (target, dead) = (upstream::echo().await, upstream::refusing().await);
+    let house = House::new()
+        .destination(&format!(
+            "name = \"dead\"\nhosts = [\"127.0.0.1\"]\nports = [{}]\nnetworks = [\"127.0.0.0/8\"]",
+            dead.port()
+        ))
+        .destination(&format!(
+            "name = \"cloud\"\nhosts = [\"push.test\"]\nports = [{}]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\"]",
+            target.port()
+        ))
+        .name("push.test", [target.ip()])
+        .also("[[limit]]\nname = \"each\"\nper = \"client\"\nrate = \"50/s\"")
+        .set("probe", "interval = \"1h\"")
+        .open()
+        .await;
+    let mut client = house.client().await;
+    client.tunnel(format!("push.test:{}", target.port())).await;
+    client.send("ping").await;
+    client.read(4).await;
+    assert_eq!(house.client().await.connect(dead).await.status, 502);
+    let subject = "subject=\"dead/127.0.0.1\"} 1";
+    let busy = async {
+        loop {
+            let (_, metrics) = house.admin("/metrics").await;
+            if metrics.contains(subject) && metrics.contains("tidegate_peer_up{") {
+                break metrics;
+            }
+        }
+    };
+    let metrics = timeout(PATIENCE, busy).await.expect("all of it shows");
+
+    let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in metrics.lines().filter(|line| !line.is_empty()) {
+        let mut words = line.split(' ');
+        if let ("#", Some(kind), Some(name)) = (words.next().unwrap(), words.next(), words.next()) {
+            assert!(words.next().is_some(), "{line}");
+            told.entry(name).or_default().push(kind);
+            continue;
+        }
+        let name = line.split(['{', ' ']).next().unwrap();
+        let mut of_histogram = ["_bucket", "_sum", "_count"].iter();
+        let of_histogram = of_histogram.find_map(|end| name.strip_suffix(end));
+        let is_told = |name: &str| told.contains_key(name);
+        assert!(is_told(name) || of_histogram.is_some_and(is_told), "{line}");
+    }
+    assert!(told.len() > 40, "{told:?}");
+    for (name, kinds) in told {
+        assert_eq!(kinds, ["HELP", "TYPE"], "{name}");
+    }
+    let (agrees, words) = promtool_checks(&metrics);
+    assert!(agrees, "{words}");
+    house.close_with_tunnels().await;
 }

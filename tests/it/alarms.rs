@@ -70,6 +70,15 @@ fn gauge(alarm: &Value) -> String {
     )
 }
 
+fn subject_gauge(alarm: &Value, subject: &str) -> String {
+    // A client's address is nothing for a label.
+    let is_address = subject.parse::<std::net::IpAddr>().is_ok();
+    let subject = if is_address { "(unnamed)" } else { subject };
+    gauge(alarm)
+        .replace("_active{", "_subject_active{")
+        .replace('}', &format!(",subject=\"{subject}\"}}"))
+}
+
 /// It is raised once, derived, and says so on all three views.
 async fn raised(house: &House, name: &str, subject: &str) -> Value {
     let active = becomes(house, name, "active").await;
@@ -77,6 +86,8 @@ async fn raised(house: &House, name: &str, subject: &str) -> Value {
     assert_eq!(active["origin"], "derived", "{active}");
     assert_eq!(active["raised"], 1, "{active}");
     house.metric_becomes(&gauge(&active), 1.0).await;
+    let gauge = subject_gauge(&active, subject);
+    house.metric_becomes(&gauge, 1.0).await;
     let total = format!("tidegate_alarms_raised_total{{alarm=\"{name}\",origin=\"derived\"}}");
     house.metric_becomes(&total, 1.0).await;
     let words = format!("alarm raised alarm=\"{name}\"");
@@ -88,6 +99,9 @@ async fn raised(house: &House, name: &str, subject: &str) -> Value {
 async fn cleared(house: &House, name: &str) {
     let over = becomes(house, name, "cleared").await;
     house.metric_becomes(&gauge(&over), 0.0).await;
+    let (_, metrics) = house.admin("/metrics").await;
+    let gauge = format!("_subject_active{{alarm=\"{name}\"");
+    assert!(!metrics.contains(&gauge), "{metrics}");
     house
         .journal_says(&format!("alarm cleared alarm=\"{name}\""))
         .await;

@@ -40,6 +40,8 @@ mod origin;
 mod page;
 mod policy;
 mod probe;
+#[path = "../tidy/promtool.rs"]
+mod promtool;
 mod proxy_protocol;
 mod pushes;
 mod receiver;

@@ -161,3 +161,57 @@ async fn what_probes_never_get_through_to_is_an_alarm_and_a_finding() {
     house.journal_says(words).await;
     house.close().await;
 }
+
+/// Waits until `/metrics` is so.
+async fn metrics_become(house: &House, wanted: impl Fn(&str) -> bool) -> String {
+    let wait = async {
+        loop {
+            let (_, text) = house.admin("/metrics").await;
+            if wanted(&text) {
+                return text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    match timeout(PATIENCE, wait).await {
+        Ok(text) => text,
+        Err(_) => panic!("{}", house.admin("/metrics").await.1),
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_never_was_reached_shows_and_a_destination_that_is_gone_does_not() {
+    let at = (LOCALHOST, 0).into();
+    let (address, authority) = server(at, GOOD, Manners::default()).await;
+    let house = house(address.port(), &authority)
+        .destination("name = \"hole\"\nhosts = [\"hole.test\"]\nnetworks = [\"127.0.0.0/8\"]")
+        .set("probe", "interval = \"1h\"")
+        .controlled()
+        .open()
+        .await;
+    let never = format!("{}\n", SUCCESS.replace("lab", "hole") + " 0");
+    metrics_become(&house, |text| text.contains(&never)).await;
+    series_is_there(&house, SUCCESS).await;
+    assert!(house.metric(EXPIRY).await > 0.0);
+    house.journal_says("a probe does not get through: ").await;
+    let (_, text) = house.admin("/metrics").await;
+    assert!(text.contains(&never), "{text}");
+
+    // `lab` is gone, with what was known of it.
+    house.edit("name = \"lab\"", "name = \"renamed\"");
+    house.control("reload\n").await;
+    let renamed = SUCCESS.replace("lab", "renamed");
+    let text = metrics_become(&house, |text| text.contains(&renamed)).await;
+    assert!(!text.contains(SUCCESS) && !text.contains(EXPIRY), "{text}");
+    assert!(text.contains(&never), "{text}");
+    series_is_there(&house, &renamed).await;
+
+    house.edit("interval = \"1h\"", "interval = \"off\"");
+    house.control("reload\n").await;
+    metrics_become(&house, |text| {
+        let family = |series: &str| text.contains(series.split_once("lab").unwrap().0);
+        !family(SUCCESS) && !family(EXPIRY)
+    })
+    .await;
+    house.close().await;
+}

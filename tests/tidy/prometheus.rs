@@ -4,9 +4,9 @@
 //! Reads the files as text and the expressions word by word; knows as much of PromQL and YAML as they need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::promtool::promtool;
 use super::root;
 
 type Words = BTreeSet<String>;
@@ -401,18 +401,6 @@ fn the_dashboard_asks_for_metrics_labels_and_words_that_there_are() {
     }
     assert!(sources.iter().all(|uid| *uid == "${datasource}"));
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-}
-
-/// Where `tests/run` puts it, or where a package does.
-fn promtool() -> PathBuf {
-    let own = std::env::current_exe().unwrap();
-    let target = own.ancestors().nth(3).unwrap();
-    let places = [
-        target.join("prometheus/usr/bin/promtool"),
-        Path::new("/usr/bin/promtool").to_path_buf(),
-    ];
-    let found = places.into_iter().find(|place| place.exists());
-    found.expect("promtool is missing: `bash tests/run` fetches it (Debian package prometheus)")
 }
 
 fn promtool_agrees(words: [&str; 3]) {

@@ -6,8 +6,7 @@ use std::time::Instant;
 fn every_metric_has_help_type_and_its_edges() {
     let meters = meters();
     meters.certificate_expiry(&listener(), SystemTime::UNIX_EPOCH + Duration::from_secs(7));
-    meters.probe_succeeded(&destination("cisco"), SystemTime::now());
-    meters.upstream_certificate_expiry(&destination("cisco"), SystemTime::now());
+    meters.probe_interval(None);
     meters.would_refuse(&destination("cisco"), None, Reason::PortDenied);
     let _limit = meters.limit("per-cluster");
     meters.alarm_deliveries_begin("syslog");
