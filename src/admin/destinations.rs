@@ -2,6 +2,7 @@
 //!
 //! At most as long as the book, which is bounded.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ struct Destination<'a> {
     destination: &'a str,
     /// The last exchange that tried all addresses of its target found none that connects, and none has since.
     dead: bool,
+    /// Why the last exchange, or probe, got no address for its name.
+    unresolved: Option<String>,
     addresses: Vec<Address>,
     /// What the exchanges in its tunnels took in the last minute; null without any.
     confirmations: Option<Confirmed>,
@@ -63,6 +66,8 @@ struct Address {
     /// What is left of it; 0: the next try decides.
     quarantine_s: Option<f64>,
     suspected: bool,
+    /// Whether its name has it now, as the last answer said.
+    listed: bool,
 }
 
 pub(super) fn shown(all: &[DestinationHealth], cores: &[Tunnels], now: Instant) -> Vec<u8> {
@@ -71,6 +76,7 @@ pub(super) fn shown(all: &[DestinationHealth], cores: &[Tunnels], now: Instant) 
         .map(|one| Destination {
             destination: one.destination.as_str(),
             dead: one.dead,
+            unresolved: one.unresolved.map(|error| error.to_string()),
             addresses: one
                 .peers
                 .iter()
@@ -85,6 +91,7 @@ pub(super) fn shown(all: &[DestinationHealth], cores: &[Tunnels], now: Instant) 
                     failures: peer.failures,
                     quarantine_s: peer.quarantine.map(|left| left.as_secs_f64()),
                     suspected: peer.suspected,
+                    listed: peer.listed,
                 })
                 .collect(),
             // Each core knows the figures of all.
@@ -98,6 +105,20 @@ pub(super) fn shown(all: &[DestinationHealth], cores: &[Tunnels], now: Instant) 
     json::append(&mut text, &rows);
     text.push(b'\n');
     text
+}
+
+/// Takes away the addresses that no name has any more and no tunnel uses: they say nothing of the destination.
+pub(super) fn without_gone(all: &mut [DestinationHealth], cores: &[Tunnels]) {
+    let mut gone = all.iter().flat_map(|one| &one.peers);
+    if gone.all(|peer| peer.listed) {
+        return;
+    }
+    let tunnels = cores.iter().flat_map(Tunnels::snapshot);
+    let used: HashSet<SocketAddr> = tunnels.map(|tunnel| tunnel.peer.0).collect();
+    for one in all {
+        one.peers
+            .retain(|peer| peer.listed || used.contains(&peer.peer));
+    }
 }
 
 /// The lines of `tidegate_peer_up`, made at every scrape: an address that is forgotten leaves no series behind.

@@ -1,7 +1,8 @@
 //! The status page's pulse: one look at everything per tick, sent to all who watch. While nobody does, only the curves go
 //! on.
 //!
-//! Bounded: so many watchers, each with room for a state or two. Nobody waits for one who reads slowly; it is let go.
+//! Bounded: so many watchers, each with room for a state or two. Nobody waits for one who reads slowly; it is let go. And
+//! since the system takes a lot for one who does not read at all, the one who came first makes room for the next.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -25,6 +26,8 @@ use crate::telemetry::json;
 
 /// People who watch at a time, fewer than the listener has places: scrapers must find one.
 pub(super) const WATCHERS_MAX: usize = 8;
+/// One who was there for so long may have to make room for another.
+const STAY: Duration = Duration::from_secs(15);
 /// States that wait for their reader.
 const WAITING: usize = 2;
 /// A reader for whom so many states in a row had no room is let go.
@@ -43,6 +46,7 @@ pub(super) struct Pulse {
 #[derive(Debug)]
 struct Watcher {
     news: mpsc::Sender<Bytes>,
+    since: Instant,
     misses: u32,
     /// Dropped with it: its connection learns that it was let go.
     _held: oneshot::Sender<Infallible>,
@@ -73,15 +77,17 @@ impl Pulse {
         self.look(false, page::document).await
     }
 
-    /// A place among the watchers; `None` where all are taken, or nothing new is going to be told.
-    pub(super) fn watch(&self) -> Option<(EventStream, LetGo)> {
-        if self.window.phase.is_draining() {
-            return None;
-        }
+    /// A place among the watchers; `None` where all were taken only just now.
+    pub(super) fn watch(&self, now: Instant) -> Option<(EventStream, LetGo)> {
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.retain(|one| !one.news.is_closed());
         if watchers.len() >= WATCHERS_MAX {
-            return None;
+            // They stand in the order in which they came.
+            let first = watchers.first().map(|one| one.since);
+            if first.is_none_or(|since| now < since + STAY) {
+                return None;
+            }
+            watchers.remove(0);
         }
         let (news, stream) = mpsc::channel(WAITING);
         let (held, let_go) = oneshot::channel();
@@ -91,13 +97,14 @@ impl Pulse {
         ));
         watchers.push(Watcher {
             news,
+            since: now,
             misses: 0,
             _held: held,
         });
         Some((EventStream(stream), let_go))
     }
 
-    /// Runs until it is dropped. A drain is the last thing that watchers are told.
+    /// Runs until it is dropped, through a drain too, whose beginning is told at once.
     pub(super) async fn run(&self) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,8 +123,6 @@ impl Pulse {
                 () = phase.begun(), if !ended => {
                     ended = true;
                     self.beat(false).await;
-                    self.tell(&Bytes::from_static(b"event: end\ndata: draining\n\n"));
-                    self.watchers.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 }
             }
         }

@@ -5,12 +5,16 @@
 use std::time::{Duration, SystemTime};
 
 use super::figures::Figures;
-use super::glance::{Glance, Severity};
+use super::glance::{Glance, Severity, severity};
 use super::markup::{counted, span};
 use crate::config::identity::EXPIRES_SOON;
 use crate::dial::health::Standing;
 use crate::exchange::{Fault, Reason};
+use crate::telemetry::alarms::{Alarm, AlarmState, State};
 use crate::telemetry::derive::CONFIGURATION;
+
+/// Names that are spelt out; more are counted.
+const NAMED: usize = 3;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -42,52 +46,122 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             action: action.to_owned(),
         });
     };
-    for alarm in glance.alarms.iter().filter(|alarm| alarm.active) {
-        let about = match alarm.subject.as_str() {
-            "" => String::new(),
-            subject => format!(" ({subject})"),
-        };
-        note(
-            alarm.severity,
-            format!("Alarm {}{about}: {}", alarm.name, alarm.summary),
-            "",
-        );
+    for alarm in &glance.alarms {
+        let subjects = active_subjects(alarm);
+        if !subjects.is_empty() {
+            let about = match named(&subjects) {
+                about if about.is_empty() => about,
+                about => format!(" ({about})"),
+            };
+            let summary = &alarm.definition.summary;
+            note(
+                severity(alarm.definition.severity),
+                format!("Alarm {}{about}: {summary}", alarm.alarm.name()),
+                "",
+            );
+        }
     }
     // The board may tell of the same a little later, in its own words; once is enough.
-    let told = |name: &str, subject: &str| {
-        let mut active = glance.alarms.iter().filter(|alarm| alarm.active);
-        active.any(|alarm| alarm.name == name && alarm.subject == subject)
+    let told = |wanted: Alarm, subject: &str| {
+        let mut alarms = glance.alarms.iter().filter(|one| one.alarm == wanted);
+        alarms.any(|one| active_subjects(one).contains(&subject))
     };
-    for one in glance.destinations.iter().filter(|one| one.dead) {
-        if told("TidegateAllAddressesDead", one.destination.as_str()) {
-            continue;
+    let told_of_a_host = |destination: &str| {
+        let alarms = glance.alarms.iter().filter(|one| {
+            matches!(
+                one.alarm,
+                Alarm::PushNotificationServiceUnavailable
+                    | Alarm::PushNotificationServiceAccessTokenUnavailable
+            )
+        });
+        let mut subjects = alarms.flat_map(active_subjects);
+        subjects.any(|one| {
+            let host = one.strip_prefix(destination);
+            host.is_some_and(|host| host.starts_with('/'))
+        })
+    };
+    let [mut dead, mut hopeless] = [Vec::new(), Vec::new()];
+    let mut unresolved: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut sick = Vec::new();
+    for one in &glance.destinations {
+        let name = one.destination.as_str();
+        let listed = one.listed().count();
+        let resting = one
+            .listed()
+            .filter(|one| one.standing == Standing::Quarantined);
+        let resting = resting.count();
+        if one.dead {
+            if !told(Alarm::AllAddressesDead, name) {
+                dead.push(name);
+            }
+        } else if let Some(error) = one.unresolved
+            && !one.has_a_good_one()
+        {
+            if told(Alarm::ProbeFailing, name) || told_of_a_host(name) {
+                continue;
+            }
+            let error = error.to_string();
+            match unresolved.iter_mut().find(|(known, _)| *known == error) {
+                Some((_, names)) => names.push(name),
+                None => unresolved.push((error, vec![name])),
+            }
+        } else if resting > 0 && resting == listed {
+            hopeless.push(name);
+        } else if resting > 0 {
+            sick.push((name, resting, listed));
         }
+    }
+    if !dead.is_empty() {
         note(
             Severity::Error,
             format!(
-                "No address of destination {} can be connected to.",
-                one.destination
+                "No address of {} can be connected to.",
+                named_destinations(&dead)
             ),
             "Check the firewall and the way out from this machine; if they are well, the service itself is down.",
         );
     }
-    let resting = |one: &&crate::dial::health::PeerHealth| one.standing == Standing::Quarantined;
-    for one in glance.destinations.iter().filter(|one| !one.dead) {
-        let sick = one.peers.iter().filter(resting).count();
-        if sick > 0 {
-            note(
-                Severity::Warning,
-                format!(
-                    "{sick} of {} of destination {} can't be used now; the others carry its pushes.",
-                    counted(one.peers.len(), "address", "addresses"),
-                    one.destination
-                ),
-                "Nothing is lost. If it lasts for hours, ask whether a firewall lets these addresses pass.",
-            );
-        }
+    for (error, names) in unresolved {
+        note(
+            Severity::Error,
+            format!("No way to {}: {error}.", named_destinations(&names)),
+            "Check the name in the configuration and the name servers ([dns], or the system's); `tidegate doctor` says how each name fails.",
+        );
+    }
+    if !hopeless.is_empty() {
+        note(
+            Severity::Warning,
+            format!(
+                "No address of {} is known to work; each exchange tries them all.",
+                named_destinations(&hopeless)
+            ),
+            "`tidegate doctor` says how each of them fails.",
+        );
+    }
+    let (first, others) = sick.split_at(sick.len().min(NAMED));
+    for (name, resting, listed) in first {
+        note(
+            Severity::Warning,
+            format!(
+                "{resting} of {} of destination {name} can't be used now; the others carry its pushes.",
+                counted(*listed, "address", "addresses"),
+            ),
+            "If it lasts for hours, ask whether a firewall lets these addresses pass.",
+        );
+    }
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(|(name, ..)| *name).collect();
+        note(
+            Severity::Warning,
+            format!(
+                "Some addresses of {} can't be used now, either.",
+                named_destinations(&names)
+            ),
+            "",
+        );
     }
     for (listener, expires) in &glance.figures.certificates {
-        if told("TidegateCertificateExpiring", listener) {
+        if told(Alarm::CertificateExpiring, listener) {
             continue;
         }
         let expires = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(expires.clamp(0.0, 1e11));
@@ -109,7 +183,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             Ok(_) => {}
         }
     }
-    if glance.loaded.last_complaint.is_some() && !told("TidegateReloadRefused", CONFIGURATION) {
+    if glance.loaded.last_complaint.is_some() && !told(Alarm::ReloadRefused, CONFIGURATION) {
         note(
             Severity::Warning,
             "The configuration file on the disk was refused; the one before is in force."
@@ -147,4 +221,28 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
     }
     found.sort_by_key(|one| std::cmp::Reverse(one.severity));
     found
+}
+
+fn active_subjects(alarm: &AlarmState) -> Vec<&str> {
+    let subjects = alarm.subjects.iter();
+    let subjects = subjects.filter(|one| one.state == State::Active);
+    subjects.map(|one| &*one.name).collect()
+}
+
+fn named_destinations(names: &[&str]) -> String {
+    let word = if names.len() == 1 {
+        "destination"
+    } else {
+        "destinations"
+    };
+    format!("{word} {}", named(names))
+}
+
+/// "a, b, c and 7 more"
+fn named(names: &[&str]) -> String {
+    let first = names[..names.len().min(NAMED)].join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }

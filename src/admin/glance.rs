@@ -13,14 +13,13 @@ use crate::dial::health::DestinationHealth;
 use crate::lifecycle::Phase;
 use crate::policy::WouldRefuse;
 use crate::relay::Tunnels;
-use crate::telemetry::alarms::{AlarmState, State};
+use crate::relay::confirmations::Recent;
+use crate::telemetry::Moment;
+use crate::telemetry::alarms::AlarmState;
 use crate::telemetry::guide;
-use crate::telemetry::{AlarmBoard, Moment};
 
 /// With more, who goes where is told by `/tunnels` alone: walking through all of them costs.
 const WALKED_MAX: usize = 10_000;
-/// Rows of alarms.
-const ALARMS_MAX: usize = 200;
 /// Rows of what would have been refused.
 pub(super) const HINTS_MAX: usize = 20;
 
@@ -33,6 +32,8 @@ pub(super) struct Glance {
     pub(super) tunnels_end_in: Option<Duration>,
     pub(super) loaded: Loaded,
     pub(super) figures: Figures,
+    /// What the exchanges in tunnels took in the last minute, sharper than the metric's buckets.
+    pub(super) confirmations: Option<Recent>,
     pub(super) tunnels: usize,
     /// Open tunnels by destination; `None` where they are too many to be walked through.
     pub(super) tunnels_by_destination: Option<BTreeMap<String, usize>>,
@@ -40,29 +41,10 @@ pub(super) struct Glance {
     pub(super) would_refuse: Vec<WouldRefuse>,
     pub(super) would_refuse_rows: usize,
     pub(super) memory_bytes: Option<u64>,
-    pub(super) alarms: Vec<AlarmRow>,
+    /// All of the board, which is bounded.
+    pub(super) alarms: Vec<AlarmState>,
     /// What is left of a silence: alarms are shown and not delivered.
     pub(super) silenced: Option<Duration>,
-}
-
-/// One alarm that is raised now, or was.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct AlarmRow {
-    pub(super) name: String,
-    pub(super) component: String,
-    pub(super) severity_name: String,
-    pub(super) severity: Severity,
-    pub(super) summary: String,
-    pub(super) action: String,
-    pub(super) active: bool,
-    /// Of this state.
-    pub(super) since: SystemTime,
-    pub(super) raised: u64,
-    pub(super) origin: String,
-    /// What it is about; "" where there is only one such thing.
-    pub(super) subject: String,
-    pub(super) evidence: String,
-    pub(super) exchange: Option<String>,
 }
 
 /// How bad, the mildest first.
@@ -94,13 +76,18 @@ impl Glance {
             },
             loaded: window.loaded.borrow().clone(),
             figures: Figures::read(&window.meters.render()),
+            // Each core knows the figures of all.
+            confirmations: window
+                .tunnels
+                .first()
+                .and_then(|core| core.confirmations().recent_of_all(now)),
             tunnels,
             tunnels_by_destination: (tunnels <= WALKED_MAX).then(|| by_destination(window)),
             destinations: window.health.view(now),
             would_refuse,
             would_refuse_rows,
             memory_bytes: status::memory(),
-            alarms: alarm_rows(&window.alarms),
+            alarms: window.alarms.snapshot(),
             silenced: window
                 .alarms
                 .silenced(Moment::now())
@@ -130,35 +117,7 @@ fn by_destination(window: &Window) -> BTreeMap<String, usize> {
     counts
 }
 
-/// A row for each that is active and each that was, and for each thing that it is about; the active first.
-fn alarm_rows(board: &AlarmBoard) -> Vec<AlarmRow> {
-    let all = board.snapshot();
-    let mut rows: Vec<_> = all.iter().flat_map(rows_of).collect();
-    rows.sort_by_key(|row| !row.active);
-    rows.truncate(ALARMS_MAX);
-    rows
-}
-
-fn rows_of(one: &AlarmState) -> impl Iterator<Item = AlarmRow> + '_ {
-    let definition = &one.definition;
-    one.subjects.iter().map(move |subject| AlarmRow {
-        name: one.alarm.name().to_owned(),
-        component: definition.component.name().to_owned(),
-        severity: severity(definition.severity),
-        severity_name: definition.severity.name().to_owned(),
-        summary: definition.summary.to_string(),
-        action: subject.action(definition).to_string(),
-        active: subject.state == State::Active,
-        since: subject.since.wall,
-        raised: subject.raised,
-        origin: subject.origin.token().to_owned(),
-        subject: subject.name.to_string(),
-        evidence: subject.evidence.text.clone(),
-        exchange: subject.evidence.exchange.map(|id| id.to_string()),
-    })
-}
-
-fn severity(severity: guide::Severity) -> Severity {
+pub(super) fn severity(severity: guide::Severity) -> Severity {
     match severity {
         guide::Severity::Unspecified | guide::Severity::Information | guide::Severity::Notice => {
             Severity::Notice

@@ -3,10 +3,12 @@
 //! The control socket beside it (`control.rs`) is where something can be asked for. Here: a listener of its own, read-only, on the control thread. It waits for nobody for long, keeps few connections, and
 //! no secret comes in here that could be shown: the configuration arrives with its secrets already hidden.
 
+mod alarm_list;
 mod alarms;
 pub(crate) mod control;
 mod counters;
 mod deep;
+mod destination_list;
 mod destinations;
 mod events;
 mod figures;
@@ -17,6 +19,7 @@ mod markup;
 pub(crate) mod off_dns;
 mod page;
 mod parts;
+mod places;
 mod plot;
 mod status;
 mod tables;
@@ -26,22 +29,27 @@ mod views;
 mod would_refuse;
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{self, Instant};
 
 use self::events::{LetGo, Pulse};
+use self::places::{Place, Places, Room, Stage};
 use crate::config::diff::Change;
 use crate::dial::health::HealthBook;
 use crate::dial::resolve::Resolver;
@@ -52,8 +60,8 @@ use crate::relay::Tunnels;
 use crate::telemetry::habits::{Habit, Who};
 use crate::telemetry::{AlarmBoard, GuideCounters, Habits, Meters, Reached};
 
-/// Connections at a time; more wait in the backlog.
-const CONNECTIONS_MAX: usize = 32;
+/// Connections at a time; more wait in the backlog until one of these gives up its place.
+const CONNECTIONS_MAX: usize = 64;
 /// A connection's life. A scraper connects again.
 const LIFE: Duration = Duration::from_secs(10);
 /// What an answer that is under way at the end of that life may still take.
@@ -79,7 +87,7 @@ pub(crate) struct Window {
     /// Of every core.
     pub(crate) habits: Vec<Arc<Habits>>,
     pub(crate) loaded: watch::Receiver<Loaded>,
-    pub(crate) started: time::Instant,
+    pub(crate) started: Instant,
 }
 
 impl Window {
@@ -117,16 +125,35 @@ pub(crate) async fn serve(listener: TcpListener, window: impl Into<Arc<Window>>)
 
 async fn accept(listener: TcpListener, pulse: &Arc<Pulse>) {
     let mut open = JoinSet::new();
+    let mut places = Places::new(CONNECTIONS_MAX);
+    let changed = Arc::new(Notify::new());
+    let is_private = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     let mut failing = false;
     loop {
+        let room = places.make_room(Instant::now());
+        let later = async {
+            match room {
+                Room::Later(Some(at)) => time::sleep_until(at).await,
+                Room::Later(None) | Room::Free => pending().await,
+            }
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept(), if open.len() < CONNECTIONS_MAX => accepted,
+            accepted = listener.accept(), if room == Room::Free => accepted,
             Some(_ended) = open.join_next() => continue,
+            () = changed.notified(), if room != Room::Free => continue,
+            () = later => continue,
         };
         match accepted {
             Ok((stream, _client)) => {
                 failing = false;
-                open.spawn(connection(stream, Arc::clone(pulse)));
+                places.take(Instant::now(), |place| {
+                    let (pulse, changed) = (Arc::clone(pulse), Arc::clone(&changed));
+                    open.spawn(connection(stream, pulse, is_private, place, changed))
+                });
+                // It is to be looked at before the next one wants its place.
+                yield_now().await;
             }
             // The client left before we came to it.
             Err(err) if err.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -141,17 +168,30 @@ async fn accept(listener: TcpListener, pulse: &Arc<Pulse>) {
     }
 }
 
-async fn connection(stream: TcpStream, pulse: Arc<Pulse>) {
+async fn connection(
+    stream: TcpStream,
+    pulse: Arc<Pulse>,
+    is_private: bool,
+    place: Place,
+    changed: Arc<Notify>,
+) {
     let watching = Arc::new(Mutex::new(None::<LetGo>));
     let watched = Arc::clone(&watching);
     let service = service_fn(move |request| {
         let (pulse, watched) = (Arc::clone(&pulse), Arc::clone(&watched));
+        let (place, changed) = (place.clone(), Arc::clone(&changed));
         async move {
-            let (answer, let_go) = views::answer(&pulse, &request).await;
+            place.is_now(Stage::Answering, Instant::now());
+            let (answer, let_go) = views::answer(&pulse, &request, is_private).await;
             if let_go.is_some() {
+                place.is_now(Stage::Watching, Instant::now());
                 *watched.lock().unwrap_or_else(PoisonError::into_inner) = let_go;
             }
-            Ok::<_, Infallible>(answer)
+            let answered = Answered { place, changed };
+            Ok::<_, Infallible>(answer.map(|body| Served {
+                body,
+                _answered: answered,
+            }))
         }
     });
     let connection = http1::Builder::new()
@@ -177,6 +217,46 @@ async fn connection(stream: TcpStream, pulse: Arc<Pulse>) {
     }
     connection.as_mut().graceful_shutdown();
     let _ = time::timeout(LAST_ANSWER, connection).await;
+}
+
+/// An answer, until it was handed over.
+#[derive(Debug)]
+struct Served {
+    body: views::Body,
+    _answered: Answered,
+}
+
+#[derive(Debug)]
+struct Answered {
+    place: Place,
+    changed: Arc<Notify>,
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.place.is_now(Stage::Idle, Instant::now());
+        self.changed.notify_one();
+    }
+}
+
+impl Body for Served {
+    type Data = Bytes;
+    type Error = <views::Body as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 #[cfg(test)]

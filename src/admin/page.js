@@ -8,6 +8,8 @@
   const SILENCE_MS = 10000;
   const RETRY_MS = 10000;
   let silence;
+  // How often it was tried: what comes late from an earlier try is not shown.
+  let turns = 0;
 
   const tell = (state, words) => {
     if (live.textContent !== words) live.textContent = words;
@@ -34,38 +36,65 @@
     olds.slice(news.length).forEach((old) => old.remove());
   };
 
+  const show = (title, fresh) => {
+    document.title = title;
+    fresh.id = "main";
+    fresh.tabIndex = -1;
+    sync(main, fresh);
+  };
+
+  // Nobody answers: what is shown is the last that was known.
+  const gone = () => {
+    if (document.getElementById("state")?.dataset.phase !== "draining") {
+      tell("lost", "Not live: the proxy can't be reached.");
+      return;
+    }
+    document.title = "Ended · tidegate";
+    document.getElementById("headline").textContent = "The proxy has ended";
+    tell("ended", "Not live: the proxy has ended; this was its last state.");
+  };
+
+  // As the page does by itself without scripts.
+  const renew = async (turn) => {
+    let next;
+    try {
+      const reply = await fetch("/", { cache: "no-store", signal: AbortSignal.timeout(SILENCE_MS) });
+      if (!reply.ok) throw new Error(reply.status);
+      next = new DOMParser().parseFromString(await reply.text(), "text/html");
+    } catch {
+      if (turn === turns) gone();
+      return;
+    }
+    if (turn !== turns) return;
+    show(next.title, next.getElementById("main"));
+    tell("renewed", "Not live: renewed every 10 s.");
+  };
+
   const watch = () => {
+    const turn = ++turns;
     const source = new EventSource("/events");
-    let ended = false;
-    const again = (state, words) => {
-      if (ended) return;
-      ended = true;
+    let over = false;
+    const again = () => {
+      if (over) return;
+      over = true;
       source.close();
       clearTimeout(silence);
-      tell(state, words);
       setTimeout(watch, RETRY_MS);
+      renew(turn);
     };
     const listen = () => {
       clearTimeout(silence);
-      silence = setTimeout(() => again("lost", "Not live: nothing was heard for 10 s."), SILENCE_MS);
+      silence = setTimeout(again, SILENCE_MS);
     };
     source.addEventListener("state", (event) => {
       listen();
       const { title, html } = JSON.parse(event.data);
-      document.title = title;
       const fresh = document.createElement("main");
       fresh.innerHTML = html;
-      fresh.id = "main";
-      fresh.tabIndex = -1;
-      sync(main, fresh);
+      show(title, fresh);
       tell("live", "Live.");
     });
-    source.addEventListener("end", () => {
-      again("ended", "Not live: the proxy is draining.");
-    });
-    source.addEventListener("error", () => {
-      again("lost", "Not live: the proxy can't be reached, or has too many watchers.");
-    });
+    source.addEventListener("error", again);
     listen();
   };
   watch();

@@ -11,7 +11,7 @@ use super::findings::{self, Finding};
 use super::glance::{Glance, Severity};
 use super::history::Sample;
 use super::markup::Text;
-use super::{parts, tables, tiles};
+use super::{alarm_list, destination_list, parts, tables, tiles};
 
 const DOCUMENT: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -109,8 +109,8 @@ pub(super) fn main(glance: &Glance, samples: &[Sample]) -> String {
     let mut html = String::with_capacity(16 * 1024);
     parts::state(&mut html, glance);
     tiles::tiles(&mut html, glance, samples);
-    parts::alarms(&mut html, glance);
-    tables::destinations(&mut html, glance);
+    alarm_list::alarms(&mut html, glance);
+    destination_list::destinations(&mut html, glance);
     html.push_str("<div class=\"pair\">");
     tables::endings(&mut html, glance);
     tables::limits(&mut html, glance);

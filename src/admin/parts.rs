@@ -1,4 +1,4 @@
-//! The parts of the status page that are words: how it is, its alarms, what runs here. Each a section of HTML.
+//! The parts of the status page that are words: how it is, what runs here. Each a section of HTML.
 //!
 //! Pure. Words say what colours only stress, tables have heads, and everything from outside goes through `Text`.
 
@@ -6,16 +6,21 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::findings;
-use super::glance::{AlarmRow, Glance};
+use super::glance::Glance;
 use super::markup::{Text, bytes, counted, moment, number, put, span};
 use super::page;
 
 pub(super) fn state(html: &mut String, glance: &Glance) {
     let findings = findings::findings(glance);
     let (class, words) = page::headline(glance, &findings);
+    let phase = if glance.is_draining() {
+        "draining"
+    } else {
+        "serving"
+    };
     put!(
         html,
-        "<section id=\"state\" class=\"{class}\" aria-labelledby=\"headline\"><h2 id=\"headline\">{words}</h2><p class=\"soft\">"
+        "<section id=\"state\" class=\"{class}\" data-phase=\"{phase}\" aria-labelledby=\"headline\"><h2 id=\"headline\">{words}</h2><p class=\"soft\">"
     );
     match (glance.is_draining(), glance.tunnels_end_in) {
         (false, _) if glance.figures.endings.is_empty() && glance.tunnels == 0 => {
@@ -63,75 +68,6 @@ pub(super) fn state(html: &mut String, glance: &Glance) {
 
 fn tunnels_open(glance: &Glance) -> String {
     counted(glance.tunnels, "open tunnel", "open tunnels")
-}
-
-pub(super) fn alarms(html: &mut String, glance: &Glance) {
-    let (active, over): (Vec<_>, Vec<_>) = glance.alarms.iter().partition(|alarm| alarm.active);
-    let silence = glance.silenced.map_or_else(String::new, |left| {
-        format!("; silenced, not delivered for {}", span(left))
-    });
-    put!(
-        html,
-        "<section id=\"alarms\" aria-labelledby=\"alarms-title\"><h2 id=\"alarms-title\">Alarms<small>{} active{silence}</small></h2>",
-        active.len()
-    );
-    if active.is_empty() {
-        html.push_str("<p class=\"soft\">No alarm is active.</p>");
-    }
-    for one in active {
-        alarm(html, glance, one);
-    }
-    if !over.is_empty() {
-        put!(
-            html,
-            "<details id=\"alarms-over\"><summary>{} cleared</summary>",
-            over.len()
-        );
-        for one in over {
-            alarm(html, glance, one);
-        }
-        html.push_str("</details>");
-    }
-    html.push_str("</section>");
-}
-
-fn alarm(html: &mut String, glance: &Glance, alarm: &AlarmRow) {
-    let (class, badge, since) = if alarm.active {
-        (
-            page::class(alarm.severity),
-            alarm.severity_name.as_str(),
-            "since",
-        )
-    } else {
-        ("", "cleared", "at")
-    };
-    let ago = glance.at.duration_since(alarm.since).unwrap_or_default();
-    let about = match alarm.subject.as_str() {
-        "" => String::new(),
-        subject => format!(" · {}", Text(subject)),
-    };
-    put!(
-        html,
-        "<article class=\"alarm\" data-alarm=\"{name}\"><h3>{name}{about}<span class=\"badge {class}\">{}</span></h3>\
-         <p>{}</p><p class=\"do\"><b>What to do:</b> {}</p>\
-         <p class=\"soft\">{}, {}, {since} {} ({} ago), raised {}",
-        Text(badge),
-        Text(&alarm.summary),
-        Text(&alarm.action),
-        Text(&alarm.component),
-        Text(&alarm.origin),
-        moment(alarm.since),
-        span(ago),
-        counted(alarm.raised, "time", "times"),
-        name = Text(&alarm.name),
-    );
-    if !alarm.evidence.is_empty() {
-        put!(html, "<br>last seen: {}", Text(&alarm.evidence));
-    }
-    if let Some(exchange) = &alarm.exchange {
-        put!(html, " (exchange <code>{}</code>)", Text(exchange));
-    }
-    html.push_str("</p></article>");
 }
 
 pub(super) fn build(html: &mut String, glance: &Glance) {

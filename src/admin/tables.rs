@@ -1,25 +1,33 @@
-//! The tables of the status page: destinations, endings, limits, and what would have been refused.
+//! The tables of the status page: endings, limits, and what would have been refused.
 //!
 //! Pure. Tables have heads, and everything from outside goes through `Text`.
 
 use super::figures::LimitFigures;
 use super::findings;
 use super::glance::{Glance, HINTS_MAX};
-use super::markup::{Text, counted, number, put, span, took};
-use crate::dial::health::{PeerHealth, Standing};
+use super::markup::{Text, counted, number, put};
 use crate::exchange::Fault;
 
-/// Addresses that are shown; `/destinations` has all.
-const ADDRESSES_MAX: usize = 200;
+/// Opens a section with one table; `heads` are names, with `.n` before those of numbers.
+fn table(html: &mut String, id: &str, title: &str, note: &str, names: &[&str]) {
+    section(html, id, title, note);
+    heads(html, id, names);
+}
 
-/// Opens a section with a table; `heads` are names, with `.n` before those of numbers.
-fn table(html: &mut String, id: &str, title: &str, note: &str, heads: &[&str]) {
+pub(super) fn section(html: &mut String, id: &str, title: &str, note: &str) {
     put!(
         html,
-        "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}<small>{note}</small></h2>\
-         <div class=\"scroll\" role=\"region\" aria-labelledby=\"{id}-title\" tabindex=\"0\"><table><thead><tr>"
+        "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}<small>{note}</small></h2>"
     );
-    for head in heads {
+}
+
+/// Opens a table of this section.
+pub(super) fn heads(html: &mut String, id: &str, names: &[&str]) {
+    put!(
+        html,
+        "<div class=\"scroll\" role=\"group\" aria-labelledby=\"{id}-title\" tabindex=\"0\"><table><thead><tr>"
+    );
+    for head in names {
         match head.strip_prefix(".n") {
             Some(head) => put!(html, "<th scope=\"col\" class=\"n\">{head}</th>"),
             None => put!(html, "<th scope=\"col\">{head}</th>"),
@@ -28,92 +36,8 @@ fn table(html: &mut String, id: &str, title: &str, note: &str, heads: &[&str]) {
     html.push_str("</tr></thead><tbody>");
 }
 
-const TABLE_END: &str = "</tbody></table></div></section>";
-
-pub(super) fn destinations(html: &mut String, glance: &Glance) {
-    let heads = ["Address", "State", ".nConnect", ".nFailures", "Rests for"];
-    let addresses: usize = glance.destinations.iter().map(|one| one.peers.len()).sum();
-    let note = if addresses > ADDRESSES_MAX {
-        format!(
-            "{} of {} addresses; /destinations has all",
-            ADDRESSES_MAX,
-            number(addresses as u64)
-        )
-    } else {
-        String::new()
-    };
-    table(html, "destinations", "Destinations", &note, &heads);
-    let mut left = ADDRESSES_MAX;
-    let mut known = Vec::new();
-    for one in &glance.destinations {
-        let name = one.destination.as_str();
-        known.push(name);
-        let state = if one.dead {
-            "<span class=\"badge error\">no address answers</span>"
-        } else {
-            ""
-        };
-        destination(html, name, tunnels_of(glance, name), state);
-        for peer in one.peers.iter().take(left) {
-            address(html, peer);
-        }
-        left = left.saturating_sub(one.peers.len());
-    }
-    for name in glance.destination_names() {
-        if !known.contains(&name) {
-            let state = "<span class=\"badge\">not asked for yet</span>";
-            destination(html, name, tunnels_of(glance, name), state);
-        }
-    }
-    html.push_str(TABLE_END);
-}
-
-fn tunnels_of(glance: &Glance, destination: &str) -> Option<usize> {
-    let counts = glance.tunnels_by_destination.as_ref()?;
-    Some(counts.get(destination).copied().unwrap_or_default())
-}
-
-/// `state` is HTML of ours.
-fn destination(html: &mut String, name: &str, tunnels: Option<usize>, state: &str) {
-    let tunnels = tunnels.map_or_else(String::new, |count| counted(count, "tunnel", "tunnels"));
-    put!(
-        html,
-        "<tr class=\"destination\"><th scope=\"rowgroup\" class=\"name\">{}</th><td>{state}</td><td colspan=\"3\" class=\"soft\">{tunnels}</td></tr>",
-        Text(name)
-    );
-}
-
-fn address(html: &mut String, peer: &PeerHealth) {
-    let (class, word) = match peer.standing {
-        Standing::Healthy(_) => ("well", "healthy"),
-        Standing::Unknown => ("", "unknown"),
-        Standing::Quarantined => ("warning", "quarantined"),
-    };
-    let shown = peer.peer.to_string();
-    // A long address may go on in a second line, where a reader would break it.
-    let (ip, _) = shown.rsplit_once(':').unwrap_or((&shown, ""));
-    let suspected = if peer.suspected {
-        ", suspected by its tunnels"
-    } else {
-        ""
-    };
-    let connect = peer
-        .connect
-        .map_or_else(|| "–".to_owned(), |time| took(time.as_secs_f64()));
-    let rests = match peer.quarantine {
-        None => "–".to_owned(),
-        Some(left) if left.is_zero() => "next try".to_owned(),
-        Some(left) => span(left),
-    };
-    put!(
-        html,
-        "<tr data-peer=\"{peer}\" data-state=\"{word}\"><td class=\"name\"><code>{ip}<wbr>:{port}</code></td><td><span class=\"badge {class}\">{word}</span>{suspected}</td><td class=\"n\">{connect}</td><td class=\"n\">{}</td><td>{rests}</td></tr>",
-        peer.failures,
-        peer = Text(peer.peer),
-        ip = Text(ip).to_string().replace(':', ":<wbr>"),
-        port = peer.peer.port(),
-    );
-}
+pub(super) const TABLE_END: &str = "</tbody></table></div>";
+const SECTION_END: &str = "</tbody></table></div></section>";
 
 pub(super) fn endings(html: &mut String, glance: &Glance) {
     let endings = &glance.figures.endings;
@@ -143,7 +67,7 @@ pub(super) fn endings(html: &mut String, glance: &Glance) {
     if rows.is_empty() {
         html.push_str("<tr><td colspan=\"3\" class=\"soft\">None has ended yet.</td></tr>");
     }
-    html.push_str(TABLE_END);
+    html.push_str(SECTION_END);
 }
 
 pub(super) fn limits(html: &mut String, glance: &Glance) {
@@ -175,7 +99,7 @@ pub(super) fn limits(html: &mut String, glance: &Glance) {
             .map_or_else(String::new, |keys| format!(" of {}", number(keys)));
         put!(
             html,
-            "<tr data-limit=\"{name}\"><th scope=\"row\" class=\"name\">{name}</th><td class=\"allows\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}{keys}</td></tr>",
+            "<tr data-limit=\"{name}\"><th scope=\"row\" class=\"name\">{name}</th><td class=\"allows\">{}</td><td class=\"n\" data-head=\"waited \">{}</td><td class=\"n\" data-head=\"refused \">{}</td><td class=\"n\" data-head=\"remembers \">{}{keys}</td></tr>",
             allows.join(", "),
             number(figures.waits),
             number(figures.refusals),
@@ -186,7 +110,7 @@ pub(super) fn limits(html: &mut String, glance: &Glance) {
     if rows == 0 {
         html.push_str("<tr><td colspan=\"5\" class=\"soft\">No [[limit]] is configured.</td></tr>");
     }
-    html.push_str(TABLE_END);
+    html.push_str(SECTION_END);
 }
 
 /// Only where there is something: rules that are not being tried out need no empty table.
@@ -246,5 +170,5 @@ pub(super) fn would_refuse(html: &mut String, glance: &Glance) {
         }
         html.push_str("</td></tr>");
     }
-    html.push_str(TABLE_END);
+    html.push_str(SECTION_END);
 }

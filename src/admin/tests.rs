@@ -2,6 +2,8 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
+use crate::dial::health::Outcome;
+use crate::dial::resolve::{Family, ResolveError};
 use crate::exchange::{
     ClientAddr, ClientName, DestinationName, ExchangeId, Host, PeerAddr, Target, UserName,
 };
@@ -9,6 +11,9 @@ use crate::lifecycle::Drain;
 use crate::relay::LiveTunnel;
 use crate::relay::confirmations::Tally;
 use crate::relay::live::{Orders, Traffic};
+use crate::telemetry::Moment;
+use crate::telemetry::alarms::{Alarm, Evidence};
+use crate::telemetry::guide::Origin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -63,6 +68,32 @@ async fn pages() {
 }
 
 #[tokio::test]
+async fn another_ones_name_for_us_shows_nothing() {
+    let house = House::open().await;
+    let ask = async |path: &str, host: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let reply = house.ask(&request).await;
+        reply[9..12].to_owned()
+    };
+    for host in ["evil.test:9128", "localhost.evil.test", "a b", ""] {
+        for path in ["/", "/events", "/tunnels", "/config"] {
+            let status = ask(path, host).await;
+            assert!(["421", "400"].contains(&&*status), "{path} {host} {status}");
+        }
+        let status = ask("/metrics", "proxy-1.test").await;
+        assert_eq!(status, "200", "a scraper may use a name");
+    }
+    for host in [
+        "127.0.0.1:9128",
+        "[::1]:9128",
+        "localhost:9128",
+        "LOCALHOST",
+    ] {
+        assert_eq!(ask("/", host).await, "200", "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_makes_us_unready_and_still_alive() {
     let house = House::open().await;
     house.drain.begin(None);
@@ -82,7 +113,7 @@ async fn a_drain_makes_us_unready_and_still_alive() {
 async fn a_head_request_gets_a_head() {
     let house = House::open().await;
     let reply = house
-        .ask("HEAD /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .ask("HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert!(reply.contains("\r\ncontent-length: 3\r\n"), "{reply}");
     assert!(reply.ends_with("\r\n\r\n"), "{reply}");
@@ -91,8 +122,8 @@ async fn a_head_request_gets_a_head() {
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request() {
     let house = House::open().await;
-    let two = "GET /livez HTTP/1.1\r\nHost: a\r\n\r\n\
-               GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let two = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n\
+               GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let reply = house.ask(two).await;
     assert_eq!(reply.matches("HTTP/1.1 200").count(), 2, "{reply}");
 }
@@ -165,7 +196,7 @@ async fn heads_without_end_are_refused() {
     let reply = house.ask(&long).await;
     assert!(!reply.contains(" 200 "), "{reply}");
     let long = format!(
-        "GET /livez HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
         "x".repeat(HEAD_BYTES * 2)
     );
     let reply = house.ask(&long).await;
@@ -188,7 +219,7 @@ async fn a_busy_client_is_let_go_too() {
     let house = House::open().await;
     let mut busy = house.connect().await;
     let begun = Instant::now();
-    let request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     while busy.write_all(request).await.is_ok() {
         let mut answer = [0; 4_096];
         match busy.read(&mut answer).await {
@@ -200,7 +231,63 @@ async fn a_busy_client_is_let_go_too() {
 }
 
 #[tokio::test]
-async fn more_clients_than_places_wait_their_turn() {
+async fn who_sends_no_request_gives_up_its_place() {
+    let house = House::open().await;
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut one = house.connect().await;
+        one.write_all(b"GET /livez HTTP/1.1\r\nX-Slow: ")
+            .await
+            .unwrap();
+        silent.push(one);
+    }
+    let reply = house
+        .ask("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(reply.contains("200 OK"), "{reply}");
+    // Whoever came last still has its place, and the moment that it needs.
+    let mut last = silent.pop().expect("there are some");
+    last.write_all(b"1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut reply = String::new();
+    last.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.contains("200 OK"), "{reply}");
+    let first = silent.first_mut().expect("there are some");
+    assert!(!matches!(first.read(&mut [0]).await, Ok(1..)), "answered");
+}
+
+#[tokio::test]
+async fn who_is_being_answered_is_not_taken_for_one_who_asks_nothing() {
+    let house = House::open().await;
+    let opened = Instant::now();
+    // More than the system takes for one who does not read.
+    let listed = (0..20_000).map(|number| {
+        let core = &house.tunnels[0];
+        core.list_while(Arc::new(tunnel(number, opened)))
+    });
+    let _listed: Vec<_> = listed.collect();
+    let mut reader = house.connect().await;
+    reader
+        .write_all(b"GET /tunnels HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
+    reader.readable().await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        silent.push(house.connect().await);
+    }
+    let reply = house
+        .ask("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(reply.contains("200 OK"), "{reply}");
+    let mut list = String::new();
+    reader.read_to_string(&mut list).await.unwrap();
+    assert!(list.ends_with("]\n"), "{} bytes", list.len());
+}
+
+#[tokio::test]
+async fn who_was_answered_gives_up_its_place_too() {
     let house = House::open().await;
     let mut holders = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
@@ -208,26 +295,14 @@ async fn more_clients_than_places_wait_their_turn() {
         one_answer(&mut holder).await;
         holders.push(holder);
     }
-    let mut waiting =
-        pin!(house.ask("GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-    tokio::select! {
-        biased;
-        reply = &mut waiting => panic!("answered beyond the cap: {reply}"),
-        // Whoever is inside is answered all the while.
-        () = many_answers(&mut holders[0]) => {}
-    }
-    drop(holders);
-    assert!(waiting.await.contains("200 OK"));
-}
-
-async fn many_answers(holder: &mut TcpStream) {
-    for _ in 0..50 {
-        one_answer(holder).await;
-    }
+    let reply = house
+        .ask("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(reply.contains("200 OK"), "{reply}");
 }
 
 async fn one_answer(holder: &mut TcpStream) {
-    let request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     holder.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"ok\n") {
@@ -279,8 +354,9 @@ async fn names_from_outside_are_only_shown() {
 async fn who_watches_and_does_not_read_is_let_go() {
     let drain = Drain::new();
     let pulse = Pulse::new(Arc::new(window(&drain)));
-    let (mut stream, mut let_go) = pulse.watch().expect("a place");
-    let (lazy, lazy_let_go) = pulse.watch().expect("a place");
+    let now = Instant::now();
+    let (mut stream, mut let_go) = pulse.watch(now).expect("a place");
+    let (lazy, lazy_let_go) = pulse.watch(now).expect("a place");
     let mut states = 0;
     let reads = async {
         let mut lazy_let_go = pin!(lazy_let_go);
@@ -320,33 +396,255 @@ async fn the_curves_go_on_while_nobody_watches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watchers_are_few_and_a_drain_ends_them() {
+async fn watchers_are_few_and_the_first_makes_room() {
     let drain = Drain::new();
     let pulse = Pulse::new(Arc::new(window(&drain)));
+    let now = Instant::now();
     let mut watching: Vec<_> = (0..events::WATCHERS_MAX)
-        .map(|_| pulse.watch().expect("a place"))
+        .map(|_| pulse.watch(now).expect("a place"))
         .collect();
-    assert!(pulse.watch().is_none());
+    assert!(pulse.watch(now).is_none(), "they came only just now");
     drop(watching.pop());
-    watching.push(pulse.watch().expect("the place that was left"));
-    let (mut stream, _let_go) = watching.swap_remove(0);
+    watching.push(pulse.watch(now).expect("the place that was left"));
+    // None of these reads anything, and the system would take it for them for minutes.
+    let later = now + Duration::from_secs(15);
+    watching.push(pulse.watch(later).expect("the first one's place"));
+    let let_go = watching.iter_mut().map(|(_, let_go)| let_go.try_recv());
+    let let_go: Vec<_> = let_go
+        .map(|end| end.is_err_and(|end| end == TryRecvError::Closed))
+        .collect();
+    assert_eq!(let_go.iter().position(|gone| *gone), Some(0));
+    assert_eq!(let_go.iter().filter(|gone| **gone).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_told_at_once_and_states_go_on() {
+    let drain = Drain::new();
+    let pulse = Pulse::new(Arc::new(window(&drain)));
+    let (mut stream, _let_go) = pulse.watch(Instant::now()).expect("a place");
     let read = async {
-        let mut said = Vec::new();
-        while let Some(frame) = stream.frame().await {
-            said.extend(frame.unwrap().into_data().unwrap());
-            if said.ends_with(b"\n\n") && said.len() > 100 {
-                drain.begin(None);
+        let mut draining = 0;
+        while draining < 3 {
+            let frame = stream.frame().await.expect("it goes on");
+            let text = frame.unwrap().into_data().unwrap();
+            let text = String::from_utf8(text.into()).unwrap();
+            if text.contains("Draining: it takes no new work") {
+                assert!(text.contains(r#"data-phase=\"draining\""#), "{text}");
+                draining += 1;
+            }
+            drain.begin(None);
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = pulse.run() => unreachable!("it runs on"),
+    }
+    assert!(pulse.watch(Instant::now()).is_some());
+}
+
+/// The page of a window in which something was made to happen.
+async fn page_of(happens: impl FnOnce(&Window)) -> String {
+    let drain = Drain::new();
+    let window = window(&drain);
+    happens(&window);
+    let page = Pulse::new(Arc::new(window)).page().await.expect("a page");
+    let page = String::from_utf8(page.into()).unwrap();
+    let from = page.find("<main").expect("a main part");
+    let to = page.find("</main>").expect("its end");
+    page[from..to].to_owned()
+}
+
+fn peer(last: u8) -> SocketAddr {
+    ([10, 0, 0, last], 443).into()
+}
+
+/// Of a destination: what its name has, and how trying these ended.
+fn known(window: &Window, name: &str, listed: &[u8], tried: &[(u8, Outcome)]) {
+    let (name, now) = (DestinationName::new(name), Instant::now());
+    let ips = listed.iter().map(|last| peer(*last).ip()).collect();
+    window
+        .health
+        .listed(&name, &"push.test".into(), Family::V4, &ips, now);
+    for (last, outcome) in tried {
+        window
+            .health
+            .note(&name, peer(*last), *outcome, Duration::from_millis(3), now);
+    }
+}
+
+#[tokio::test]
+async fn addresses_that_dns_has_dropped_carry_nothing() {
+    use Outcome::{Connected, Failed};
+    let cisco = || [DestinationName::new("cisco")];
+    // The name has moved, and what it has now is dead.
+    let page = page_of(|window| {
+        window.health.configure(&cisco());
+        known(window, "cisco", &[1, 2], &[(1, Connected), (2, Connected)]);
+        known(window, "cisco", &[9], &[(9, Failed)]);
+    })
+    .await;
+    assert!(
+        page.contains("No address of destination cisco is known to work"),
+        "{page}"
+    );
+    assert!(!page.contains("the others carry its pushes"), "{page}");
+    let gone = "data-peer=\"10.0.0.1:443\" data-state=\"not in DNS any more\"";
+    assert!(page.contains(gone), "{page}");
+    // And the other way: what is gone was the sick one.
+    let page = page_of(|window| {
+        window.health.configure(&cisco());
+        known(window, "cisco", &[1, 2], &[(1, Connected), (2, Failed)]);
+        known(window, "cisco", &[1], &[]);
+    })
+    .await;
+    assert!(page.contains("All is well"), "{page}");
+    let page = page_of(|window| {
+        window.health.configure(&cisco());
+        known(window, "cisco", &[1, 2], &[(1, Connected), (2, Failed)]);
+    })
+    .await;
+    assert!(
+        page.contains("1 of 2 addresses of destination cisco can&#39;t be used now"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn the_gauge_of_addresses_forgets_what_is_gone_and_unused() {
+    let drain = Drain::new();
+    let window = window(&drain);
+    window.health.configure(&[DestinationName::new("cisco")]);
+    known(
+        &window,
+        "cisco",
+        &[1, 2],
+        &[(1, Outcome::Failed), (2, Outcome::Failed)],
+    );
+    known(&window, "cisco", &[3], &[(3, Outcome::Failed)]);
+    let mut used = tunnel(1, Instant::now());
+    used.peer = PeerAddr(peer(2));
+    let _listed = window.tunnels[0].list_while(Arc::new(used));
+    let mut health = window.health.view(Instant::now());
+    destinations::without_gone(&mut health, &window.tunnels);
+    let text = destinations::peers_up(&health);
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"tidegate_peer_up{destination="cisco",peer="10.0.0.2:443"} 0"#,
+            r#"tidegate_peer_up{destination="cisco",peer="10.0.0.3:443"} 0"#
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_gives_no_address_is_a_finding_and_was_asked_for() {
+    let page = page_of(|window| {
+        let names = ["a", "b"].map(DestinationName::new);
+        window.health.configure(&names);
+        for name in &names {
+            window.health.unresolved(name, ResolveError::TimedOut);
+        }
+    })
+    .await;
+    assert!(page.contains("Something is wrong"), "{page}");
+    let words = "No way to destinations a, b: no DNS server answered in time.";
+    assert!(page.contains(words), "{page}");
+    assert!(!page.contains("not asked for yet"), "{page}");
+    // Behind a wildcard, anybody can ask for a name that never was.
+    let page = page_of(|window| {
+        window.health.configure(&[DestinationName::new("a")]);
+        known(window, "a", &[1], &[(1, Outcome::Connected)]);
+        let name = DestinationName::new("a");
+        window.health.unresolved(&name, ResolveError::NotFound);
+    })
+    .await;
+    assert!(page.contains("All is well"), "{page}");
+    assert!(
+        page.contains("asked last: the name does not exist"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn many_alarms_and_destinations_fold_and_all_are_counted() {
+    let page = page_of(|window| {
+        let names: Vec<_> = (0..100)
+            .map(|number| DestinationName::new(&format!("d{number:02}")))
+            .collect();
+        window.health.configure(&names);
+        for (number, name) in names.iter().enumerate() {
+            known(window, name.as_str(), &[1], &[(1, Outcome::Connected)]);
+            let evidence = || Evidence {
+                exchange: None,
+                text: format!("seen at {number}"),
+                remedy: None,
+            };
+            let alarms = [
+                Alarm::AllAddressesDead,
+                Alarm::ProbeFailing,
+                Alarm::ClientNeverAuthenticates,
+                Alarm::AddressesChanged,
+                Alarm::TunnelsOffDns,
+            ];
+            for alarm in alarms {
+                let (origin, now) = (Origin::Derived, Moment::now());
+                window
+                    .alarms
+                    .raise(alarm, name.as_str(), origin, evidence(), now);
             }
         }
-        String::from_utf8(said).unwrap()
-    };
-    let said = tokio::select! {
-        said = read => said,
-        () = pulse.run() => unreachable!("it runs on"),
-    };
-    assert!(said.ends_with("event: end\ndata: draining\n\n"), "{said}");
-    assert!(said.contains("Draining: it takes no new work"), "{said}");
-    assert!(pulse.watch().is_none());
+        let dead = DestinationName::new("d99");
+        known(window, dead.as_str(), &[1], &[(1, Outcome::Failed)]);
+        window.health.none_connects(&dead, Instant::now());
+    })
+    .await;
+    // 64 subjects of each, and the others together.
+    assert!(page.contains("Alarms<small>325 active</small>"), "{page}");
+    assert_eq!(page.matches("What to do:").count(), 5, "{page}");
+    for alarm in ["TidegateAllAddressesDead", "TidegateAddressesChanged"] {
+        assert_eq!(
+            page.matches(&format!("<article class=\"alarm\" data-alarm=\"{alarm}\">"))
+                .count(),
+            1
+        );
+        // As a finding, and as the alarm's place.
+        assert!(page.contains(&format!("Alarm {alarm} (")), "{page}");
+    }
+    assert_eq!(page.matches("seen at 7<").count(), 5, "each subject once");
+    assert!(page.contains("62 more</summary>"), "{page}");
+    // The sick one is among those that are not folded.
+    let (shown, folded) = page
+        .split_once("90 more, 0 of them with a trouble</summary>")
+        .unwrap_or_else(|| panic!("{page}"));
+    assert!(shown.contains("no address answers"), "{shown}");
+    assert_eq!(shown.matches("class=\"destination\"").count(), 10);
+    assert_eq!(folded.matches("class=\"destination\"").count(), 90);
+    // What does not unfold is short.
+    let mut unfolded = String::new();
+    for part in page.split("<details") {
+        unfolded.push_str(part.split_once("</details>").map_or(part, |(_, rest)| rest));
+    }
+    assert!(unfolded.len() < 24_000, "{} bytes", unfolded.len());
+}
+
+#[tokio::test]
+async fn times_that_are_known_better_than_by_buckets_are_shown_so() {
+    let page = page_of(|window| {
+        let core = &window.tunnels[0];
+        let tally = core.tally(&DestinationName::new("cisco"));
+        for micros in [1_230, 1_232, 1_234] {
+            tally.note(1, Some(micros));
+        }
+        core.tell_exchanges(&window.meters, Instant::now());
+    })
+    .await;
+    let tile = page.split("id=\"confirmation\"").nth(1).expect("its tile");
+    assert!(
+        tile.contains("<p class=\"big\">1.23 ms<small>99 %: 1.23 ms, in the last minute"),
+        "{tile}"
+    );
+    assert!(tile.contains("half within about "), "{tile}");
 }
 
 /// A window over a house that stands still.
@@ -416,7 +714,8 @@ impl House {
     }
 
     async fn check(&self, method: &str, path: &str, status: u16, kind: &str, body: &str) -> String {
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         let reply = self.ask(&request).await;
         assert!(
             reply.starts_with(&format!("HTTP/1.1 {status} ")),

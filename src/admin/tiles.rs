@@ -104,22 +104,37 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         } else {
             let key = "<span class=\"key\"></span>";
             format!(
-                "{key}half within {}, <span class=\"key l1\"></span>99 % within {}, of {}",
+                "{key}since the start half within about {}, <span class=\"key l1\"></span>99 % within about {}, of {}",
                 all_time(0.5),
                 all_time(0.99),
                 number(spread.count())
             )
         };
         let newest = |which: usize| series[which].iter().rev().flatten().next().copied();
-        let now = newest(0).map_or_else(|| all_time(0.5), took);
-        let slow = newest(1).map_or_else(String::new, |slow| format!("99 %: {}", took(slow)));
+        // The metric's buckets are rough; what is known better is told better.
+        let (now, slow) = match glance.confirmations.and_then(|recent| recent.times) {
+            Some(times) if id == "confirmation" => {
+                let [p50, p99] = [times.p50, times.p99].map(|time| took(time.as_secs_f64()));
+                (p50, format!("99 %: {p99}, in the last minute"))
+            }
+            _ => {
+                let slow = newest(1).map(|slow| format!("99 %: about {}", took(slow)));
+                let now = newest(0).or_else(|| spread.quantile(0.5)).map(about);
+                let unknown = || String::from("–");
+                (now.unwrap_or_else(unknown), slow.unwrap_or_default())
+            }
+        };
         let plot = Plot {
             series: &series,
-            shown: took,
+            shown: about,
         };
         tile(html, id, title, &now, &slow, Some(plot), &note);
     }
     html.push_str("</div>");
+}
+
+fn about(seconds: f64) -> String {
+    format!("about {}", took(seconds))
 }
 
 /// The lines of a plot, and how one of their values is written.

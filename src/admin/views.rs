@@ -1,15 +1,16 @@
 //! Which page answers which path.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::{Serialize, Serializer};
 use tokio::task;
@@ -32,15 +33,42 @@ const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The answer, and of one that goes on and on what tells its end.
+/// What tells of no client, user or target, whoever asks.
+const HARMLESS: [&str; 3] = ["/metrics", "/livez", "/readyz"];
+
+/// The answer, and of one that goes on and on what tells its end. `is_private`: only this machine can ask us.
 pub(super) async fn answer<B>(
     pulse: &Pulse,
     request: &Request<B>,
+    is_private: bool,
 ) -> (Response<Body>, Option<LetGo>) {
+    let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+    let is_harmless = HARMLESS.contains(&request.uri().path());
+    if is_private && is_read && !is_harmless && !is_ours(request) {
+        let words = "for this name nothing is shown: ask for an IP address or for localhost\n";
+        return (page(StatusCode::MISDIRECTED_REQUEST, TEXT, words), None);
+    }
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/events") => events(pulse),
         _ => (whole(pulse, request).await, None),
     }
+}
+
+/// Whether it is asked for under a name that only means this machine. A browser here may run a page of somebody who has
+/// had his name point to us: that page would be allowed to read what we answer.
+fn is_ours<B>(request: &Request<B>) -> bool {
+    let header = request.headers().get(HOST);
+    let header = header.map(|host| host.to_str().unwrap_or("?").parse::<Authority>());
+    let named = match (request.uri().authority(), header) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(Ok(authority))) => authority,
+        (None, Some(Err(_))) => return false,
+        // Browsers always say it.
+        (None, None) => return true,
+    };
+    let host = named.host();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
 /// Of those that end by themselves.
@@ -111,13 +139,13 @@ async fn status(pulse: &Pulse) -> Response<Body> {
 }
 
 fn events(pulse: &Pulse) -> (Response<Body>, Option<LetGo>) {
-    match pulse.watch() {
+    match pulse.watch(Instant::now()) {
         Some((stream, let_go)) => {
             let body = Either::Right(Either::Right(stream));
             (respond(StatusCode::OK, EVENTS, body), Some(let_go))
         }
         None => {
-            let words = "draining, or too many watchers\n";
+            let words = "too many watchers\n";
             let mut refusal = page(StatusCode::SERVICE_UNAVAILABLE, TEXT, words);
             let later = HeaderValue::from_static("10");
             refusal.headers_mut().insert(RETRY_AFTER, later);
@@ -136,9 +164,10 @@ async fn metrics(window: &Window) -> Response<Body> {
     let (cores, resolver) = (window.tunnels.clone(), window.resolver.clone());
     let guide = alarms::metrics(&window.alarms) + &window.counters.render();
     // Names are resolved on this thread, too; they should not wait for a long page.
-    let health = window.health.view(Instant::now());
+    let mut health = window.health.view(Instant::now());
     let rendered = task::spawn_blocking(move || {
         off_dns::count(&cores, &resolver, &meters);
+        destinations::without_gone(&mut health, &cores);
         meters.render() + &destinations::peers_up(&health) + &guide
     });
     match rendered.await {

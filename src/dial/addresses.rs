@@ -55,13 +55,29 @@ impl Dialer {
         };
         let begun = Instant::now();
         let ask = |family, wanted: bool| async move {
-            if wanted {
-                self.resolver
-                    .lookup(name, family, destination.max_ttl)
-                    .await
-            } else {
-                Err(ResolveError::NoAddress)
+            if !wanted {
+                return Err(ResolveError::NoAddress);
             }
+            let answer = self
+                .resolver
+                .lookup(name, family, destination.max_ttl)
+                .await;
+            let listed = |family, addrs: &Arc<[IpAddr]>| {
+                let now = Instant::now();
+                self.health
+                    .listed(&destination.name, name, family, addrs, now);
+            };
+            match &answer {
+                Ok(found) => listed(family, &found.addrs),
+                Err(ResolveError::NoAddress) => listed(family, &Arc::from([])),
+                // A name that does not exist has no other family either.
+                Err(ResolveError::NotFound) => {
+                    listed(Family::V4, &Arc::from([]));
+                    listed(Family::V6, &Arc::from([]));
+                }
+                Err(_) => {}
+            }
+            answer
         };
         // Whichever family comes first is tried first. Only an unknown name's IPv4 waits a moment for IPv6.
         let mut error = None;
@@ -97,7 +113,7 @@ impl Dialer {
                         break 'both;
                     }
                     take(first, &mut error);
-                    // A name that does not exist has no other family either.
+                    // As above: then nobody waits for the other family.
                     if error != Some(ResolveError::NotFound) {
                         take(v6.await, &mut error);
                     }

@@ -5,13 +5,15 @@
 //! longest go first.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::listing::{self, Listing};
 use super::peer::{Peer, doubled};
+use super::resolve::{Family, ResolveError};
 use crate::config;
 use crate::exchange::DestinationName;
 
@@ -85,6 +87,8 @@ pub(crate) struct DestinationHealth {
     pub(crate) destination: DestinationName,
     /// The last exchange that tried its addresses found none that connects, and none has since.
     pub(crate) dead: bool,
+    /// The last exchange, or probe, got no address for its name.
+    pub(crate) unresolved: Option<ResolveError>,
     pub(crate) peers: Vec<PeerHealth>,
 }
 
@@ -98,6 +102,21 @@ pub(crate) struct PeerHealth {
     /// What is left of its quarantine; zero while it waits for the try that may end it.
     pub(crate) quarantine: Option<Duration>,
     pub(crate) suspected: bool,
+    /// False: the names that had it have it no more. It gets no new work; tunnels may live on.
+    pub(crate) listed: bool,
+}
+
+impl DestinationHealth {
+    /// Those that new exchanges may be given to.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &PeerHealth> {
+        self.peers.iter().filter(|one| one.listed)
+    }
+
+    /// Whether one of these is known to connect.
+    pub(crate) fn has_a_good_one(&self) -> bool {
+        let is_good = |one: &PeerHealth| matches!(one.standing, Standing::Healthy(_));
+        self.listed().any(is_good)
+    }
 }
 
 impl HealthBook {
@@ -151,6 +170,25 @@ impl HealthBook {
         now: Instant,
     ) -> Accused {
         self.book().suspect(destination, peer, now)
+    }
+
+    /// The last answer for one family of a name of the destination.
+    pub(crate) fn listed(
+        &self,
+        destination: &DestinationName,
+        name: &Arc<str>,
+        family: Family,
+        addrs: &Arc<[IpAddr]>,
+        now: Instant,
+    ) {
+        self.book().listed(destination, name, family, addrs, now);
+    }
+
+    /// An exchange, or a probe, got no address for its name.
+    pub(crate) fn unresolved(&self, destination: &DestinationName, error: ResolveError) {
+        let mut book = self.book();
+        let known = book.destinations.entry(destination.clone()).or_default();
+        known.unresolved = Some(error);
     }
 
     /// An exchange was connected to another address than its first. Whether the journal is to hear of it.
@@ -262,6 +300,8 @@ struct Book {
 #[derive(Debug, Default)]
 struct Peers {
     peers: HashMap<SocketAddr, Peer>,
+    listing: Listing,
+    unresolved: Option<ResolveError>,
     turn: usize,
     /// No address connected for the last exchange that tried them all, and none has since.
     dead: bool,
@@ -296,6 +336,9 @@ impl Book {
                 one.until.get_or_insert(now);
             }
         }
+        if let Some(known) = self.destinations.get_mut(destination) {
+            known.unresolved = None;
+        }
         (outcome == Outcome::Connected)
             .then(|| self.alive(destination))
             .flatten()
@@ -316,7 +359,8 @@ impl Book {
             return Accused::Already;
         }
         let mut others = known.peers.iter();
-        if !others.any(|(other, one)| *other != peer && one.until.is_none()) {
+        let may_go_first = |one: &Peer| one.until.is_none() && one.delisted.is_none();
+        if !others.any(|(other, one)| *other != peer && may_go_first(one)) {
             return Accused::NoOther;
         }
         // Of one that was forgotten, too, this is worth to be known.
@@ -343,6 +387,31 @@ impl Book {
             known.told_at = Some(now);
             Turn::AllDead
         })
+    }
+
+    fn listed(
+        &mut self,
+        destination: &DestinationName,
+        name: &Arc<str>,
+        family: Family,
+        addrs: &Arc<[IpAddr]>,
+        now: Instant,
+    ) {
+        let known = self.destinations.entry(destination.clone()).or_default();
+        let Some(before) = known.listing.note(name, family, addrs, now) else {
+            return;
+        };
+        let Peers { peers, listing, .. } = known;
+        for (peer, one) in peers.iter_mut() {
+            if listing.has(peer.ip()) {
+                one.delisted = None;
+            } else if listing::lists(&before, peer.ip()) {
+                one.delisted = Some(now);
+            }
+        }
+        let count = peers.len();
+        peers.retain(|_, one| !one.is_forgotten(now));
+        self.peers -= count - peers.len();
     }
 
     fn failed_over(&mut self, destination: &DestinationName, now: Instant) -> bool {
@@ -483,6 +552,7 @@ impl Book {
             .map(|(name, peers)| DestinationHealth {
                 destination: name.clone(),
                 dead: peers.dead,
+                unresolved: peers.unresolved,
                 peers: peers.view(now),
             })
             .collect();
@@ -502,6 +572,7 @@ impl Peers {
         let mut all: Vec<_> = self
             .peers
             .iter()
+            .filter(|(_, one)| !one.is_forgotten(now))
             .map(|(peer, one)| PeerHealth {
                 peer: *peer,
                 standing: one.standing(),
@@ -509,6 +580,7 @@ impl Peers {
                 failures: one.failures,
                 quarantine: one.until.map(|until| until.saturating_duration_since(now)),
                 suspected: one.suspected_until.is_some_and(|until| now < until),
+                listed: one.delisted.is_none(),
             })
             .collect();
         all.sort_by_key(|one| one.peer);

@@ -12,6 +12,7 @@ pub(crate) mod health;
 mod hosts;
 mod left_out;
 mod lifetime;
+mod listing;
 pub(crate) mod operator;
 pub(crate) mod order;
 pub(crate) mod outlook;
@@ -289,6 +290,9 @@ impl Dialer {
                 if tried_all {
                     let now = Instant::now();
                     self.health.none_connects(&destination.name, now);
+                }
+                if let DialError::Resolve(error) = &error {
+                    self.health.unresolved(&destination.name, *error);
                 }
                 Err(error)
             }

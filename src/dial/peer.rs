@@ -8,6 +8,9 @@ use tokio::time::Instant;
 
 use super::health::Standing;
 
+/// An address that no name has any more is remembered for so long: some servers hand out a few of many in turns.
+const DELISTED: Duration = Duration::from_secs(60 * 60);
+
 #[derive(Debug)]
 pub(super) struct Peer {
     /// Smoothed time to connect.
@@ -24,6 +27,8 @@ pub(super) struct Peer {
     /// When a trial began that has taught nothing yet, be it that it was our own fault: the next one waits its time.
     pub(super) tried: Option<Instant>,
     pub(super) seen: Instant,
+    /// Since when no name has it that had it once.
+    pub(super) delisted: Option<Instant>,
 }
 
 impl Peer {
@@ -38,6 +43,7 @@ impl Peer {
             trial: false,
             tried: None,
             seen: now,
+            delisted: None,
         }
     }
 
@@ -49,10 +55,17 @@ impl Peer {
         }
     }
 
-    /// Whether it is in use and connects.
+    /// Whether it is in use and connects. One that no name has any more gets no new work.
     pub(super) fn lives(&self, window: Duration, now: Instant) -> bool {
-        let is_in_use = now.saturating_duration_since(self.seen) < window;
+        let is_in_use =
+            self.delisted.is_none() && now.saturating_duration_since(self.seen) < window;
         is_in_use && self.until.is_none() && self.connect.is_some()
+    }
+
+    /// Whether it is not worth to be remembered any more.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        let forgotten = |since| now.saturating_duration_since(since) >= DELISTED;
+        self.delisted.is_some_and(forgotten)
     }
 
     /// Whether a trial would teach something: an address that nobody knows, one whose quarantine is over, one that was

@@ -33,6 +33,9 @@ use crate::telemetry::{AlarmBoard, Meters, Moment, Reached};
 const AT_A_TIME: usize = 4;
 /// The first round comes soon: until then nobody knows whether we are any good.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
+/// One failure may be bad luck: it is looked at again after this, and two of them are an alarm.
+const AGAIN: Duration = Duration::from_secs(15);
+const BAD_LUCK: u32 = 1;
 
 /// What the rounds need.
 pub(crate) struct Rounds {
@@ -59,6 +62,8 @@ struct Track {
     bad: Option<(Fault, String)>,
     /// What the journal said last; `None` while all is well.
     told: Option<String>,
+    /// Probes in a row that did not get through.
+    failures: u32,
 }
 
 /// How one probe ended.
@@ -110,6 +115,7 @@ impl Rounds {
                     if is_off {
                         for (destination, _) in tracks.keys() {
                             self.alarm(destination, &[]);
+                            self.tell_failures(destination, &tracks);
                         }
                     }
                     self.show(&tracks);
@@ -118,11 +124,15 @@ impl Rounds {
                     if let Some(track) = tracks.get_mut(&key) {
                         track.under_way = false;
                         let pause = interval.unwrap_or(FIRST_WITHIN);
-                        track.due = Instant::now() + pause.mul_f64(0.9) + spread(pause.mul_f64(0.2));
                         // One that was under way when probes were switched off.
                         if interval.is_some() {
                             track.note(seen);
+                        }
+                        let pause = if track.failures == BAD_LUCK { pause.min(AGAIN) } else { pause };
+                        track.due = Instant::now() + pause.mul_f64(0.9) + spread(pause.mul_f64(0.2));
+                        if interval.is_some() {
                             self.tell(&key.0, &tracks);
+                            self.tell_failures(&key.0, &tracks);
                             self.show(&tracks);
                         }
                     }
@@ -178,6 +188,7 @@ impl Rounds {
                     expires: None,
                     bad: None,
                     told: None,
+                    failures: 0,
                 },
             };
             tracks.insert(key, track);
@@ -187,6 +198,7 @@ impl Rounds {
             if !tracks.keys().any(|(there, _)| *there == name) {
                 self.alarm(&name, &[]);
             }
+            self.tell_failures(&name, tracks);
         }
         self.show(tracks);
     }
@@ -217,6 +229,34 @@ impl Rounds {
             .map(|(target, (fault, what))| (*fault, format!("{target}: {what}")))
             .collect();
         self.alarm(destination, &bad);
+    }
+
+    /// Hosts that are not got through to. What is wrong with a certificate has alarms of its own.
+    fn tell_failures(&self, destination: &DestinationName, tracks: &HashMap<Key, Track>) {
+        let own = tracks.iter().filter(|((name, _), _)| name == destination);
+        let own = own.map(|(_, track)| track);
+        let failing = own
+            .filter(|track| track.failures > 0 && track.bad.is_none())
+            .max_by_key(|track| track.failures);
+        let (alarm, now) = (Alarm::ProbeFailing, Moment::now());
+        match failing {
+            None => {
+                let text = "a probe of each of its hosts gets through, or it is probed no more";
+                self.alarms.clear(alarm, destination.as_str(), text, now);
+            }
+            Some(track) if track.failures > BAD_LUCK => {
+                let why = track.told.as_deref().unwrap_or_default();
+                let evidence = Evidence {
+                    exchange: None,
+                    text: format!("{}: {why}", track.aim.target),
+                    remedy: None,
+                };
+                let subject = destination.as_str();
+                self.alarms
+                    .raise(alarm, subject, Origin::Derived, evidence, now);
+            }
+            Some(_) => {}
+        }
     }
 
     fn alarm(&self, destination: &DestinationName, bad: &[(Fault, String)]) {
@@ -256,6 +296,7 @@ impl Track {
         self.expires = None;
         self.bad = None;
         self.told = None;
+        self.failures = 0;
     }
 
     /// The journal hears of changes alone.
@@ -269,12 +310,14 @@ impl Track {
         }
         match seen.outcome {
             Ok(()) => {
+                self.failures = 0;
                 self.last = Some(SystemTime::now());
                 if self.told.take().is_some() {
                     tracing::info!(event = "probe", %destination, %target, "a probe gets through again");
                 }
             }
             Err(why) => {
+                self.failures = self.failures.saturating_add(1);
                 if self.told.as_ref() != Some(&why) {
                     tracing::warn!(event = "probe", %destination, %target, "a probe does not get through: {why} (tidegate doctor says more)");
                     self.told = Some(why);

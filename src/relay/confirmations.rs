@@ -47,7 +47,7 @@ impl Tally {
     }
 
     /// So many exchanges have happened, and what one of them took is known, or not.
-    pub(super) fn note(&self, exchanges: u32, confirmation: Option<u32>) {
+    pub(crate) fn note(&self, exchanges: u32, confirmation: Option<u32>) {
         self.exchanges
             .fetch_add(exchanges.into(), Ordering::Relaxed);
         let Some(micros) = confirmation else { return };
@@ -154,24 +154,19 @@ impl Confirmations {
     pub(crate) fn recent(&self, destination: &DestinationName, now: Instant) -> Option<Recent> {
         let mut all = self.all();
         let steps = all.get_mut(destination)?;
-        forget(steps, now);
         let mut sum = Counted::default();
-        for (_, step) in steps.iter() {
-            sum.exchanges += step.exchanges;
-            sum.micros += step.micros;
-            sum.add_fine(&step.fine);
-        }
+        sum.add_steps(steps, now);
         drop(all);
-        let timed: u64 = sum.fine.iter().map(|(_, number)| u64::from(*number)).sum();
-        (sum.exchanges > 0 || timed > 0).then(|| Recent {
-            exchanges: sum.exchanges,
-            timed,
-            times: (timed > 0).then(|| Times {
-                mean: Duration::from_micros(sum.micros / timed),
-                p50: sum.quantile(timed.div_ceil(2)),
-                p99: sum.quantile((timed * 99).div_ceil(100)),
-            }),
-        })
+        sum.recent()
+    }
+
+    /// The same of all destinations together.
+    pub(crate) fn recent_of_all(&self, now: Instant) -> Option<Recent> {
+        let mut sum = Counted::default();
+        for steps in self.all().values_mut() {
+            sum.add_steps(steps, now);
+        }
+        sum.recent()
     }
 }
 
@@ -190,6 +185,28 @@ impl Counted {
                 Err(at) => self.fine.insert(at, (*index, *number)),
             }
         }
+    }
+
+    fn add_steps(&mut self, steps: &mut VecDeque<(Instant, Self)>, now: Instant) {
+        forget(steps, now);
+        for (_, step) in steps.iter() {
+            self.exchanges += step.exchanges;
+            self.micros += step.micros;
+            self.add_fine(&step.fine);
+        }
+    }
+
+    fn recent(&self) -> Option<Recent> {
+        let timed: u64 = self.fine.iter().map(|(_, number)| u64::from(*number)).sum();
+        (self.exchanges > 0 || timed > 0).then(|| Recent {
+            exchanges: self.exchanges,
+            timed,
+            times: (timed > 0).then(|| Times {
+                mean: Duration::from_micros(self.micros / timed),
+                p50: self.quantile(timed.div_ceil(2)),
+                p99: self.quantile((timed * 99).div_ceil(100)),
+            }),
+        })
     }
 
     /// The time of the one with this rank, counted from 1.
@@ -317,6 +334,12 @@ mod tests {
         };
         check(times.p50, 50.0);
         check(times.p99, 99.0);
+        let other = Tally::new(DestinationName::new("other"));
+        other.note(1, Some(7_000_000));
+        book.take(&other, &meters, begun);
+        let all = book.recent_of_all(begun + SECOND).unwrap();
+        assert_eq!((all.exchanges, all.timed), (101, 101));
+        check(all.times.unwrap().p50, 51.0);
         // Without times there are none to show.
         tally.note(7, None);
         book.take(&tally, &meters, begun + 30 * SECOND);

@@ -33,6 +33,7 @@ pub(crate) enum Alarm {
     AddressesChanged,
     TunnelsOffDns,
     ReloadRefused,
+    ProbeFailing,
 }
 
 /// What an alarm says.
@@ -48,7 +49,7 @@ pub(crate) struct Definition {
 
 impl Alarm {
     /// The guide's first, in its order.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::PushNotificationServiceUnavailable,
         Self::PushNotificationInvalidDeviceTokenResponse,
         Self::PushNotificationServiceAccessTokenUnavailable,
@@ -69,6 +70,7 @@ impl Alarm {
         Self::AddressesChanged,
         Self::TunnelsOffDns,
         Self::ReloadRefused,
+        Self::ProbeFailing,
     ];
 
     /// The name in metrics, views, the journal and deliveries; the guide's own where it is the guide's.
@@ -102,6 +104,7 @@ impl Alarm {
             Self::AddressesChanged => "TidegateAddressesChanged",
             Self::TunnelsOffDns => "TidegateTunnelsOffDns",
             Self::ReloadRefused => "TidegateReloadRefused",
+            Self::ProbeFailing => "TidegateProbeFailing",
         }
     }
 
@@ -131,7 +134,8 @@ impl Alarm {
             | Self::CertificateExpiring
             | Self::UpstreamCertificateInvalid
             | Self::TunnelsOffDns
-            | Self::ReloadRefused => None,
+            | Self::ReloadRefused
+            | Self::ProbeFailing => None,
         }
     }
 
@@ -158,7 +162,8 @@ impl Alarm {
             | Self::UpstreamCertificateInvalid
             | Self::AddressesChanged
             | Self::TunnelsOffDns
-            | Self::ReloadRefused => &[Derived],
+            | Self::ReloadRefused
+            | Self::ProbeFailing => &[Derived],
         }
     }
 
@@ -233,6 +238,10 @@ impl Alarm {
                 "derived: a reload was refused, but for one during a drain",
                 "a reload is carried out",
             ),
+            Self::ProbeFailing => (
+                "derived: two probes in a row of a push or token host of a destination found no address for its name, no connection, or no TLS; after the first, the second follows within half a minute",
+                "a probe of each such host gets through",
+            ),
         }
     }
 
@@ -273,6 +282,11 @@ impl Alarm {
                 Severity::Error,
                 "A reload was refused; the configuration in force is an older one than the file's.",
                 "Run `tidegate check`, mend what it complains about and reload.",
+            ),
+            Self::ProbeFailing => (
+                Severity::Error,
+                "Probes do not get through to a destination; pushes will not either.",
+                "The evidence says how they fail. Run `tidegate doctor`: it looks at the name servers, at each address and at TLS, and says what to do.",
             ),
             Self::PushNotificationServiceUnavailable
             | Self::PushNotificationInvalidDeviceTokenResponse

@@ -135,6 +135,7 @@ impl Derivation {
                 }
                 Alarm::AllAddressesDead
                 | Alarm::UpstreamCertificateInvalid
+                | Alarm::ProbeFailing
                 | Alarm::AddressesChanged
                 | Alarm::TunnelsOffDns => is_destination(name),
                 Alarm::CertificateExpiring => {

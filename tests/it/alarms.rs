@@ -387,7 +387,7 @@ async fn every_counter_and_alarm_stands_there_from_the_start() {
     assert_eq!(sessions["origin"], "not observable");
     let alarms = page(&house, "/alarms").await;
     let alarms = alarms["alarms"].as_array().unwrap();
-    assert_eq!(alarms.len(), 20);
+    assert_eq!(alarms.len(), 21);
     assert!(alarms.iter().all(|one| one["state"] == "never raised"));
     let (_, metrics) = house.admin("/metrics").await;
     let data = include_str!("../../config/guide/counters.toml");

@@ -555,7 +555,7 @@ async fn no_handshake_says_why_and_how_an_exchange_would_end() {
     ] {
         let ward = Ward::new().await;
         ward.names.set("push.test", [LOCALHOST]);
-        let (listener, address) = crate::upstream::listener().await;
+        let (listener, address) = upstream::listener().await;
         tokio::spawn(async move {
             while let Ok((mut tcp, _)) = listener.accept().await {
                 let _ = tcp.write_all(says_first).await;
@@ -708,7 +708,7 @@ async fn parents_are_gone_through() {
     let peer = finding["peer"].as_str().unwrap();
     assert!(peer.contains(&format!("(parent http://{parent}")), "{peer}");
     // One that accepts and says nothing is no matter of the firewall.
-    let (listener, parent) = crate::upstream::listener().await;
+    let (listener, parent) = upstream::listener().await;
     tokio::spawn(async move {
         let mut all = Vec::new();
         while let Ok((tcp, _)) = listener.accept().await {

@@ -161,3 +161,66 @@ async fn a_name_that_gets_another_address_is_told() {
     becomes(&house, other, "state", "healthy").await;
     house.close().await;
 }
+
+#[tokio::test]
+async fn what_dns_has_dropped_counts_for_nothing() {
+    let good = upstream::echo_on(ip(41)).await;
+    let other = upstream::echo_at(SocketAddr::new(ip(42), good.port())).await;
+    let sick = SocketAddr::new(ip(43), good.port());
+    let house = House::new()
+        .set("dns", "min_ttl = \"1s\"\nmax_ttl = \"1s\"")
+        .set("connect", "quarantine = \"10m\"")
+        .name("push.test", [ip(41), ip(42), ip(43)])
+        .open()
+        .await;
+    let target = format!("push.test:{}", good.port());
+    let connect = async || {
+        let mut client = house.client().await;
+        let status = client.connect(&target).await.status;
+        drop(client);
+        house.line().await;
+        status
+    };
+    let all_known = async {
+        for (peer, state) in [(good, "healthy"), (other, "healthy"), (sick, "quarantined")] {
+            while shown(&house, peer).await["state"] != state {
+                connect().await;
+            }
+        }
+    };
+    timeout(PATIENCE, all_known).await.expect("all are known");
+    let warned = async || {
+        let (_, page) = house.admin("/").await;
+        page.contains("1 of 3 addresses of destination lab can&#39;t be used now")
+    };
+    assert!(warned().await);
+
+    // The sick one is taken away.
+    house.names.set("push.test", [ip(41), ip(42)]);
+    let is_shown = async |peer| {
+        let (_, metrics) = house.admin("/metrics").await;
+        metrics.contains(&up(peer))
+    };
+    assert!(is_shown(sick).await && is_shown(good).await);
+    let gone = async {
+        while is_shown(sick).await {
+            connect().await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("it is forgotten");
+    assert!(!warned().await && is_shown(good).await);
+    assert_eq!(shown(&house, sick).await["listed"], false);
+
+    // The name moves to where nobody is.
+    house.names.set("push.test", [ip(44)]);
+    let dead = async { while connect().await != 502 {} };
+    timeout(PATIENCE, dead).await.expect("it has moved");
+    house
+        .journal_says("alarm raised alarm=\"TidegateAllAddressesDead\"")
+        .await;
+    let (_, page) = house.admin("/").await;
+    assert!(page.contains("Something is wrong"), "{page}");
+    assert!(!page.contains("the others carry its pushes"), "{page}");
+    assert!(!is_shown(good).await);
+    house.close().await;
+}

@@ -136,6 +136,37 @@ async fn a_reload_switches_probes_on_and_off() {
     house.close().await;
 }
 
+#[tokio::test]
+async fn what_probes_never_get_through_to_is_an_alarm_and_a_finding() {
+    let at = (LOCALHOST, 0).into();
+    let (address, authority) = server(at, GOOD, Manners::default()).await;
+    let house = house(address.port(), &authority)
+        .set("dns", "min_ttl = \"1s\"\nmax_ttl = \"1s\"")
+        .set("probe", "interval = \"1s\"")
+        .name("push.test", [])
+        .open()
+        .await;
+    let words = "alarm raised alarm=\"TidegateProbeFailing\"";
+    let said = house.journal_says(words).await;
+    assert!(said.contains("subject=\"lab\""), "{said}");
+    let (_, page) = house.admin("/").await;
+    for words in [
+        "Something is wrong",
+        "Alarm TidegateProbeFailing (lab)",
+        "Run `tidegate doctor`",
+        "push.test:",
+    ] {
+        assert!(page.contains(words), "no {words} in {page}");
+    }
+    assert!(!page.contains("not asked for yet"), "{page}");
+    let (_, shown) = house.admin("/destinations").await;
+    assert!(shown.contains(r#""unresolved":"the name "#), "{shown}");
+    house.names.set("push.test", [LOCALHOST]);
+    let words = "alarm cleared alarm=\"TidegateProbeFailing\"";
+    house.journal_says(words).await;
+    house.close().await;
+}
+
 /// Waits until `/metrics` is so.
 async fn metrics_become(house: &House, wanted: impl Fn(&str) -> bool) -> String {
     let wait = async {

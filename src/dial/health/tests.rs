@@ -315,3 +315,72 @@ fn what_is_configured_no_longer_is_forgotten_and_the_rest_is_kept() {
     let there = book.standings(&other, [peer(1)].into_iter(), false, now);
     assert_eq!(there.each, [Unknown]);
 }
+
+impl HealthBook {
+    /// The name's only answer now.
+    fn answer(&self, name_asked: &str, last: &[u8], now: Instant) {
+        let ips: Vec<IpAddr> = last.iter().map(|last| peer(*last).ip()).collect();
+        self.listed(&name(), &name_asked.into(), Family::V4, &ips.into(), now);
+    }
+
+    fn shown_listed(&self, now: Instant) -> Vec<(SocketAddr, bool)> {
+        let all = self.view(now).remove(0).peers.into_iter();
+        all.map(|one| (one.peer, one.listed)).collect()
+    }
+}
+
+#[test]
+fn what_no_name_has_any_more_keeps_no_destination_alive() {
+    let (book, now) = (book(), Instant::now());
+    book.answer("push.test", &[1, 2], now);
+    book.learn(1, Connected, 5, now);
+    book.learn(2, Connected, 5, now);
+    // The name moves, and nobody is at home there.
+    book.answer("push.test", &[9], now + SECOND);
+    book.learn(9, Failed, 5, now + SECOND);
+    book.none_connects(&name(), now + SECOND);
+    assert!(book.is_dead(now + SECOND));
+    let shown = [(peer(1), false), (peer(2), false), (peer(9), true)];
+    assert_eq!(book.shown_listed(now), shown);
+    // Nor may it go first in the place of a suspect.
+    book.learn(9, Connected, 5, now + SECOND);
+    assert_eq!(book.suspect(&name(), peer(9), now + SECOND), NoOther);
+}
+
+#[test]
+fn an_address_that_comes_back_in_its_turn_is_still_known() {
+    let (book, now) = (book(), Instant::now());
+    book.answer("push.test", &[1, 2], now);
+    book.answer("other.test", &[2], now);
+    book.learn(1, Failed, 5, now);
+    book.learn(2, Connected, 5, now);
+    // Of no name: by its address, or by the file.
+    book.learn(3, Connected, 5, now);
+    book.answer("push.test", &[4], now + SECOND);
+    let shown = [(peer(1), false), (peer(2), true), (peer(3), true)];
+    assert_eq!(book.shown_listed(now), shown);
+    book.answer("push.test", &[1], now + 60 * SECOND);
+    assert_eq!(book.shown(1, now), (1, Some(30 * SECOND)));
+    assert_eq!(book.shown_listed(now)[0], (peer(1), true));
+    // After an hour away it is forgotten.
+    book.answer("push.test", &[4], now + 60 * SECOND);
+    let later = now + 3_660 * SECOND;
+    assert_eq!(
+        book.shown_listed(later - SECOND).len(),
+        3,
+        "not a second before"
+    );
+    assert_eq!(book.shown_listed(later).len(), 2);
+    book.answer("push.test", &[5], later);
+    assert_eq!(book.book().peers, 2);
+}
+
+#[test]
+fn a_name_without_an_address_shows_until_an_address_is_tried() {
+    let (book, now) = (book(), Instant::now());
+    book.unresolved(&name(), ResolveError::NotFound);
+    let shown = |now| book.view(now).remove(0).unresolved;
+    assert_eq!(shown(now), Some(ResolveError::NotFound));
+    book.learn(1, Failed, 5, now);
+    assert_eq!(shown(now), None);
+}
