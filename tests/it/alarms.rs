@@ -256,10 +256,20 @@ async fn a_handshake_that_dies_in_a_tunnel_is_derived_and_tunnels_move_nothing_t
         upstream::read(&mut far, hello.len()).await;
         (client, far)
     };
+    let record = |kind: u8, len: u16| {
+        let mut bytes = vec![kind, 3, 3];
+        bytes.extend(len.to_be_bytes());
+        bytes.resize(5 + usize::from(len), 0);
+        bytes
+    };
+    let flight = [record(22, 122), record(20, 1), record(23, 2_000)].concat();
     // A push goes well, as far as anybody can see; and a client loses its patience.
     let (mut client, mut far) = open().await;
-    far.write_all(&[22; 2_000]).await.unwrap();
-    client.read(2_000).await;
+    far.write_all(&flight).await.unwrap();
+    client.read(flight.len()).await;
+    let accepts = [record(20, 1), record(23, 53), record(23, 400)].concat();
+    client.send(&accepts).await;
+    upstream::read(&mut far, accepts.len()).await;
     drop((client, far));
     assert_eq!(house.line().await["reason"], "finished");
     let (client, mut far) = open().await;
@@ -279,8 +289,23 @@ async fn a_handshake_that_dies_in_a_tunnel_is_derived_and_tunnels_move_nothing_t
     assert_eq!(house.line().await["closed_by"], "upstream");
     let series = "callmanager_push_error_responses_total{origin=\"derived\"}";
     house.metric_becomes(series, 1.0).await;
+    // The server hangs up in the middle of it.
+    let (mut client, mut far) = open().await;
+    far.write_all(&flight[..700]).await.unwrap();
+    drop(far);
+    client.read_to_end().await.unwrap();
+    drop(client);
+    house.metric_becomes(series, 2.0).await;
+    // The client does not like the certificate: an alert under the keys of the handshake.
+    let (mut client, mut far) = open().await;
+    far.write_all(&flight).await.unwrap();
+    client.read(flight.len()).await;
+    client.send(record(23, 19)).await;
+    upstream::read(&mut far, 24).await;
+    drop((client, far));
+    house.metric_becomes(series, 3.0).await;
     let name = "NumberOfPushErrorResReceived";
-    assert_eq!(moved(&house).await, [(name.into(), "derived".into(), 1)]);
+    assert_eq!(moved(&house).await, [(name.into(), "derived".into(), 3)]);
     house.close().await;
 }
 
