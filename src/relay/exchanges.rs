@@ -22,8 +22,12 @@ const SMALL_IN_CLEAR: usize = 31;
 const SMALL_IN_TURNS_IN_CLEAR: usize = 15;
 /// An answer of HTTP/1.1 that is no longer may be an interim one, such as "100 Continue" with a date.
 const TERSE: u8 = 160;
-/// A client that goes on so soon after such an answer may have waited for it to send the rest of its question.
+/// "100 Continue" without any field is no longer than this, whatever the cipher suite.
+const BARE: u8 = 56;
+/// A client that goes on so soon after such an answer may have waited for it to send the rest of its question. After a bare
+/// one it is taken for granted, after another one its time is not believed.
 const AT_ONCE: u32 = 20_000;
+const SOON: u32 = 100_000;
 /// What a HTTP/1.1 server sends so soon after an answer's first bytes belongs to it; what comes later may be the answer
 /// itself, and those an interim one, or nobody has asked for it.
 const GOES_ON: u32 = 5_000;
@@ -202,8 +206,9 @@ impl Exchanges {
         let mut told = Told::default();
         let quiet = (now as u32).wrapping_sub(self.moved);
         match self.stage {
-            Stage::Terse { alone } if quiet >= PAUSE => self.terse_was_all(alone, &mut told),
-            Stage::Terse { .. } => {}
+            // What follows an interim answer may take as long as an answer takes.
+            _ if !self.is_at_once() && quiet < REST_MAX => {}
+            Stage::Terse { alone } => self.terse_was_all(alone, &mut told),
             _ if self.waiting > 0 && quiet >= self.patience() => self.confirm(&mut told),
             _ => {}
         }
@@ -294,12 +299,12 @@ impl Exchanges {
             }
             Stage::Opened => self.first_was_answered(told),
             // It may have waited for "100 Continue": the question goes on.
-            Stage::Terse { alone } if since_moved <= AT_ONCE => {
+            Stage::Terse { alone } if since_moved <= AT_ONCE && self.burst <= BARE => {
                 self.stage = Stage::Asked { alone };
                 self.waiting = 0;
                 return self.stretch(now);
             }
-            Stage::Terse { alone } => self.terse_was_all(alone && since_moved >= PAUSE, told),
+            Stage::Terse { alone } => self.terse_was_all(alone && since_moved > SOON, told),
             Stage::Quiet => {}
         }
         if self.is_at_once() {

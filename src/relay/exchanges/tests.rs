@@ -426,11 +426,25 @@ fn a_short_answer_of_http1_is_an_answer_unless_it_was_an_interim_one() {
     ];
     check(HTTP1, &SHAKE12, &alternating, 2, &[50.0]);
     // Its time is sure when the client is content for a while, or leaves.
+    let at_once = [
+        ASK,
+        After(50),
+        Down(&[65]),
+        ASK,
+        After(40),
+        Down(&[65]),
+        After(101),
+        ASK,
+        After(9),
+        ANSWER,
+    ];
+    check(HTTP1, &SHAKE12, &at_once, 3, &[40.0, 9.0]);
     let slowly = [ASK, After(50), bare, After(1_000), ASK, After(40), bare];
     check(HTTP1, &SHAKE12, &slowly, 2, &[50.0, 40.0]);
-    let rests = [ASK, After(50), bare, After(1_000), Rest, Rest];
+    let rests = [ASK, After(50), bare, After(5_000), Rest, Rest];
     check(HTTP1, &SHAKE12, &rests, 1, &[50.0]);
-    // "100 Continue" with a date and a server's name, and the body that waited for it.
+    // "100 Continue" with a date and a server's name, and the body that waited for it: it looks like an exchange, and has
+    // no time.
     let expect = [
         ASK,
         After(1),
@@ -440,16 +454,16 @@ fn a_short_answer_of_http1_is_an_answer_unless_it_was_an_interim_one() {
         After(200),
         ANSWER,
     ];
-    check(HTTP1, &SHAKE12, &expect, 1, &[200.0]);
+    check(HTTP1, &SHAKE12, &expect, 2, &[200.0]);
     // The body did not wait.
     let impatient = [ASK, After(1), Down(&[120]), After(200), ANSWER];
     check(HTTP1, &SHAKE12, &impatient, 1, &[]);
-    // "103 Early Hints", short or long.
+    // "103 Early Hints", short or long, and long before the answer.
     for hints in [Down(&[130]), Down(&[600])] {
         check(
             HTTP1,
             &SHAKE12,
-            &[ASK, After(1), hints, After(300), ANSWER],
+            &[ASK, After(1), hints, After(4_000), Rest, ANSWER],
             1,
             &[],
         );
