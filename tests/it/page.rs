@@ -313,12 +313,12 @@ async fn a_busy_proxy_shows_all_kinds_of_traffic() {
     browser.width(1180, 1080).await;
     browser.visit(&url(&house)).await;
     // Samples are taken every few seconds; the curves need some of them.
-    let points = if updating() { 40 } else { 3 };
+    let points = if updating() { 30 } else { 3 };
     let drawn = format!(
         "(document.querySelector('#tunnels .line').getAttribute('d').match(/L/g) || []).length >= {points}"
     );
     let drawn = async { while browser.value(&drawn).await != true {} };
-    let patience = if updating() { 10 } else { 3 } * PATIENCE;
+    let patience = if updating() { 20 } else { 3 } * PATIENCE;
     let drawn = async { timeout(patience, drawn).await.expect("the curves grow") };
     tokio::select! {
         () = drawn => {}
