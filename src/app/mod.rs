@@ -366,7 +366,7 @@ impl App {
         let probe = watch::Sender::new(config.probe.clone());
         let rounds = Rounds {
             prober: Prober {
-                dialer,
+                dialer: dialer.probing(),
                 policy: Arc::clone(rules.borrow().policy()),
                 native_roots: native_roots.clone(),
                 trail: pseudonym.own(),

@@ -186,6 +186,9 @@ impl Reloader {
         let (listeners, destinations) = names(&in_force);
         self.meters.start_at_zero(&listeners, &destinations);
         self.health.configure(&destinations);
+        if in_force.probe.interval.is_none() {
+            self.health.forget_probes();
+        }
         super::note_certificates(&in_force, &self.meters);
         self.derivation.configure(&in_force, Moment::now());
         self.loaded.send_modify(|loaded| {

@@ -44,6 +44,7 @@ impl Watchman {
                 .map(|one| (one.destination.clone(), one.dead, addresses(one)));
             self.derivation.destinations(destinations, now);
             self.derivation.certificates(now);
+            self.derivation.clear_gone(now);
             self.alarms.tick(now);
             if look % LOOKS_PER_TUNNEL_LOOK == 0 {
                 let (tunnels, resolver) = (self.tunnels.clone(), self.resolver.clone());

@@ -19,6 +19,8 @@ use crate::exchange::DestinationName;
 
 /// Trials under way at a time, of all cores.
 const TRIALS_MAX: usize = 64;
+/// For so long a destination is held to be dead that nobody asks for: its addresses may live again.
+const DEAD_FOR: Duration = Duration::from_secs(3_600);
 /// How often the journal hears the same of a destination whose addresses come and go.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -85,7 +87,8 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 pub(crate) struct DestinationHealth {
     pub(crate) destination: DestinationName,
-    /// The last exchange that tried its addresses found none that connects, and none has since.
+    /// The last exchange, or probe, that tried its addresses found none that connects, within the last hour, and none has
+    /// since.
     pub(crate) dead: bool,
     /// The last exchange, or probe, got no address for its name.
     pub(crate) unresolved: Option<ResolveError>,
@@ -198,8 +201,23 @@ impl HealthBook {
 
     /// An exchange has tried every address of its target, none connected, and all of that was noted.
     pub(crate) fn none_connects(&self, destination: &DestinationName, now: Instant) {
-        let turn = self.book().none_connects(destination, now);
+        let turn = self
+            .book()
+            .none_connects(destination, Finder::Exchange, now);
         tell(destination, turn);
+    }
+
+    /// Likewise a probe in the background.
+    pub(crate) fn no_probe_connects(&self, destination: &DestinationName, now: Instant) {
+        let turn = self.book().none_connects(destination, Finder::Probe, now);
+        tell(destination, turn);
+    }
+
+    /// There are no probes any more: what only they saw nobody would ever see again.
+    pub(crate) fn forget_probes(&self) {
+        for known in self.book().destinations.values_mut() {
+            known.dead.probe = None;
+        }
     }
 
     /// The standings of addresses that are about to be tried. `first`: it is the exchange's first try.
@@ -263,6 +281,27 @@ impl Drop for Claim {
     }
 }
 
+/// Who tried every address.
+#[derive(Debug, Clone, Copy)]
+enum Finder {
+    Exchange,
+    Probe,
+}
+
+/// When all addresses were last found to be dead, by whom.
+#[derive(Debug, Default)]
+struct Dead {
+    exchange: Option<Instant>,
+    probe: Option<Instant>,
+}
+
+impl Dead {
+    fn holds(&self, now: Instant) -> bool {
+        let mut last = [self.exchange, self.probe].into_iter().flatten();
+        last.any(|at| now.saturating_duration_since(at) < DEAD_FOR)
+    }
+}
+
 /// A destination's last address died, or the first of them lives again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
@@ -304,7 +343,7 @@ struct Peers {
     unresolved: Option<ResolveError>,
     turn: usize,
     /// No address connected for the last exchange that tried them all, and none has since.
-    dead: bool,
+    dead: Dead,
     /// What the journal was told last, and when it was called dead.
     told_dead: bool,
     told_at: Option<Instant>,
@@ -370,7 +409,12 @@ impl Book {
 
     /// That it is dead is known by exchanges that failed, never by the states of addresses: one that nobody knows yet
     /// may live.
-    fn none_connects(&mut self, destination: &DestinationName, now: Instant) -> Option<Turn> {
+    fn none_connects(
+        &mut self,
+        destination: &DestinationName,
+        by: Finder,
+        now: Instant,
+    ) -> Option<Turn> {
         let window = self.quarantine_max;
         let known = self.destinations.get_mut(destination)?;
         // Another host of the destination lives.
@@ -378,7 +422,10 @@ impl Book {
         if peers.any(|one| one.lives(window, now)) {
             return None;
         }
-        known.dead = true;
+        match by {
+            Finder::Exchange => known.dead.exchange = Some(now),
+            Finder::Probe => known.dead.probe = Some(now),
+        }
         let last = known.told_at;
         let news = !known.told_dead
             && last.is_none_or(|told| now.saturating_duration_since(told) >= AGAIN);
@@ -428,7 +475,7 @@ impl Book {
 
     fn alive(&mut self, destination: &DestinationName) -> Option<Turn> {
         let known = self.destinations.get_mut(destination)?;
-        known.dead = false;
+        known.dead = Dead::default();
         std::mem::take(&mut known.told_dead).then_some(Turn::AliveAgain)
     }
 
@@ -551,7 +598,7 @@ impl Book {
             .filter(|(name, _)| self.configured.contains(*name))
             .map(|(name, peers)| DestinationHealth {
                 destination: name.clone(),
-                dead: peers.dead,
+                dead: peers.dead.holds(now),
                 unresolved: peers.unresolved,
                 peers: peers.view(now),
             })

@@ -57,7 +57,7 @@ pub(crate) use left_out::LeftOut;
 pub(crate) use parent::Way;
 use resolve::{ResolveError, Resolver};
 pub(crate) use story::Story;
-use story::{Attempts, Telling, blames, told, why};
+use story::{Attempts, Telling, blames, is_no_way, told, why};
 
 /// Addresses of one target that are tried at most; a name with more gives its first.
 const ADDRESSES_MAX: usize = 64;
@@ -82,6 +82,8 @@ pub(crate) struct Dialer {
     derivation: Arc<Derivation>,
     turns: Arc<source::Turns>,
     parents: Arc<parents::Parents>,
+    /// It dials for probes in the background.
+    probing: bool,
 }
 
 #[derive(Debug)]
@@ -167,6 +169,15 @@ impl Dialer {
             derivation,
             turns: Arc::default(),
             parents: Arc::new(parents::Parents::new(roots)),
+            probing: false,
+        }
+    }
+
+    /// The same, for probes in the background.
+    pub(crate) fn probing(self) -> Self {
+        Self {
+            probing: true,
+            ..self
         }
     }
 
@@ -281,15 +292,18 @@ impl Dialer {
                 let tried_all = avoid.is_empty()
                     && error.is_none_or(ResolveError::is_answer)
                     && !offered.is_empty()
-                    && telling.attempts.len() == offered.len()
-                    && telling.attempts.iter().all(|one| blames(&one.outcome));
+                    && telling.attempts.len() == offered.len();
+                let each = |is: fn(&_) -> bool| telling.attempts.iter().all(|one| is(&one.outcome));
+                let (no_way, all_sick) = (tried_all && each(is_no_way), tried_all && each(blames));
                 let error = why(&telling.attempts, telling.resolution.get_mut());
-                telling.story.tried_all = tried_all;
+                telling.story.tried_all = no_way;
                 // The book hears of the attempts first.
                 drop(telling);
-                if tried_all {
-                    let now = Instant::now();
-                    self.health.none_connects(&destination.name, now);
+                let now = Instant::now();
+                match (all_sick, self.probing) {
+                    (true, false) => self.health.none_connects(&destination.name, now),
+                    (true, true) => self.health.no_probe_connects(&destination.name, now),
+                    (false, _) => {}
                 }
                 if let DialError::Resolve(error) = &error {
                     self.health.unresolved(&destination.name, *error);

@@ -21,7 +21,7 @@ use crate::telemetry::Meters;
 pub(crate) struct Story {
     pub(crate) resolved: Vec<IpAddr>,
     pub(crate) attempts: Vec<Attempt>,
-    /// Every address that could be dialled was, and each showed that it is dead.
+    /// Every address that could be dialled was, and each showed that it is dead, or is a parent's that got us no further.
     pub(crate) tried_all: bool,
     pub(crate) dns: Option<Duration>,
     /// How far beyond its time the name's answer was.
@@ -103,6 +103,12 @@ pub(super) fn blames(outcome: &race::Outcome<ConnectError>) -> bool {
         race::Outcome::TimedOut => true,
         race::Outcome::Connected | race::Outcome::Lost | race::Outcome::Abandoned => false,
     }
+}
+
+/// Whether an attempt says that there is no way to the target by its address. A parent that lives and gets us no further
+/// is no sick address, and yet no way.
+pub(super) fn is_no_way(outcome: &race::Outcome<ConnectError>) -> bool {
+    blames(outcome) || matches!(outcome, race::Outcome::Failed(ConnectError::Parent(_)))
 }
 
 pub(super) fn told(attempt: &race::Attempt<ClearedAddr, ConnectError>) -> Attempt {

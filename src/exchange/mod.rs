@@ -143,7 +143,7 @@ pub(crate) struct Exchange {
     pub(crate) sni: Option<Box<str>>,
     pub(crate) resolved: Box<[IpAddr]>,
     pub(crate) attempts: Box<[Attempt]>,
-    /// Every address that could be dialled was, and each showed that it is dead.
+    /// Every address that could be dialled was, and each showed that it is dead, or is a parent's that got us no further.
     pub(crate) tried_all: bool,
     pub(crate) peer: Option<PeerAddr>,
     /// How long its name took, in microseconds: small, as tunnels keep it.

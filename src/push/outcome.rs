@@ -1,23 +1,28 @@
 //! What became of a push, or of asking for a token → which of the guide's counters and alarms move, by the part of the
 //! cluster that sent it. The README has this file as a table.
 
+use std::time::Duration;
+
 use super::Subject;
 use super::answer::{self, ErrorWord, Verdict};
 use super::words::{Kind, Service};
 use crate::exchange::{Component, Fault, Reason, SubscriberService};
+
+/// Call servers wait 5 s for the answer to a push. Whoever waited for so long was not impatient.
+const A_SERVERS_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// The service answered with this status.
     Answered(u16),
-    /// It was sent, and no answer came.
+    /// It was sent, and no answer came, or none that was whole.
     Unanswered,
     /// No connection to the service could be made.
     Unreached,
     /// There was a connection, and no TLS on it.
     NoTls,
-    /// It was sent, and the sender left before an answer came: the service may have been about to give one.
+    /// It was sent, and an impatient sender left before an answer came: the service may have been about to give one.
     Deserted,
     /// The sender left before it was sent, or we ended it: nothing is known of the service.
     Left,
@@ -59,6 +64,35 @@ impl End {
             Reason::UpstreamTlsFailed => Self::NoTls,
             reason if reason.fault() == Fault::Upstream => Self::Unanswered,
             _ => Self::Left,
+        }
+    }
+
+    /// Of an exchange that never got beyond `stage`, the end of those that stand still there.
+    pub(crate) fn unsent(reason: Reason, stage: Self) -> Self {
+        match Self::without_answer(reason) {
+            // Nothing was handed on that could be answered.
+            Self::Unanswered => stage,
+            end => end,
+        }
+    }
+
+    /// Its sender left after it had waited for so long at `stage`.
+    pub(crate) fn deserted(waited: Duration, stage: Self) -> Self {
+        if waited >= A_SERVERS_PATIENCE {
+            stage
+        } else {
+            Self::Deserted
+        }
+    }
+
+    /// Of an exchange with this status whose answer has come as far as it will; `broken` says why it is not whole.
+    pub(crate) fn answered(status: u16, broken: Option<Reason>) -> Self {
+        let is_the_services = broken.is_some_and(|reason| reason.fault() == Fault::Upstream);
+        if is_the_services && (200..300).contains(&status) {
+            // Its sender takes half a success for none.
+            Self::Unanswered
+        } else {
+            Self::Answered(status)
         }
     }
 

@@ -23,6 +23,7 @@ use crate::dial::{DialError, Dialed, Story};
 use crate::exchange::{Absolute, Fault, Kind, PeerAddr, Reason, Side, Target};
 use crate::gate::{Admission, Asked, Asking, Limited, Login, Pass, Shares, TunnelPermit, Waited};
 use crate::policy::Cleared;
+use crate::push::End;
 use crate::relay::{
     Brake, ClientStream, Inspection, Listing, LiveTunnel, Toll, Tunnel, UpstreamStream,
 };
@@ -375,6 +376,11 @@ async fn forward<Permit: 'static>(
         Some(origin) => origin,
         None => match dial(&mut turn, service, &admission.cleared, &trail).await {
             Some(Ok(dialed)) => {
+                let stage = if absolute.tls {
+                    End::NoTls
+                } else {
+                    End::Unanswered
+                };
                 let opened = tokio::select! {
                     opened = reach(service, &admission.cleared, &absolute, Some(dialed), &[], &trail, &mut turn.entry) => Some(opened),
                     () = turn.stream.gone() => None,
@@ -385,13 +391,13 @@ async fn forward<Permit: 'static>(
                         service.note_would_refuse(&mut turn.entry, &admission.cleared);
                         if let Some(watching) = watching {
                             let body = (framing, &turn.pending[..]);
-                            watching.unsent(&mut turn.entry, refused.reason, body);
+                            watching.unsent(&mut turn.entry, refused.reason, stage, body);
                         }
                         return turn.refuse(service, &refused, after).await;
                     }
                     None => {
                         if let Some(watching) = watching {
-                            watching.given_up(&mut turn.entry, (framing, &turn.pending));
+                            watching.given_up(&mut turn.entry, stage, (framing, &turn.pending));
                         }
                         return turn.left(Reason::ClientGone);
                     }
@@ -400,13 +406,14 @@ async fn forward<Permit: 'static>(
             Some(Err(refused)) => {
                 if let Some(watching) = watching {
                     let body = (framing, &turn.pending[..]);
-                    watching.unsent(&mut turn.entry, refused.reason, body);
+                    watching.unsent(&mut turn.entry, refused.reason, End::Unreached, body);
                 }
                 return turn.refuse(service, &refused, after).await;
             }
             None => {
                 if let Some(watching) = watching {
-                    watching.given_up(&mut turn.entry, (framing, &turn.pending));
+                    let body = (framing, &turn.pending[..]);
+                    watching.given_up(&mut turn.entry, End::Unreached, body);
                 }
                 return turn.left(Reason::ClientGone);
             }

@@ -423,6 +423,9 @@ impl Exchange<'_> {
                 }
             }
         }
+        if let Some(watching) = self.watching {
+            watching.whole(entry);
+        }
         if let Err(not_taken) = self.write(&mut write, &out).await {
             return not_taken.ending();
         }

@@ -27,8 +27,11 @@ pub(super) struct Watching<'a> {
     service: &'a Service,
     sight: RefCell<Box<Sight>>,
     component: Option<Component>,
-    /// The whole request has been handed on.
-    sent: Cell<bool>,
+    begun: Instant,
+    /// When the whole request had been handed on.
+    sent: Cell<Option<Instant>>,
+    /// The answer has come to its end.
+    whole: Cell<bool>,
     /// By when an answer that has begun is told of; it may take hours to end.
     due: Cell<Option<Instant>>,
     told: Cell<bool>,
@@ -48,7 +51,9 @@ impl<'a> Watching<'a> {
             service,
             sight: RefCell::new(Box::new(sight)),
             component: admission.component,
-            sent: Cell::new(false),
+            begun: Instant::now(),
+            sent: Cell::new(None),
+            whole: Cell::new(false),
             due: Cell::new(None),
             told: Cell::new(false),
         })
@@ -61,10 +66,11 @@ impl<'a> Watching<'a> {
 
     /// The request has passed to its end.
     pub(super) fn sent(&self) {
-        self.sent.set(true);
+        self.sent.set(Some(Instant::now()));
     }
 
-    /// The reply's head has come. What it moves moves now, unless its body has to say more.
+    /// The reply's head has come. What it moves moves now, unless its body has to say more: what it says in an error, and
+    /// that there is all of it in a success.
     pub(super) fn answered(&self, entry: &mut Entry) {
         self.due.set(Some(Instant::now() + FAULT_PATIENCE));
         self.look(entry);
@@ -81,7 +87,9 @@ impl<'a> Watching<'a> {
             return;
         };
         // A sender that still sends has not said what it is.
-        let is_open = !self.sent.get() || self.sight.borrow().may_say_more(status);
+        let is_open = self.sent.get().is_none()
+            || self.sight.borrow().may_say_more(status)
+            || (200..300).contains(&status) && !self.whole.get();
         if !is_open || Instant::now() >= due {
             self.tell(entry, End::Answered(status));
         }
@@ -95,17 +103,29 @@ impl<'a> Watching<'a> {
         self.look(entry);
     }
 
-    /// It never got to a connection. `pending` has what came of its body by then.
-    pub(super) fn unsent(&self, entry: &mut Entry, reason: Reason, body: (Framing, &[u8])) {
-        self.held(body);
-        self.tell(entry, End::without_answer(reason));
+    /// The reply's body has ended as it should.
+    pub(super) fn whole(&self, entry: &mut Entry) {
+        self.whole.set(true);
+        self.look(entry);
     }
 
-    /// Its sender left while there was no connection yet. What had come as a whole was sent, as far as its sender knows,
-    /// and had no answer.
-    pub(super) fn given_up(&self, entry: &mut Entry, body: (Framing, &[u8])) {
+    /// It never got beyond `stage`, which says what was missing. `body` has what came of it by then.
+    pub(super) fn unsent(
+        &self,
+        entry: &mut Entry,
+        reason: Reason,
+        stage: End,
+        body: (Framing, &[u8]),
+    ) {
+        self.held(body);
+        self.tell(entry, End::unsent(reason, stage));
+    }
+
+    /// Its sender left at `stage`, while there was no connection yet. What had come as a whole was sent, as far as its
+    /// sender knows, and had no answer.
+    pub(super) fn given_up(&self, entry: &mut Entry, stage: End, body: (Framing, &[u8])) {
         let end = if self.held(body) {
-            End::Deserted
+            End::deserted(self.begun.elapsed(), stage)
         } else {
             End::Left
         };
@@ -128,12 +148,13 @@ impl<'a> Watching<'a> {
 
     /// It went over a connection, and this became of it.
     pub(super) fn ended(&self, entry: &mut Entry, ending: &Ending) {
-        let end = match (ending, entry.status) {
-            (Ending::Refused(refused), _) => End::without_answer(refused.reason),
-            (_, Some(status)) => End::Answered(status),
-            (Ending::Left(_), None) if self.sent.get() => End::Deserted,
-            (Ending::Left(_) | Ending::Replied { .. } | Ending::Cut { .. }, None)
-            | (Ending::Upgraded(_), None) => End::Left,
+        let end = match (ending, entry.status, self.sent.get()) {
+            (Ending::Refused(refused), ..) => End::without_answer(refused.reason),
+            (Ending::Cut { reason, .. }, Some(status), _) => End::answered(status, Some(*reason)),
+            (_, Some(status), _) => End::Answered(status),
+            (Ending::Left(_), None, Some(sent)) => End::deserted(sent.elapsed(), End::Unanswered),
+            (Ending::Left(_) | Ending::Replied { .. } | Ending::Cut { .. }, None, _)
+            | (Ending::Upgraded(_), None, _) => End::Left,
         };
         self.tell(entry, end);
     }

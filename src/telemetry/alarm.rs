@@ -171,7 +171,7 @@ impl Alarm {
     pub(crate) fn rule(self) -> (&'static str, &'static str) {
         match self {
             Self::PushNotificationServiceUnavailable => (
-                "derived: an exchange to a host with role `push` failed at every address of it, or a host that is listed by its full name did not resolve; observed: a visible push had no connection, or no TLS on it",
+                "derived: an exchange to a host with role `push` failed at every address of it, or at every parent proxy, or a host that is listed by its full name did not resolve; observed: a visible push had no connection, or no TLS on it",
                 "an exchange is connected to such a host; a visible push succeeds; or an hour without another",
             ),
             Self::PushNotificationInvalidDeviceTokenResponse => (
@@ -212,11 +212,11 @@ impl Alarm {
             Self::UnreadMessages => ("never here: only the server itself knows", ""),
             Self::AllAddressesDead => (
                 "derived: an exchange, or a probe in the background, tried all addresses of a destination's host, none connected, and no other address of the destination is known to live",
-                "an address of it is connected to",
+                "an address of it is connected to; an hour without another such; what only probes saw also when they are switched off",
             ),
             Self::ClientNeverAuthenticates => (
-                "derived: a client (its `[[client]]` name, else its address) sent wrong credentials 3 times, or met 407 20 times within at least a minute, and got through in between not once",
-                "a request of it passes the login, or an hour without another refusal",
+                "derived: a client (its `[[client]]` name, else its address) sent from one address wrong credentials 3 times, or met 407 there 20 times within at least a minute, and got through from there in between not once",
+                "a request passes the login from the last such address, or an hour without another refusal",
             ),
             Self::CertificateExpiring => (
                 "derived: the first certificate to expire of a listener's chain has less than 14 days left, or of what a probe was shown at a destination less than 14 days and less than a sixth of its life",
@@ -256,7 +256,7 @@ impl Alarm {
             Self::ClientNeverAuthenticates => (
                 Severity::Error,
                 "A client is refused with 407 again and again and never gets through.",
-                "Compare the user name and password that its server holds with the users file; the access log's reason says which of the two is wrong.",
+                "Compare the user name and password that its server holds with the users file; the evidence names its address. Whether it is the user or the password that is wrong is told nowhere, on purpose.",
             ),
             Self::CertificateExpiring => (
                 Severity::Error,

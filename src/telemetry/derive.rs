@@ -3,31 +3,22 @@
 //! Every rule stands here, each once, with what clears its alarm. A rule says what is certain and no more; a client that
 //! was impatient is never taken for a trouble. No clock is read: `now` is an argument. Bounded.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use super::alarms::{Alarm, Evidence};
+use super::configured::{Configured, subject};
 use super::guide::{Component, Origin};
+use super::refusals::Refusals;
 use super::{AlarmBoard, GuideCounters, Moment, Timestamp};
 use crate::config::identity::EXPIRES_SOON;
-use crate::config::{Config, HostPattern, HostRule, Role};
-use crate::exchange::{
-    ClientName, DestinationName, Exchange, Fault, Handshake, Kind, ListenerName, Reason,
-};
+use crate::config::{Config, HostPattern, Role};
+use crate::exchange::{DestinationName, Exchange, Fault, Handshake, Kind, Reason};
 
-/// So many wrong passwords one after the other, and a client never gets through.
-const WRONG: u32 = 3;
-/// So many refusals with 407 whatever they were for, for so long, and it does not either. A sender that opens many
-/// connections at once begins each of them with a request that has no credentials yet.
-const ASKED: u32 = 20;
-const ASKED_FOR: Duration = Duration::from_secs(60);
 /// What a refused reload is told of.
 pub(crate) const CONFIGURATION: &str = "configuration";
-/// Clients that are refused now and are remembered; the one whose refusals began first goes first.
-const SENDERS_MAX: usize = 1_024;
 /// Tunnels must be off DNS in so many looks in a row: their end may be under way.
 const OFF_LOOKS: u32 = 3;
 
@@ -36,28 +27,16 @@ const OFF_LOOKS: u32 = 3;
 pub(crate) struct Derivation {
     board: Arc<AlarmBoard>,
     counters: Arc<GuideCounters>,
+    /// Of each alarm, in the order of `Alarm::ALL`.
+    components: Vec<Component>,
     known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The hosts of each destination, with their roles.
-    hosts: HashMap<DestinationName, Vec<HostRule>>,
-    /// Clients whose component is known.
-    components: HashMap<ClientName, Component>,
-    certificates: Vec<(ListenerName, SystemTime)>,
-    refused: HashMap<Arc<str>, Refused>,
-    /// Those refused, in the order in which it began; some may have got through since.
-    began: VecDeque<Arc<str>>,
+    configured: Arc<Configured>,
+    refusals: Refusals,
     off_dns: HashMap<DestinationName, u32>,
-}
-
-/// A client that was refused with 407 and has not got through since.
-#[derive(Debug)]
-struct Refused {
-    first: Moment,
-    times: u32,
-    wrong: u32,
 }
 
 impl Derivation {
@@ -65,90 +44,30 @@ impl Derivation {
         Self {
             board,
             counters,
+            components: Alarm::definitions()
+                .iter()
+                .map(|one| one.component)
+                .collect(),
             known: Mutex::default(),
         }
     }
 
     /// Takes over a configuration, also one that was reloaded: alarms of what is not in it any more clear.
     pub(crate) fn configure(&self, config: &Config, now: Moment) {
-        let mut known = self.known();
-        let destinations = config.destinations.iter();
-        known.hosts = destinations
-            .map(|one| (one.name.clone(), one.hosts.clone()))
-            .collect();
-        let named = |one: &crate::config::Client| {
-            let component = one.component.as_ref()?;
-            let component = Component::named(AsRef::<str>::as_ref(component))?;
-            Some((one.name.clone(), component))
-        };
-        known.components = config.clients.iter().filter_map(named).collect();
-        let expiry = |one: &crate::config::Listener| {
-            let tls = one.tls.as_ref()?;
-            Some((one.name.clone(), tls.identity.expires))
-        };
-        known.certificates = config.listeners.iter().filter_map(expiry).collect();
-        let hosts: Vec<_> = known
-            .hosts
-            .iter()
-            .flat_map(|(destination, rules)| rules.iter().map(|rule| subject(destination, rule)))
-            .collect();
-        drop(known);
-        self.clear_gone(config, &hosts, now);
+        self.known().configured = Arc::new(Configured::of(config));
+        self.clear_gone(now);
         self.certificates(now);
     }
 
-    /// Clears what is about something that is not configured any more, alarm by alarm: each has its kind of subject.
-    fn clear_gone(&self, config: &Config, hosts: &[String], now: Moment) {
-        let is_destination = |name: &str| {
-            let mut all = config.destinations.iter();
-            all.any(|one| *one.name.as_str() == *name)
-        };
-        let is_listener = |name: &str| {
-            let mut all = config.listeners.iter();
-            all.any(|one| *one.name.as_str() == *name)
-        };
-        let client = |name: &str| {
-            let mut all = config.clients.iter();
-            all.find(|one| *one.name.as_str() == *name)
-        };
-        for (alarm, definition) in Alarm::ALL.into_iter().zip(Alarm::definitions()) {
-            // What was seen in visible pushes stands under their sender's name, and is of its component.
-            let is_sender = |name: &str| {
-                let component = client(name).and_then(|one| one.component.as_ref());
-                component.is_some_and(|one| {
-                    Component::named(AsRef::<str>::as_ref(one)) == Some(definition.component)
-                })
-            };
-            let keep = |name: &str| match alarm {
-                Alarm::PushNotificationServiceUnavailable
-                | Alarm::PushNotificationServiceAccessTokenUnavailable => {
-                    hosts.iter().any(|host| host == name) || is_sender(name)
-                }
-                Alarm::PushNotificationInvalidDeviceTokenResponse
-                | Alarm::AccessTokenInvalid
-                | Alarm::PushNotificationFailed
-                | Alarm::PushNotificationFailedInvalidDeviceToken
-                | Alarm::PushNotificationFailedInvalidAccessToken
-                | Alarm::AccessTokenFetchFailed => is_sender(name),
-                Alarm::ClientNeverAuthenticates => {
-                    name.parse::<IpAddr>().is_ok() || client(name).is_some()
-                }
-                Alarm::AllAddressesDead
-                | Alarm::UpstreamCertificateInvalid
-                | Alarm::ProbeFailing
-                | Alarm::AddressesChanged
-                | Alarm::TunnelsOffDns => is_destination(name),
-                Alarm::CertificateExpiring => {
-                    let destination = name.strip_prefix("destination ");
-                    is_listener(name) || destination.is_some_and(is_destination)
-                }
-                Alarm::StartFailed
-                | Alarm::HttpClientPoolCreationError
-                | Alarm::XcpConfigMgrAccessTokenIsNull
-                | Alarm::Apns
-                | Alarm::UnreadMessages
-                | Alarm::ReloadRefused => true,
-            };
+    /// Clears what is about something that is not configured any more. Asked now and then as well: what was under way
+    /// when a reload came ends after it.
+    pub(crate) fn clear_gone(&self, now: Moment) {
+        if self.board.active() == 0 {
+            return;
+        }
+        let configured = self.configured();
+        for (alarm, component) in Alarm::ALL.into_iter().zip(&self.components) {
+            let keep = |name: &str| configured.has(alarm, *component, name);
             let gone = "it is not configured any more";
             self.board.clear_others(alarm, keep, gone, now);
         }
@@ -176,7 +95,13 @@ impl Derivation {
             _ => self.got_through(exchange, now),
         }
         match exchange.reason {
-            Reason::ConnectRefused | Reason::ConnectTimeout | Reason::Unreachable
+            Reason::ConnectRefused
+            | Reason::ConnectTimeout
+            | Reason::Unreachable
+            // A parent proxy, or an address that accepts and resets at once.
+            | Reason::UpstreamReset
+            | Reason::UpstreamTlsFailed
+            | Reason::BadReply
                 if exchange.tried_all =>
             {
                 self.unreachable(exchange, now);
@@ -219,7 +144,7 @@ impl Derivation {
     /// A certificate expires soon, or has: `TidegateCertificateExpiring`, until another is in its place.
     pub(crate) fn certificates(&self, now: Moment) {
         let alarm = Alarm::CertificateExpiring;
-        let certificates = self.known().certificates.clone();
+        let certificates = self.configured().certificates.clone();
         let active = self.board.active_subjects(alarm);
         for (listener, expires) in certificates {
             let name = listener.as_str();
@@ -315,8 +240,8 @@ impl Derivation {
     /// The alarm for a target that can't be reached, its subject, and whether that names the host and no pattern.
     fn unavailable(&self, exchange: &Exchange) -> Option<(Alarm, String, bool)> {
         let (destination, target) = (exchange.destination.as_ref()?, exchange.target.as_ref()?);
-        let known = self.known();
-        let rule = HostRule::closest(known.hosts.get(destination)?, &target.host)?;
+        let configured = self.configured();
+        let rule = configured.rule(destination, &target.host)?;
         let alarm = match rule.role {
             Role::Push => Alarm::PushNotificationServiceUnavailable,
             Role::Token => Alarm::PushNotificationServiceAccessTokenUnavailable,
@@ -329,12 +254,11 @@ impl Derivation {
     /// A TLS handshake that died in a tunnel to the push service is an error response in the guide's count.
     fn push_error(&self, exchange: &Exchange, now: Moment) {
         let component = Component::CallManager;
-        let known = self.known();
+        let configured = self.configured();
         let sender = exchange.sender.as_ref();
-        let sender = sender.and_then(|sender| known.components.get(sender));
+        let sender = sender.and_then(|sender| configured.component(sender));
         // It is a counter of one component; of who is known to be another it says nothing.
-        let is_anothers = sender.is_some_and(|sender| *sender != component);
-        drop(known);
+        let is_anothers = sender.is_some_and(|sender| sender != component);
         let to_push = self
             .unavailable(exchange)
             .is_some_and(|(alarm, ..)| alarm == Alarm::PushNotificationServiceUnavailable);
@@ -346,34 +270,16 @@ impl Derivation {
     }
 
     /// A client was refused with 407, or with 429 for wrong passwords: `TidegateClientNeverAuthenticates` when it never
-    /// gets through. The first request of it that does clears it, or an hour without any.
+    /// gets through from one of its addresses. The first request that does, from the last of them, clears it, or an hour
+    /// without any.
     fn refused(&self, exchange: &Exchange, wrong: bool, now: Moment) {
-        let sender = sender(exchange);
-        let mut known = self.known();
-        if !known.refused.contains_key(&*sender) {
-            while known.began.len() >= SENDERS_MAX {
-                if let Some(oldest) = known.began.pop_front() {
-                    known.refused.remove(&oldest);
-                }
-            }
-            known.began.push_back(Arc::clone(&sender));
-        }
-        let refused = known.refused.entry(Arc::clone(&sender)).or_insert(Refused {
-            first: now,
-            times: 0,
-            wrong: 0,
-        });
-        refused.times = refused.times.saturating_add(1);
-        refused.wrong = refused.wrong.saturating_add(u32::from(wrong));
-        let Refused {
-            first,
-            times,
-            wrong,
-        } = *refused;
-        drop(known);
-        if wrong >= WRONG || times >= ASKED && now.since(first) >= ASKED_FOR {
+        let (sender, ip) = (sender(exchange), ip(exchange));
+        let refused = (Arc::clone(&sender), ip);
+        let never = self.known().refusals.add(refused, wrong, now);
+        if let Some(times) = never {
             let reason = exchange.reason.token();
-            let text = format!("refused {times} times in a row, the last time for {reason}");
+            let text =
+                format!("{ip} was refused {times} times in a row, the last time for {reason}");
             let alarm = Alarm::ClientNeverAuthenticates;
             self.raise(alarm, &sender, Some(exchange), text, now);
         }
@@ -386,27 +292,22 @@ impl Derivation {
             return;
         }
         let mut known = self.known();
-        if known.refused.is_empty() {
+        if known.refusals.is_empty() {
             return;
         }
+        let ip = ip(exchange);
         // Before its login a client that is known by its users was no more than its address.
-        let mut freed = Vec::new();
-        for name in [sender(exchange), address(exchange)] {
-            match known.refused.get(&*name) {
-                // It had passed its login before the first refusal: tunnels live for hours, and passwords change.
-                Some(refused) if exchange.opened < refused.first.instant => {}
-                Some(_) => {
-                    known.refused.remove(&*name);
-                    known.began.retain(|one| *one != name);
-                    freed.push(name);
-                }
-                None => {}
-            }
-        }
+        let names = [sender(exchange), ip.to_string().into()];
+        let freed = names.map(|name| {
+            let refused = (name, ip);
+            let is_free = known.refusals.got_through(&refused, exchange.opened, now);
+            is_free.then_some(refused.0)
+        });
         drop(known);
-        for name in freed {
+        for name in freed.iter().flatten() {
             let alarm = Alarm::ClientNeverAuthenticates;
-            self.board.clear(alarm, &name, "it got through", now);
+            let text = format!("{ip} got through");
+            self.board.clear(alarm, name, &text, now);
         }
     }
 
@@ -427,6 +328,10 @@ impl Derivation {
             .raise(alarm, subject, Origin::Derived, evidence, now);
     }
 
+    fn configured(&self) -> Arc<Configured> {
+        Arc::clone(&self.known().configured)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -437,21 +342,16 @@ fn handshake_died(exchange: &Exchange) -> bool {
     exchange.kind == Kind::Tunnel && exchange.handshake == Some(Handshake::Died)
 }
 
-/// Names of the configuration both.
-fn subject(destination: &DestinationName, rule: &HostRule) -> String {
-    format!("{destination}/{}", rule.pattern)
-}
-
 /// The `[[client]]` it is known as, else its address. Not its user: it never proved to be that.
 fn sender(exchange: &Exchange) -> Arc<str> {
     match &exchange.sender {
         Some(client) => client.as_str().into(),
-        None => address(exchange),
+        None => ip(exchange).to_string().into(),
     }
 }
 
-fn address(exchange: &Exchange) -> Arc<str> {
-    exchange.client.0.ip().to_canonical().to_string().into()
+fn ip(exchange: &Exchange) -> IpAddr {
+    exchange.client.0.ip().to_canonical()
 }
 
 #[cfg(test)]

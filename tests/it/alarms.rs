@@ -161,6 +161,34 @@ async fn a_service_that_cannot_be_reached_is_an_alarm_until_one_exchange_gets_th
 }
 
 #[tokio::test]
+async fn a_service_that_its_parent_proxy_cannot_reach_is_an_alarm() {
+    let (parent, address) = upstream::listener().await;
+    let asked = tokio::spawn(async move {
+        let (mut tcp, _) = parent.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(tcp.read_u8().await.unwrap());
+        }
+        let no = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n";
+        tcp.write_all(no).await.unwrap();
+        tcp
+    });
+    let destination = format!(
+        "name = \"cloud\"\nhosts = [\"push.test\"]\nrole = \"push\"\nvia = [\"http://{address}\"]"
+    );
+    let house = House::new().destination(&destination).open().await;
+    let reply = house.client().await.connect("push.test:443").await;
+    assert_eq!((reply.status, reply.reason()), (502, "unreachable"));
+    drop(asked.await.unwrap());
+    let active = raised(&house, PUSH, "cloud/push.test").await;
+    let text = active["evidence"]["text"].as_str().unwrap();
+    assert!(text.contains("parent_failed"), "{text}");
+    // The parent did its part.
+    assert_eq!(alarm(&house, DEAD).await["state"], "never raised");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn a_connection_kept_from_before_clears_nothing_until_it_answers() {
     let house = cloud().set("runtime", "workers = 1").open().await;
     let origin = Origin::start().await;

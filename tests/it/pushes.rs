@@ -1145,6 +1145,23 @@ async fn what_an_answer_moves_has_moved_before_its_body_ends() {
     let (house, origin) = with_origin().await;
     let value = "xcp_config_manager_push_failure_total{origin=\"observed\"}";
     let expired = "xcp_config_manager_target_expired_total{origin=\"observed\"}";
+    // One that breaks off is no success.
+    let series = "tidegate_pushes_total{service=\"APNS\",kind=\"message\",status=\"none\"}";
+    let mut client = client_of(&house, "chats").await;
+    let body = push("APNS", "message");
+    let fields = format!("Content-Length: {}\r\n", body.len());
+    client
+        .send(origin.request("POST", "/push", &fields) + &body)
+        .await;
+    let mut call = origin.call().await;
+    call.message().await;
+    call.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        .await;
+    drop(call);
+    assert_eq!(house.line().await["reason"], "upstream_reset");
+    assert_eq!(house.metric(series).await, 1.0);
+    let before = house.metric(value).await;
+    assert_eq!(before, 1.0);
     for (place, (head, said)) in [
         ("503 Service Unavailable", ""),
         // Which of two it is stands in the body: for a moment it is waited for.
@@ -1164,12 +1181,14 @@ async fn what_an_answer_moves_has_moved_before_its_body_ends() {
         call.message().await;
         let reply = format!("HTTP/1.1 {head}\r\nContent-Length: 1000\r\n\r\n{said}");
         call.send(&reply).await;
-        house.metric_becomes(value, place as f64 + 1.0).await;
+        house
+            .metric_becomes(value, before + place as f64 + 1.0)
+            .await;
         assert_eq!(house.metric(expired).await, f64::from(!said.is_empty()));
         drop(call);
         // The end of the body moves nothing again.
         assert_eq!(house.line().await["reason"], "upstream_reset");
-        assert_eq!(house.metric(value).await, place as f64 + 1.0);
+        assert_eq!(house.metric(value).await, before + place as f64 + 1.0);
     }
     house.close().await;
 }
@@ -1240,6 +1259,35 @@ async fn a_push_whose_sender_does_not_wait_for_the_connection_was_sent_all_the_s
         6.0,
         "nothing of chunks was looked at"
     );
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_never_answered_is_no_tls() {
+    let silent = Origin::start().await;
+    let house = plan()
+        .set("forward", "handshake_timeout = \"1s\"")
+        .name("push.test", [LOCALHOST])
+        .open()
+        .await;
+    let body = push("APNS", "message");
+    let mut client = client_of(&house, "calls").await;
+    let head = format!(
+        "POST https://push.test:{}/push HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        silent.address.port(),
+        body.len()
+    );
+    client.send(head + &body).await;
+    let _shaking = silent.caller().await;
+    assert_eq!(client.reply().await.status, 504);
+    let line = house.line().await;
+    assert_eq!(line["reason"], "upstream_timeout");
+    let value = async |series: &str| house.metric(series).await;
+    let sent = "callmanager_push_requests_sent_total{origin=\"observed\"}";
+    let error = "callmanager_push_error_responses_total{origin=\"observed\"}";
+    assert_eq!((value(sent).await, value(error).await), (0.0, 1.0));
+    let (_, alarms) = house.admin("/alarms").await;
+    assert!(alarms.contains("no TLS with the service"), "{alarms}");
     house.close().await;
 }
 

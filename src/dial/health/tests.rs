@@ -178,6 +178,27 @@ fn a_suspect_is_quarantined_although_it_connects() {
 }
 
 #[test]
+fn a_destination_that_nobody_asks_for_is_not_dead_for_ever() {
+    let (book, now) = (book(), Instant::now());
+    let hour = 3_600 * SECOND;
+    book.learn(1, Failed, 5, now);
+    book.none_connects(&name(), now);
+    assert!(book.is_dead(now + hour - SECOND));
+    assert!(!book.is_dead(now + hour));
+    book.no_probe_connects(&name(), now + hour);
+    assert!(book.is_dead(now + hour));
+    // Without probes nobody looks again; an exchange has seen it for itself.
+    book.forget_probes();
+    assert!(!book.is_dead(now + hour));
+    book.no_probe_connects(&name(), now + hour);
+    book.none_connects(&name(), now + hour);
+    book.forget_probes();
+    assert!(book.is_dead(now + hour));
+    book.learn(1, Connected, 5, now + hour);
+    assert!(!book.is_dead(now + hour));
+}
+
+#[test]
 fn a_destination_is_dead_when_an_exchange_found_none_that_connects() {
     let (book, now) = (book(), Instant::now());
     book.learn(1, Failed, 5, now);
@@ -248,7 +269,7 @@ fn deaths_and_lives_are_told_once_and_not_too_often() {
         let (now, failed) = (now + at, outcome == Failed);
         let noted = book.note(&name(), peer(1), outcome, ms(1), now);
         let told = if failed {
-            book.none_connects(&name(), now)
+            book.none_connects(&name(), Finder::Exchange, now)
         } else {
             noted
         };

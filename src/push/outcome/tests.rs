@@ -259,6 +259,49 @@ fn what_asking_for_a_token_moves() {
 }
 
 #[test]
+fn whoever_waited_a_servers_patience_was_not_impatient() {
+    let check = |millis, stage, wanted| {
+        let found = End::deserted(Duration::from_millis(millis), stage);
+        assert_eq!(found, wanted, "{millis} ms");
+    };
+    check(0, End::Unanswered, End::Deserted);
+    check(100, End::Unanswered, End::Deserted);
+    check(3_999, End::NoTls, End::Deserted);
+    check(4_000, End::Unanswered, End::Unanswered);
+    check(5_000, End::Unanswered, End::Unanswered);
+    check(5_000, End::NoTls, End::NoTls);
+    check(5_000, End::Unreached, End::Unreached);
+}
+
+#[test]
+fn what_was_never_sent_had_no_answer_to_get() {
+    let check = |reason, stage, wanted| {
+        assert_eq!(End::unsent(reason, stage), wanted, "{reason:?}");
+    };
+    use Reason::{BadReply, ClientGone, ConnectRefused, UpstreamTimeout, UpstreamTlsFailed};
+    check(UpstreamTimeout, End::NoTls, End::NoTls);
+    check(BadReply, End::NoTls, End::NoTls);
+    check(UpstreamTlsFailed, End::NoTls, End::NoTls);
+    check(UpstreamTimeout, End::Unreached, End::Unreached);
+    check(ConnectRefused, End::NoTls, End::Unreached);
+    check(ClientGone, End::NoTls, End::Left);
+}
+
+#[test]
+fn half_a_success_is_none() {
+    let check = |status, broken, wanted| {
+        assert_eq!(End::answered(status, broken), wanted, "{status} {broken:?}");
+    };
+    use Reason::{ClientReset, Draining, UpstreamReset, UpstreamTimeout};
+    check(200, None, End::Answered(200));
+    check(200, Some(UpstreamReset), End::Unanswered);
+    check(202, Some(UpstreamTimeout), End::Unanswered);
+    check(200, Some(ClientReset), End::Answered(200));
+    check(200, Some(Draining), End::Answered(200));
+    check(410, Some(UpstreamReset), End::Answered(410));
+}
+
+#[test]
 fn endings_without_an_answer() {
     for reason in Reason::ALL {
         let end = End::without_answer(reason);

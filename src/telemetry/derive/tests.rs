@@ -1,9 +1,12 @@
 //! Each rule: what raises, what clears, and what is no sign of anything.
 
+use super::super::refusals::SENDERS_MAX;
 use super::*;
 use crate::config;
-use crate::exchange::{Attempt, ClientAddr, ExchangeId, PeerAddr, Target};
-use std::time::Instant;
+use crate::exchange::{
+    Attempt, ClientAddr, ClientName, ExchangeId, ListenerName, PeerAddr, Target,
+};
+use std::time::{Duration, Instant, SystemTime};
 
 const SECOND: Duration = Duration::from_secs(1);
 const PUSH: Alarm = Alarm::PushNotificationServiceUnavailable;
@@ -118,6 +121,21 @@ fn unreachable_services() {
     other_family.tried_all = true;
     check(other_family, PUSH, &["cisco/push.webexconnect.com"]);
     check(refused("cisco", "fos-a.wbx2.com:443", 1, 1), PUSH, &[]);
+    // A parent that gets no further, hangs up, or does no TLS; and of two only one was asked.
+    for reason in [
+        Reason::Unreachable,
+        Reason::UpstreamReset,
+        Reason::UpstreamTlsFailed,
+        Reason::BadReply,
+    ] {
+        let behind = |tried| {
+            let mut one = refused("cisco", push, 2, tried);
+            one.reason = reason;
+            one
+        };
+        check(behind(2), PUSH, &["cisco/push.webexconnect.com"]);
+        check(behind(1), PUSH, &[]);
+    }
     let no_name = |destination, target| exchange(Some(destination), target, Reason::NameNotFound);
     check(
         no_name("cisco", push),
@@ -252,15 +270,56 @@ fn a_client_that_is_known_by_its_users_is_only_an_address_before_its_login() {
 }
 
 #[test]
+fn a_node_with_a_wrong_password_is_not_hidden_by_another_of_its_client() {
+    let world = World::new();
+    let from = |node: u8, reason: Reason, now: Moment| {
+        let destination = (reason == Reason::Finished).then_some("cisco");
+        let mut one = exchange(destination, "push.webexconnect.com:443", reason);
+        one.opened = now.instant;
+        one.client = ClientAddr(([10, 1, 1, node], 40_000).into());
+        one.sender = Some(ClientName::new("cluster"));
+        world.derivation.ended(&one, now);
+        world.active(LOGIN).len()
+    };
+    let mut now = world.start;
+    for wrong in 1..=30 {
+        now = now + SECOND;
+        from(5, Reason::NoCredentials, now);
+        from(6, Reason::BadCredentials, now);
+        let active = from(5, Reason::Finished, now + SECOND);
+        assert_eq!(active, usize::from(wrong >= 3), "{wrong}");
+    }
+    assert_eq!(world.active(LOGIN), ["cluster".into()]);
+    let board = world.board.snapshot();
+    let text = &board[0].subjects[0].evidence.text;
+    assert!(text.starts_with("10.1.1.6 was refused 30 times"), "{text}");
+    // It clears when the last of them gets through, or was quiet.
+    for _ in 0..3 {
+        from(7, Reason::BadCredentials, now);
+    }
+    now = now + SECOND;
+    assert_eq!(from(6, Reason::Finished, now), 1);
+    assert_eq!(from(7, Reason::Finished, now), 0);
+    for node in [6, 7] {
+        for _ in 0..3 {
+            from(node, Reason::BadCredentials, now);
+        }
+        now = now + 3_599 * SECOND;
+    }
+    world.board.tick(now);
+    assert_eq!(from(7, Reason::Finished, now), 1, "it flaps");
+    world.board.tick(now + 31 * SECOND);
+    assert_eq!(world.active(LOGIN).len(), 0, "the other one was quiet");
+}
+
+#[test]
 fn clients_that_are_refused_fill_no_memory() {
     let world = World::new();
     for n in 0..5_000_u32 {
         let mut one = exchange(None, "a.test:443", Reason::NoCredentials);
         one.client = ClientAddr((std::net::Ipv4Addr::from_bits(n), 1).into());
         world.ended(&one);
-        let known = world.derivation.known();
-        assert!(known.refused.len() <= SENDERS_MAX);
-        assert!(known.began.len() <= SENDERS_MAX);
+        assert!(world.derivation.known().refusals.len() <= SENDERS_MAX);
     }
 }
 
@@ -293,7 +352,11 @@ fn certificates_expire() {
     let alarm = Alarm::CertificateExpiring;
     let check = |days: u64, active: usize| {
         let expires = world.start.wall + Duration::from_secs(days * 24 * 3600);
-        world.derivation.known().certificates = vec![(ListenerName::new("tls"), expires)];
+        let configured = Configured {
+            certificates: vec![(ListenerName::new("tls"), expires)],
+            ..Configured::default()
+        };
+        world.derivation.known().configured = Arc::new(configured);
         world.derivation.certificates(world.start);
         assert_eq!(world.active(alarm).len(), active, "{days} days");
     };
@@ -373,6 +436,39 @@ fn what_a_reload_takes_away_is_cleared() {
         .retain(|one| one.name.as_str() != "cisco");
     world.derivation.configure(&config, world.start);
     world.derivation.reloaded(None, world.start);
+    assert_eq!(world.board.active(), 0);
+}
+
+#[test]
+fn a_host_with_another_role_has_no_alarm_of_the_old_one() {
+    for (role, alarm) in [("push", PUSH), ("token", TOKEN)] {
+        let world = World::new();
+        let configure = |role: &str| {
+            let text = format!(
+                "[[destination]]\nname = \"lab\"\nhosts = [\"push.test\"]\nrole = \"{role}\""
+            );
+            let config = config::parse(&text, std::path::Path::new("t.toml")).unwrap();
+            world.derivation.configure(&config, world.start);
+        };
+        configure(role);
+        world.ended(&refused("lab", "push.test:443", 1, 1));
+        configure(role);
+        assert_eq!(world.active(alarm).len(), 1, "{role}");
+        configure("other");
+        assert_eq!(world.active(alarm).len(), 0, "{role}");
+    }
+}
+
+#[test]
+fn what_is_raised_after_a_reload_took_its_client_away_clears_at_the_next_look() {
+    let world = World::new();
+    let alarm = Alarm::PushNotificationFailed;
+    let text = String::from("a push that was under way");
+    world
+        .derivation
+        .raise(alarm, "gone", None, text, world.start);
+    assert_eq!(world.board.active(), 1);
+    world.derivation.clear_gone(world.start);
     assert_eq!(world.board.active(), 0);
 }
 
