@@ -3,7 +3,7 @@
 //! Every rule stands here, each once, with what clears its alarm. A rule says what is certain and no more; a client that
 //! was impatient is never taken for a trouble. No clock is read: `now` is an argument. Bounded.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,8 @@ pub(crate) struct Derivation {
 struct Known {
     /// The hosts of each destination, with their roles.
     hosts: HashMap<DestinationName, Vec<HostRule>>,
+    /// Destinations whose addresses are those of parent proxies.
+    with_parents: HashSet<DestinationName>,
     /// Clients whose component is known.
     components: HashMap<ClientName, Component>,
     certificates: Vec<(ListenerName, SystemTime)>,
@@ -76,6 +78,8 @@ impl Derivation {
         known.hosts = destinations
             .map(|one| (one.name.clone(), one.hosts.clone()))
             .collect();
+        let with_parents = config.destinations.iter().filter(|one| !one.via.is_empty());
+        known.with_parents = with_parents.map(|one| one.name.clone()).collect();
         let named = |one: &crate::config::Client| {
             let component = one.component.as_ref()?;
             let component = Component::named(AsRef::<str>::as_ref(component))?;
@@ -189,6 +193,11 @@ impl Derivation {
         if handshake_died(exchange) {
             self.push_error(exchange, now);
         }
+    }
+
+    /// Whether what is dialled for a destination are parent proxies.
+    pub(crate) fn has_parents(&self, destination: &DestinationName) -> bool {
+        self.known().with_parents.contains(destination)
     }
 
     /// How the destinations are: the name, whether none of its addresses can be connected to, and what they are like.
