@@ -22,12 +22,15 @@ const SMALL_IN_CLEAR: usize = 31;
 const SMALL_IN_TURNS_IN_CLEAR: usize = 15;
 /// An answer of HTTP/1.1 that is no longer may be an interim one, such as "100 Continue" with a date.
 const TERSE: u8 = 160;
-/// "100 Continue" without any field is no longer than this, whatever the cipher suite.
-const BARE: u8 = 56;
-/// A client that goes on so soon after such an answer may have waited for it to send the rest of its question. After a bare
-/// one it is taken for granted, after another one its time is not believed.
-const AT_ONCE: u32 = 20_000;
+/// A client that goes on so soon after such an answer may have waited for it to send the rest of its question: its time is
+/// not believed.
 const SOON: u32 = 100_000;
+/// "100 Continue" without any field, in clear and in a record of TLS 1.3 and 1.2: it is taken for that, if a client goes on
+/// after it.
+const CONTINUE: [u8; 4] = [25, 47, 46, 54];
+/// What HTTP/2 sends by itself in records of TLS 1.3 and 1.2: SETTINGS ACK, WINDOW_UPDATE, PING and GOAWAY, and two
+/// WINDOW_UPDATEs. Another small record may be the head of an answer.
+const ASIDES: [usize; 11] = [30, 31, 34, 35, 38, 39, 42, 46, 47, 48, 55];
 /// What a HTTP/1.1 server sends so soon after an answer's first bytes belongs to it; what comes later may be the answer
 /// itself, and those an interim one, or nobody has asked for it.
 const GOES_ON: u32 = 5_000;
@@ -280,8 +283,16 @@ impl Exchanges {
     fn received(&mut self, record: Record, now: u32, told: &mut Told) {
         let before = self.step;
         self.step = before.received(record, now.wrapping_sub(self.moved));
-        if record.kind == APPLICATION_DATA && before.is_over() && record.wire() > self.small() {
+        if record.kind != APPLICATION_DATA || !before.is_over() {
+            return;
+        }
+        if record.wire() > self.small() {
             self.answer(record.wire(), now, told);
+        } else if let Stage::Asked { alone } = &mut self.stage
+            && matches!(self.talk, Talk::AtOnce { .. })
+        {
+            // Where it is the head of an answer, what follows is not its first byte.
+            *alone &= ASIDES.contains(&record.wire());
         }
     }
 
@@ -299,7 +310,7 @@ impl Exchanges {
             }
             Stage::Opened => self.first_was_answered(told),
             // It may have waited for "100 Continue": the question goes on.
-            Stage::Terse { alone } if since_moved <= AT_ONCE && self.burst <= BARE => {
+            Stage::Terse { alone } if since_moved <= PAUSE && CONTINUE.contains(&self.burst) => {
                 self.stage = Stage::Asked { alone };
                 self.waiting = 0;
                 return self.stretch(now);

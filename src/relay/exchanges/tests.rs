@@ -330,6 +330,30 @@ fn http2_is_told_where_questions_stand_alone() {
 }
 
 #[test]
+fn an_answer_whose_head_is_as_small_as_what_http2_says_by_itself_has_no_time() {
+    let small_head = [
+        ASK,
+        After(20),
+        Down(&[52]),
+        After(300),
+        ANSWER,
+        After(2_000),
+        Rest,
+    ];
+    check_http2(&small_head, 1, &[]);
+    let aside = [
+        ASK,
+        After(20),
+        Down(&[35]),
+        After(300),
+        ANSWER,
+        After(2_000),
+        Rest,
+    ];
+    check_http2(&aside, 1, &[320.0]);
+}
+
+#[test]
 fn exchanges_that_cross_have_no_time() {
     // Whose answer is it?
     check_http2(
@@ -455,6 +479,17 @@ fn a_short_answer_of_http1_is_an_answer_unless_it_was_an_interim_one() {
         ANSWER,
     ];
     check(HTTP1, &SHAKE12, &expect, 2, &[200.0]);
+    // The same without any field, and a client that is far away.
+    let expect = [
+        ASK,
+        After(1),
+        Down(&[47]),
+        After(90),
+        Up(&[2_000]),
+        After(200),
+        ANSWER,
+    ];
+    check(HTTP1, &SHAKE12, &expect, 1, &[200.0]);
     // The body did not wait.
     let impatient = [ASK, After(1), Down(&[120]), After(200), ANSWER];
     check(HTTP1, &SHAKE12, &impatient, 1, &[]);
