@@ -190,7 +190,11 @@ impl ServerCertVerifier for Witness {
                 judges.any(|judge| leads_at(judge, end) && !leads_at(judge, beyond))
             })
         };
-        let first = endings.iter().find(is_needed).or(endings.first()).cloned();
+        let first = endings
+            .iter()
+            .find(is_needed)
+            .or_else(|| endings.first())
+            .cloned();
         let seen = Seen {
             leaf: leaf.clone().into_owned(),
             verdict: ask(&self.judges.ours, now),
