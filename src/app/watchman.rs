@@ -39,9 +39,11 @@ impl Watchman {
             ticks.tick().await;
             let health = self.health.view(Instant::now());
             let now = Moment::now();
-            let destinations = health
-                .iter()
-                .map(|one| (one.destination.clone(), one.dead, addresses(one)));
+            let destinations = health.iter().map(|one| {
+                let has_parents = self.derivation.has_parents(&one.destination);
+                let text = addresses(one, has_parents);
+                (one.destination.clone(), one.dead, text)
+            });
             self.derivation.destinations(destinations, now);
             self.derivation.certificates(now);
             self.derivation.clear_gone(now);
@@ -58,12 +60,16 @@ impl Watchman {
     }
 }
 
-/// What the addresses of a destination are like, in few words.
-fn addresses(health: &DestinationHealth) -> String {
+/// What the addresses of a destination are like, or of its parents, in few words.
+fn addresses(health: &DestinationHealth, has_parents: bool) -> String {
     if !health.dead {
         return String::new();
     }
-    let mut text = String::from("none of its addresses connects:");
+    let mut text = String::from(if has_parents {
+        "no way through its parent proxies (via):"
+    } else {
+        "none of its addresses connects:"
+    });
     for one in health.peers.iter().take(ADDRESSES_MAX) {
         let state = match one.standing {
             Standing::Quarantined => "quarantined",

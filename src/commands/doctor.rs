@@ -133,7 +133,8 @@ async fn look(config: &Config, extras: Extras) -> Vec<Finding> {
         handshake_timeout: config.forward.handshake_timeout,
     };
     let mut findings = probe::examine(prober, config, extras).await;
-    findings.extend(running::alarms(&operator, config.admin.address).await);
+    let alarms = running::alarms(&operator, config.admin.address, &findings).await;
+    findings.extend(alarms);
     // Stable: what was found of one host stays together.
     findings.sort_by_key(|finding| finding.severity);
     findings

@@ -126,6 +126,10 @@ pub(super) fn nothing_behind(failure: TlsFailure) -> (&'static str, &'static str
             "the target refused the TLS handshake through the tunnel",
             "it may want a client certificate or know no such name: look at host and port",
         ),
+        TlsFailure::Unusable => (
+            "the target's certificate cannot be used: it is broken, or of an old kind (X.509 v1)",
+            "whoever runs the service has to have one made as X.509 v3, with its name as subject alternative name",
+        ),
         TlsFailure::Name => (
             "no certificate can be for the target's name",
             "look at its spelling",

@@ -19,6 +19,7 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Certificate {
+    pub(crate) subject: Party,
     pub(crate) issuer: Party,
     pub(crate) is_self_signed: bool,
     /// The issuer's name as it is written in the certificate.
@@ -27,6 +28,14 @@ pub(crate) struct Certificate {
     pub(crate) names: Vec<String>,
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
+}
+
+/// The certificate of a chain that ends first: with it, the chain does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(super) certificate: Certificate,
+    /// Whose it is, where it is not the server's own.
+    pub(super) of: Option<Party>,
 }
 
 /// A common name and an organization.
@@ -41,6 +50,7 @@ impl Certificate {
         let (_, parsed) = parse_x509_certificate(der).ok()?;
         let validity = parsed.validity();
         Some(Self {
+            subject: Party::of(parsed.subject()),
             issuer: Party::of(parsed.issuer()),
             issuer_der: parsed.issuer().as_raw().to_vec(),
             is_self_signed: parsed.issuer().as_raw() == parsed.subject().as_raw(),
@@ -48,6 +58,12 @@ impl Certificate {
             not_before: time(validity.not_before.timestamp()),
             not_after: time(validity.not_after.timestamp()),
         })
+    }
+
+    /// The last second in which it is valid.
+    pub(super) fn end(&self) -> Option<UnixTime> {
+        let end = self.not_after.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(end))
     }
 
     /// From which moment on its end is worth a warning: so long before it, or a sixth of its life where that is less,
@@ -68,13 +84,32 @@ impl Certificate {
         Some(UnixTime::since_unix_epoch(begin + life / 2))
     }
 
-    /// Whole days, negative once it has expired.
-    pub(crate) fn days_left(&self, now: SystemTime) -> i64 {
-        let days =
-            |time: Duration| i64::try_from(time.as_secs() / DAY.as_secs()).unwrap_or(i64::MAX);
-        match self.not_after.duration_since(now) {
-            Ok(left) => days(left),
-            Err(gone) => -days(gone.duration()),
+    /// Whole days; 0 once it has expired.
+    pub(crate) fn days_left(&self, now: SystemTime) -> u64 {
+        whole_days(self.not_after.duration_since(now).ok())
+    }
+
+    /// Whole days since it expired; 0 before.
+    pub(crate) fn days_gone(&self, now: SystemTime) -> u64 {
+        whole_days(now.duration_since(self.not_after).ok())
+    }
+}
+
+impl Ending {
+    pub(super) fn of_leaf(leaf: &Certificate) -> Self {
+        Self {
+            certificate: leaf.clone(),
+            of: None,
+        }
+    }
+}
+
+/// As it is told: which of the chain it is.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.of {
+            None => f.write_str("the certificate"),
+            Some(whose) => write!(f, "the intermediate certificate {whose}"),
         }
     }
 }
@@ -142,6 +177,10 @@ fn names(parsed: &X509Certificate<'_>) -> Vec<String> {
     names.take(NAMES_MAX).collect()
 }
 
+fn whole_days(time: Option<Duration>) -> u64 {
+    time.unwrap_or_default().as_secs() / DAY.as_secs()
+}
+
 /// Printable, and no longer than a line bears.
 fn plain(text: &str) -> String {
     let printable = text.chars().filter(|c| !c.is_control() && *c != '"');
@@ -160,6 +199,7 @@ mod tests {
     fn made(days: u64) -> Certificate {
         let start = SystemTime::UNIX_EPOCH + 1000 * DAY;
         Certificate {
+            subject: Party::default(),
             issuer: Party::default(),
             issuer_der: Vec::new(),
             is_self_signed: false,
@@ -185,10 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn days_go_on_below_zero() {
+    fn days_are_counted_up_to_the_end_and_from_it_on() {
         let certificate = made(90);
-        assert_eq!(certificate.days_left(certificate.not_before), 90);
-        assert_eq!(certificate.days_left(certificate.not_after + 3 * DAY), -3);
+        let check = |now, left, gone| {
+            assert_eq!(certificate.days_left(now), left);
+            assert_eq!(certificate.days_gone(now), gone);
+        };
+        check(certificate.not_before, 90, 0);
+        check(certificate.not_after + 3 * DAY, 0, 3);
     }
 
     #[test]

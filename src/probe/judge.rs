@@ -224,7 +224,9 @@ fn of_visit(one: &Looked, visit: &Visit, works: bool, now: SystemTime) -> Vec<Fi
                     what,
                     remedy,
                 } = verdict;
-                let reason = (severity == Severity::Fail).then_some(Reason::UpstreamTlsFailed);
+                // What call servers refuse, the proxy may take: then an exchange does not end with it.
+                let is_refused = shaken.seen.verdict.is_err();
+                let reason = is_refused.then_some(Reason::UpstreamTlsFailed);
                 // One bad certificate of several: some pushes fail all the same, for nobody goes to another address then.
                 findings.push(told(severity, "tls", what, remedy, reason));
             }
@@ -286,7 +288,7 @@ fn summary(one: &Looked, now: SystemTime) -> Finding {
             parts.push(format!(
                 "signed by {}, good for {} days",
                 leaf.issuer,
-                leaf.days_left(now)
+                shaken.seen.ending(&leaf).certificate.days_left(now)
             ));
         }
     }

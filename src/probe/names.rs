@@ -71,9 +71,15 @@ pub(super) fn findings(one: &Looked, name_servers: &str) -> Vec<Finding> {
         let mut finding = one.finding(severity, "names", what);
         finding.reason = Some(error.reason().token());
         finding.remedy = Some(match error {
-            ResolveError::NotFound | ResolveError::NoAddress => String::from(
-                "check its spelling in hosts, and whether this machine's name servers know public names (or name others in dns.servers)",
-            ),
+            ResolveError::NotFound | ResolveError::NoAddress => {
+                // Behind parents, theirs are the names that are asked for.
+                let key = if one.aim.destination.via.is_empty() {
+                    "hosts, and whether this machine's name servers know public names"
+                } else {
+                    "via, and whether this machine's name servers know it"
+                };
+                format!("check its spelling in {key} (or name others in dns.servers)")
+            }
             ResolveError::TimedOut | ResolveError::Unreachable => {
                 format!("let {name_servers} pass, or name others in dns.servers")
             }

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Prober;
 use super::aim::{Aim, aims};
-use super::certificate::Certificate;
 use super::finding::Severity;
 use super::verdict::{self, Expected, Fault};
 use super::visit::{self, Terms};
+use super::words;
 use crate::config::{Probe, Role};
 use crate::dial::Story;
 use crate::exchange::{DestinationName, Target};
@@ -344,6 +344,7 @@ async fn look(prober: &Prober, aim: &Aim, terms: &Terms) -> Seen {
         .dial(&cleared, Instant::now(), &[], &prober.trail, &mut story);
     let way = match dialing.await {
         Ok(dialed) => dialed.stream,
+        Err(error) if !aim.destination.via.is_empty() => return failed(words::of_parents(&error)),
         Err(error) => return failed(error.to_string()),
     };
     if aim.target.port == visit::HTTP {
@@ -365,7 +366,7 @@ async fn look(prober: &Prober, aim: &Aim, terms: &Terms) -> Seen {
     Seen {
         outcome: fails.map_or(Ok(()), |verdict| Err(verdict.what.clone())),
         certificate: Some(Shown {
-            expires: Certificate::parse(&shaken.seen.leaf).map(|leaf| leaf.not_after),
+            expires: shaken.seen.ends.map(|ends| ends.certificate.not_after),
             bad: verdict.map(|verdict| (verdict.fault, verdict.what)),
         }),
     }

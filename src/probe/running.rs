@@ -23,10 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// More than all alarms with all their subjects.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The active alarms of the proxy whose admin endpoint is here.
-pub(crate) async fn alarms(dialer: &OperatorDialer, admin: SocketAddr) -> Vec<Finding> {
+/// The active alarms of the proxy whose admin endpoint is here. `looked`: what was found out in the same run; it says
+/// more than an alarm, and what to do is said there.
+pub(crate) async fn alarms(
+    dialer: &OperatorDialer,
+    admin: SocketAddr,
+    looked: &[Finding],
+) -> Vec<Finding> {
     match timeout(PATIENCE, page(dialer, admin)).await {
-        Ok(Some(page)) => read(&page),
+        Ok(Some(page)) => read(&page, looked),
         Ok(None) | Err(_) => {
             let what =
                 format!("no tidegate answers at {admin}: what its exchanges show is not known");
@@ -49,7 +54,7 @@ async fn page(dialer: &OperatorDialer, admin: SocketAddr) -> Option<Value> {
 }
 
 /// One line for each subject of each active alarm.
-fn read(page: &Value) -> Vec<Finding> {
+fn read(page: &Value, looked: &[Finding]) -> Vec<Finding> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let is_active = |one: &Value| one["state"] == "active";
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -72,8 +77,10 @@ fn read(page: &Value) -> Vec<Finding> {
                 text(&subject["evidence"]["text"]),
             );
             let evidence = text(&subject["evidence"]["text"]);
-            let remedy = remedy(&name, &evidence);
-            let remedy = remedy.unwrap_or_else(|| text(&subject["action"]));
+            let subject_name = text(&subject["subject"]);
+            let remedy = seen_here(&name, &subject_name, &evidence, severity, looked)
+                .or_else(|| remedy(&name, &evidence))
+                .unwrap_or_else(|| text(&subject["action"]));
             findings.push(finding(severity, what, Some(remedy)));
         }
     }
@@ -84,9 +91,51 @@ fn read(page: &Value) -> Vec<Finding> {
     findings
 }
 
+/// Where this very run has looked at what an alarm is of: its line there.
+fn seen_here(
+    alarm: &str,
+    subject: &str,
+    evidence: &str,
+    severity: Severity,
+    looked: &[Finding],
+) -> Option<String> {
+    let (destination, is_of_a_host, checks): (_, _, &[_]) = match alarm {
+        "TidegateAllAddressesDead" => (subject, false, &["names", "address"]),
+        "TidegateProbeFailing" => (subject, true, &["names", "address", "tls"]),
+        "TidegateUpstreamCertificateInvalid" => (subject, true, &["tls"]),
+        "TidegateCertificateExpiring" => {
+            (subject.strip_prefix("destination ")?, true, &["tls"][..])
+        }
+        _ => return None,
+    };
+    let is_of = |one: &&Finding| {
+        let is_named = || evidence.starts_with(&format!("{}: ", one.target));
+        one.destination == destination && (!is_of_a_host || is_named())
+    };
+    let own = || looked.iter().filter(is_of);
+    let bad = own()
+        .filter(|one| matches!(one.severity, Severity::Fail | Severity::Warn))
+        .filter(|one| checks.contains(&one.check))
+        .min_by_key(|one| one.severity);
+    if let Some(bad) = bad {
+        // All lines are told in the order of their severity, and alarms last.
+        let place = if bad.severity <= severity {
+            "above"
+        } else {
+            "below"
+        };
+        return Some(format!("see its line {place} ({})", bad.target));
+    }
+    let good = own().find(|one| one.severity == Severity::Ok && one.check == "target")?;
+    Some(format!(
+        "it is good now (its line below, {}): the alarm clears once an exchange or a probe finds so, too",
+        good.target
+    ))
+}
+
 /// What to do where the alarm's own words leave it to its evidence, or send its reader here.
 fn remedy(alarm: &str, evidence: &str) -> Option<String> {
-    if let Some(remedy) = of_alarm(alarm) {
+    if let Some(remedy) = of_alarm(alarm, evidence) {
         return Some(remedy.to_owned());
     }
     let (cause, way) = match evidence.split_once(LATER) {
@@ -102,19 +151,40 @@ fn remedy(alarm: &str, evidence: &str) -> Option<String> {
 }
 
 /// Those whose action is to run the doctor.
-fn of_alarm(name: &str) -> Option<&'static str> {
+fn of_alarm(name: &str, evidence: &str) -> Option<&'static str> {
     Some(match name {
+        "TidegateAllAddressesDead" | "TidegateProbeFailing" if evidence.contains("parent prox") => {
+            "look at the parent proxies in via: whether they run, are reached from this machine (name, firewall), answer CONNECT, and let it through to this host"
+        }
+        "TidegateProbeFailing" => {
+            "mend what it says: the name servers, a firewall or a route, or whatever breaks TLS on the way; else the service is down: see its status page"
+        }
         "TidegateAllAddressesDead" => {
             "let this machine out to each of these addresses on the host's port (firewall, route); where the lines here say that all of it is open, the service is down: see its status page"
         }
-        "TidegateUpstreamCertificateInvalid" => {
-            "whatever decrypts TLS on the way has to leave this host alone: put it on the list of hosts that are not decrypted; where the authority is your own, name it as the destination's ca"
-        }
+        "TidegateUpstreamCertificateInvalid" => of_certificate(evidence),
         "TidegateCertificateExpiring" => {
             "a listener's: renew it, put it in its place and reload; a destination's: tell whoever runs the service, or the gateway that decrypts on the way, to renew it"
         }
         _ => return None,
     })
+}
+
+/// In the words of the verdict that is its evidence.
+fn of_certificate(evidence: &str) -> &'static str {
+    if evidence.contains("is for another name") {
+        "the address is not this host's: check what DNS (or addresses, or /etc/hosts) says; a portal or gateway may answer in its place"
+    } else if evidence.contains("no public authority") {
+        // A `ca` changes nothing: the host is everybody's.
+        "whatever decrypts TLS on the way has to leave this host alone: put it on the list of hosts that are not decrypted (firewall, web gateway)"
+    } else if evidence.contains("comes without an intermediate") || evidence.contains("comes alone")
+    {
+        "whoever runs the service has to send the intermediate certificate with it; if a gateway decrypts TLS on the way, put this host on its list of hosts that are not decrypted"
+    } else if evidence.contains("not trusted here") {
+        "if the authority is your gateway's, it decrypts TLS on the way: put this host on the list of hosts that are not decrypted; if it is the service's own, name it as the destination's ca"
+    } else {
+        "whoever runs the service has to have another certificate made: openssl s_client -connect HOST:PORT -servername HOST shows this one"
+    }
 }
 
 /// Where no answer came.
@@ -210,11 +280,78 @@ mod tests {
             "TidegateAllAddressesDead",
             "TidegateUpstreamCertificateInvalid",
             "TidegateCertificateExpiring",
+            "TidegateProbeFailing",
         ] {
             let found = remedy(alarm, "seen").unwrap();
             assert!(!found.contains("doctor"), "{found}");
         }
+        let dead = "no way through its parent proxies (via): 127.0.0.1:1 (quarantined, 3 failures)";
+        check("TidegateAllAddressesDead", dead, &["in via"]);
+        let refused = "push.test:443: the parent proxy refused the connection";
+        check("TidegateProbeFailing", refused, &["in via"]);
+        let certificate = "TidegateUpstreamCertificateInvalid";
+        let shown = |what: &str| format!("push.test:443: the certificate {what}");
+        check(
+            certificate,
+            &shown("is for another name (other.test)"),
+            &["DNS"],
+        );
+        check(
+            certificate,
+            &shown("is not valid"),
+            &["another certificate"],
+        );
+        let own = shown("is of an authority that is not trusted here: it is signed by \"Lab\"");
+        check(certificate, &own, &["not decrypted", "destination's ca"]);
+        let decrypted = "cisco.test:443: something on the way decrypts TLS: the certificate is of no public authority";
+        let found = remedy(certificate, decrypted).unwrap();
+        assert!(found.contains("not decrypted"), "{found}");
+        assert!(!found.contains("ca "), "it would have no effect: {found}");
         check("TidegateAddressesChanged", "seen", &[]);
+    }
+
+    #[test]
+    fn an_alarm_points_at_what_this_run_has_found_out_itself() {
+        let line = |severity, check, target: &str| Finding {
+            destination: "lab".into(),
+            target: target.into(),
+            ..Finding {
+                check,
+                ..finding(severity, "seen".into(), None)
+            }
+        };
+        let bad_tls = line(Severity::Fail, "tls", "push.test:443");
+        let late = line(Severity::Warn, "reply", "push.test:443");
+        let good = line(Severity::Ok, "target", "push.test:443");
+        let other = line(Severity::Fail, "tls", "other.test:443");
+        let check = |alarm: &str, subject: &str, looked: &[Finding], wanted: Option<&str>| {
+            let evidence = "push.test:443: it is bad";
+            let found = seen_here(alarm, subject, evidence, Severity::Warn, looked);
+            match wanted {
+                None => assert_eq!(found, None, "{alarm}"),
+                Some(words) => assert!(found.as_ref().unwrap().contains(words), "{found:?}"),
+            }
+        };
+        let above = Some("see its line above (push.test:443)");
+        let all = [other.clone(), bad_tls, good.clone()];
+        for alarm in ["TidegateProbeFailing", "TidegateUpstreamCertificateInvalid"] {
+            check(alarm, "lab", &all, above);
+            check(alarm, "another", &all, None);
+            check(alarm, "lab", std::slice::from_ref(&other), None);
+        }
+        check(
+            "TidegateCertificateExpiring",
+            "destination lab",
+            &all,
+            above,
+        );
+        // A listener of that name.
+        check("TidegateCertificateExpiring", "lab", &all, None);
+        let all = [late, good];
+        let good = Some("good now");
+        check("TidegateProbeFailing", "lab", &all, good);
+        check("TidegateAllAddressesDead", "lab", &all, good);
+        check("TidegateAddressesChanged", "lab", &all, None);
     }
 
     #[test]
@@ -225,7 +362,7 @@ mod tests {
              "subjects": [subject("one", "active"), subject("two", "cleared")]},
             {"alarm": "B", "severity": "ERROR", "state": "cleared", "subjects": [subject("one", "cleared")]},
         ]});
-        let lines: Vec<String> = read(&page).iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = read(&page, &[]).iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
             [
@@ -236,9 +373,9 @@ mod tests {
             {"alarm": "PushNotificationFailedInvalidDeviceToken", "severity": "CRITICAL", "state": "active",
              "subjects": [subject("one", "active")]},
         ]});
-        assert_eq!(read(&page)[0].severity, Severity::Warn, "one device's");
+        assert_eq!(read(&page, &[])[0].severity, Severity::Warn, "one device's");
         for page in [json!({"alarms": []}), json!(null), json!([1])] {
-            assert!(read(&page)[0].what.contains("has no alarm"), "{page}");
+            assert!(read(&page, &[])[0].what.contains("has no alarm"), "{page}");
         }
     }
 }

@@ -33,8 +33,8 @@ pub(crate) struct Outsider<'a> {
 pub(crate) struct Sight {
     pub(crate) version: &'static str,
     pub(crate) took: Duration,
-    /// Who signed the certificate, and how many days it is good for.
-    pub(crate) signed: Option<(String, i64)>,
+    /// Who signed the certificate, and how many days its chain is good for.
+    pub(crate) signed: Option<(String, u64)>,
     /// What is wrong with it.
     pub(crate) verdict: Option<Verdict>,
     /// `None`: one with such a certificate is asked nothing.
@@ -71,8 +71,10 @@ impl Outsider<'_> {
         Ok(Sight {
             version: shaken.version,
             took: shaken.took,
-            signed: Certificate::parse(&shaken.seen.leaf)
-                .map(|leaf| (leaf.issuer.to_string(), leaf.days_left(now))),
+            signed: Certificate::parse(&shaken.seen.leaf).map(|leaf| {
+                let ends = shaken.seen.ending(&leaf).certificate;
+                (leaf.issuer.to_string(), ends.days_left(now))
+            }),
             verdict,
             reply,
         })

@@ -102,7 +102,7 @@ pub(super) fn of_certificate(
             );
         }
         let trusted = if seen.is_trusted {
-            ", which this machine trusts and call servers do not"
+            ", which this machine trusts and call servers do not: they refuse it"
         } else {
             ""
         };
@@ -114,13 +114,14 @@ pub(super) fn of_certificate(
             undecrypted,
         );
     }
+    let ends = seen.ending(&leaf);
     let problem = match &seen.verdict {
         Ok(()) => {
-            let days = leaf.days_left(now);
-            return leaf.is_due(EXPIRES_SOON, now).then(|| Verdict {
+            let days = ends.certificate.days_left(now);
+            return ends.certificate.is_due(EXPIRES_SOON, now).then(|| Verdict {
                 severity: Severity::Warn,
                 fault: Fault::Time,
-                what: format!("the certificate ends in {days} days; {whose}"),
+                what: format!("{ends} ends in {days} days; {whose}"),
                 remedy: String::from(
                     "whoever runs the service has to renew it; if that is your gateway, renew its authority",
                 ),
@@ -132,8 +133,8 @@ pub(super) fn of_certificate(
         CertificateProblem::Expired => fail(
             Fault::Time,
             format!(
-                "the certificate ended {} days ago; {whose}",
-                -leaf.days_left(now)
+                "{ends} ended {} days ago; {whose}",
+                ends.certificate.days_gone(now)
             ),
             String::from(
                 "check this machine's clock first; then whoever runs the service, or the gateway on the way, has to renew it",
@@ -143,6 +144,15 @@ pub(super) fn of_certificate(
             Fault::Time,
             format!("the certificate is not valid yet; {whose}"),
             String::from("check this machine's clock: start NTP"),
+        ),
+        CertificateProblem::OtherName if leaf.names.is_empty() => fail(
+            Fault::Identity,
+            format!(
+                "the certificate carries no names (SAN), and servers take none of its CN; {whose}"
+            ),
+            format!(
+                "whoever runs the service has to have one made with {host} as subject alternative name"
+            ),
         ),
         CertificateProblem::OtherName => fail(
             Fault::Identity,
@@ -176,7 +186,7 @@ pub(super) fn of_certificate(
                     "the certificate is of an authority that is not trusted here: {whose}{alone}"
                 ),
                 remedy: format!(
-                    "{intermediate}if that authority is the service's own, name its certificate in {ca}; if it is your gateway's, it decrypts TLS on the way: {undecrypted}"
+                    "{intermediate}if that authority is your gateway's, it decrypts TLS on the way: {undecrypted}; if it is the service's own, name its certificate in {ca}"
                 ),
             })
         }
@@ -215,6 +225,10 @@ pub(super) fn of_failure(failure: TlsFailure, host: &str) -> (String, String) {
         TlsFailure::Refused => (
             "the other end refused the TLS handshake",
             "it may want a client certificate or know no such name: check hosts and ports",
+        ),
+        TlsFailure::Unusable => (
+            "the other end's certificate cannot be used: it is broken, or of an old kind (X.509 v1)",
+            "whoever runs the service has to have one made as X.509 v3, with this name as subject alternative name",
         ),
         TlsFailure::Name => ("no certificate can be for this name", "correct it in hosts"),
     };

@@ -58,6 +58,8 @@ pub(crate) enum TlsFailure {
     Old,
     /// An alert, or no cipher or protocol in common.
     Refused,
+    /// We refused: what was shown is no certificate of today.
+    Unusable,
     /// No certificate can be for this host.
     Name,
 }
@@ -107,9 +109,12 @@ impl TlsFailure {
     pub(super) fn reason(self) -> Reason {
         match self {
             Self::TimedOut => Reason::UpstreamTimeout,
-            Self::NotTls | Self::Closed | Self::Old | Self::Refused | Self::Name => {
-                Reason::UpstreamTlsFailed
-            }
+            Self::NotTls
+            | Self::Closed
+            | Self::Old
+            | Self::Refused
+            | Self::Unusable
+            | Self::Name => Reason::UpstreamTlsFailed,
         }
     }
 }
@@ -228,7 +233,33 @@ fn failure(error: &std::io::Error) -> TlsFailure {
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
             ),
         ) => TlsFailure::Old,
+        Some(rustls::Error::InvalidCertificate(_)) => TlsFailure::Unusable,
         Some(_) => TlsFailure::Refused,
         None => TlsFailure::Closed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::{CertificateError, OtherError};
+
+    #[test]
+    fn who_refused_a_handshake_is_told_apart() {
+        let check = |error: rustls::Error, wanted: TlsFailure| {
+            let error = std::io::Error::other(error);
+            assert_eq!(failure(&error), wanted, "{error}");
+        };
+        let old = std::io::Error::other("UnsupportedCertVersion");
+        let old = CertificateError::Other(OtherError(Arc::new(old)));
+        check(rustls::Error::InvalidCertificate(old), TlsFailure::Unusable);
+        check(
+            rustls::Error::InvalidCertificate(CertificateError::BadEncoding),
+            TlsFailure::Unusable,
+        );
+        check(
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
+            TlsFailure::Refused,
+        );
     }
 }

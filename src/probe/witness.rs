@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,11 +15,13 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Ending};
 use crate::dial::tls::{CertificateProblem, NativeRoots};
 
 /// A shorter name of an organization says nothing: it may be a part of any other.
 const ORGANIZATION_MIN: usize = 4;
+/// Certificates of a chain that are looked at; each costs a verification or two.
+const CHAIN_MAX: usize = 8;
 
 /// Whom a destination's clients would trust, and whom everybody does.
 #[derive(Clone)]
@@ -44,6 +47,8 @@ pub(super) struct Witness {
 pub(super) struct Seen {
     pub(super) leaf: CertificateDer<'static>,
     pub(super) verdict: Result<(), Error>,
+    /// What ends first of what was shown; `None`: none of it can be read.
+    pub(super) ends: Option<Ending>,
     /// Whether it leads to an authority that this machine and the destination trust, whatever else is wrong with it.
     pub(super) is_trusted: bool,
     /// Whether it leads to one that everybody trusts.
@@ -109,6 +114,19 @@ impl Judges {
     }
 }
 
+/// The first to end comes first.
+fn endings(leaf: Option<&Certificate>, intermediates: &[CertificateDer<'_>]) -> Vec<Ending> {
+    let leaf = leaf.map(Ending::of_leaf);
+    let others = intermediates.iter().filter_map(Certificate::parse);
+    let others = others.map(|certificate| Ending {
+        of: Some(certificate.subject.clone()),
+        certificate,
+    });
+    let mut all: Vec<Ending> = leaf.into_iter().chain(others).take(CHAIN_MAX).collect();
+    all.sort_by_key(|one| one.certificate.not_after);
+    all
+}
+
 fn is_public_kin(leaf: &Certificate) -> bool {
     let organization = leaf.issuer.organization().as_bytes();
     let has = |subject: &[u8]| {
@@ -117,6 +135,14 @@ fn is_public_kin(leaf: &Certificate) -> bool {
     };
     let mut roots = webpki_roots::TLS_SERVER_ROOTS.iter();
     organization.len() >= ORGANIZATION_MIN && roots.any(|root| has(&root.subject))
+}
+
+impl Seen {
+    /// What its chain ends with.
+    pub(super) fn ending(&self, leaf: &Certificate) -> Ending {
+        let ends = self.ends.clone();
+        ends.unwrap_or_else(|| Ending::of_leaf(leaf))
+    }
 }
 
 impl Witness {
@@ -145,13 +171,34 @@ impl ServerCertVerifier for Witness {
         // looked at last.
         let read = Certificate::parse(leaf);
         let in_its_life = read.as_ref().and_then(|leaf| leaf.middle()).unwrap_or(now);
-        let leads_to = |judge| match ask(judge, in_its_life) {
+        let leads_at = |judge, at| match ask(judge, at) {
             Ok(()) => true,
             Err(error) => CertificateProblem::of(&error) == Some(CertificateProblem::OtherName),
         };
+        let endings = endings(read.as_ref(), intermediates);
+        let ends = |one: &Ending| one.certificate.end();
+        // Up to the end of what ends first, a chain is good: the middle of the leaf's life may be beyond that.
+        let leads_to = |judge| {
+            let mut ends = endings.iter().filter_map(ends);
+            leads_at(judge, in_its_life) || ends.any(|at| leads_at(judge, at))
+        };
+        // One that is sent along and not needed may end when it likes.
+        let is_needed = |one: &&Ending| {
+            ends(one).is_some_and(|end| {
+                let beyond = UnixTime::since_unix_epoch(Duration::from_secs(end.as_secs() + 1));
+                let mut judges = [&self.judges.ours, &self.judges.public].into_iter();
+                judges.any(|judge| leads_at(judge, end) && !leads_at(judge, beyond))
+            })
+        };
+        let first = endings
+            .iter()
+            .find(is_needed)
+            .or_else(|| endings.first())
+            .cloned();
         let seen = Seen {
             leaf: leaf.clone().into_owned(),
             verdict: ask(&self.judges.ours, now),
+            ends: first,
             is_trusted: leads_to(&self.judges.ours),
             is_public: leads_to(&self.judges.public),
             is_alone: intermediates.is_empty(),

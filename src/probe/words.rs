@@ -1,5 +1,6 @@
 //! Why an address cannot be connected to, in words, with what to do. Pure.
 
+use crate::dial::DialError;
 use crate::dial::connect::ConnectError;
 
 pub(super) fn of_silent_parent() -> (String, String) {
@@ -9,6 +10,29 @@ pub(super) fn of_silent_parent() -> (String, String) {
             "look at the parent's log and load: it hangs, or its own way to the target does; and see that http or https stands rightly in via",
         ),
     )
+}
+
+/// Why a dial that goes through parents came to nothing: it is they who were dialled.
+pub(super) fn of_parents(error: &DialError) -> String {
+    let what = match error {
+        DialError::Resolve(error) => return format!("the parent proxy's name: {error}"),
+        DialError::Connect(ConnectError::Refused) => "the parent proxy refused the connection",
+        DialError::Connect(ConnectError::TimedOut) => "the parent proxy did not answer in time",
+        DialError::Connect(ConnectError::Reset) => "the parent proxy reset the connection",
+        DialError::Connect(ConnectError::Unreachable | ConnectError::Other) => {
+            "the parent proxy cannot be reached from here"
+        }
+        DialError::Connect(
+            ConnectError::Ourselves
+            | ConnectError::Parent(_)
+            | ConnectError::NoSource
+            | ConnectError::OutOfResources,
+        )
+        | DialError::OtherFamily
+        | DialError::NoOther
+        | DialError::Denied(_) => return error.to_string(),
+    };
+    what.to_owned()
 }
 
 pub(super) fn of_connect(error: ConnectError, port: u16) -> (String, String) {

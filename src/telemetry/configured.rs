@@ -16,6 +16,8 @@ use crate::exchange::{ClientName, DestinationName, Host, ListenerName};
 pub(super) struct Configured {
     /// The hosts of each destination, with their roles.
     pub(super) hosts: HashMap<DestinationName, Vec<HostRule>>,
+    /// Destinations whose addresses are those of parent proxies.
+    pub(super) with_parents: HashSet<DestinationName>,
     /// The hosts as subjects of alarms.
     pub(super) subjects: HashMap<String, Role>,
     /// Clients, each with its component where that is known.
@@ -46,6 +48,12 @@ impl Configured {
                 .destinations
                 .iter()
                 .map(|one| (one.name.clone(), one.hosts.clone()))
+                .collect(),
+            with_parents: config
+                .destinations
+                .iter()
+                .filter(|one| !one.via.is_empty())
+                .map(|one| one.name.clone())
                 .collect(),
             clients: config
                 .clients

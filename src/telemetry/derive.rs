@@ -116,6 +116,11 @@ impl Derivation {
         }
     }
 
+    /// Whether what is dialled for a destination are parent proxies.
+    pub(crate) fn has_parents(&self, destination: &DestinationName) -> bool {
+        self.known().configured.with_parents.contains(destination)
+    }
+
     /// How the destinations are: the name, whether none of its addresses can be connected to, and what they are like.
     /// Raises `TidegateAllAddressesDead`; the first address that answers clears it.
     pub(crate) fn destinations(

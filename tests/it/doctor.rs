@@ -22,7 +22,10 @@ pub(crate) struct Paper {
     pub(crate) issuer: &'static str,
     /// Whose authority the issuer is; empty: it does not say.
     pub(crate) organization: &'static str,
+    /// Empty: it has none, but in its CN.
     pub(crate) name: &'static str,
+    /// An intermediate "Lab Between" has signed it, and ends in so many days.
+    pub(crate) between: Option<i64>,
     /// Days from now at which it ends.
     pub(crate) days: i64,
 }
@@ -45,6 +48,7 @@ pub(crate) const GOOD: Paper = Paper {
     issuer: "Lab CA",
     organization: "",
     name: "push.test",
+    between: None,
     days: 365,
 };
 
@@ -64,19 +68,34 @@ impl Paper {
                 .push(rcgen::DnType::OrganizationName, self.organization);
         }
         let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
-        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let mut issuer = rcgen::Issuer::new(authority, authority_key);
         let key = rcgen::KeyPair::generate().unwrap();
-        let mut server = rcgen::CertificateParams::new(vec![self.name.to_owned()]).unwrap();
+        let names: Vec<String> = [self.name].map(str::to_owned).into();
+        let names = names.into_iter().filter(|name| !name.is_empty());
+        let mut server = rcgen::CertificateParams::new(names.collect::<Vec<_>>()).unwrap();
         let days = |days: i64| {
             let day = Duration::from_secs(24 * 60 * 60);
             let off = day * u32::try_from(days.abs()).unwrap();
             let now = SystemTime::now();
             if days < 0 { now - off } else { now + off }
         };
+        let mut chain = String::new();
+        if let Some(ends) = self.between {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut between = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            between.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            between.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+            let common_name = rcgen::DnType::CommonName;
+            between.distinguished_name.push(common_name, "Lab Between");
+            between.not_before = days(ends - 730).into();
+            between.not_after = days(ends).into();
+            chain = between.signed_by(&key, &issuer).unwrap().pem();
+            issuer = rcgen::Issuer::new(between, key);
+        }
         server.not_before = days(self.days - 730).into();
         server.not_after = days(self.days).into();
         let server = server.signed_by(&key, &issuer).unwrap();
-        (authority_pem, server.pem(), key.serialize_pem())
+        (authority_pem, server.pem() + &chain, key.serialize_pem())
     }
 }
 
@@ -421,6 +440,11 @@ async fn bad_certificates_are_told_with_whose_they_are() {
     };
     let expired = Paper { days: -3, ..GOOD };
     let soon = Paper { days: 5, ..GOOD };
+    let nameless = Paper { name: "", ..GOOD };
+    let between = |days| Paper {
+        between: Some(days),
+        ..GOOD
+    };
     for (paper, severity, reason, words) in [
         (
             expired,
@@ -435,6 +459,26 @@ async fn bad_certificates_are_told_with_whose_they_are() {
             &["another name (other.test)", "DNS"],
         ),
         (soon, "warn", None, &["ends in 4 days", "renew"]),
+        (
+            nameless,
+            "fail",
+            Some("upstream_tls_failed"),
+            &["carries no names (SAN)", "none of its CN", "push.test"],
+        ),
+        // The chain ends with what ends first of it.
+        (
+            between(-3),
+            "fail",
+            Some("upstream_tls_failed"),
+            &["the intermediate certificate \"Lab Between\" ended 3 days ago"],
+        ),
+        (
+            between(4),
+            "warn",
+            None,
+            &["the intermediate certificate \"Lab Between\" ends in 3 days"],
+        ),
+        (between(100), "ok", None, &["good for 99 days"]),
     ] {
         let ward = Ward::new().await;
         let (address, authority) = server(local(1, 0), paper, Manners::default()).await;
@@ -472,7 +516,7 @@ async fn whoever_decrypts_tls_on_the_way_is_named() {
         Some("upstream_tls_failed"),
         &words,
     );
-    // Also where `ca` trusts it: the servers do not.
+    // Also where `ca` trusts it: the servers do not. A forward of the proxy's own passes, and ends with no reason.
     ward.folder.file("gateway.pem", &authority);
     let trusting = format!("{cisco}\nca = \"gateway.pem\"");
     let (code, findings) = ward.doctor(&trusting, &[]).await;
@@ -480,10 +524,10 @@ async fn whoever_decrypts_tls_on_the_way_is_named() {
     says(
         worst(&findings),
         "fail",
-        Some("upstream_tls_failed"),
+        None,
         &[
             "decrypts TLS",
-            "which this machine trusts and call servers do not",
+            "which this machine trusts and call servers do not: they refuse it",
         ],
     );
     // A host that nobody knows may have an authority of its own: the operator has to say which.
@@ -516,6 +560,7 @@ async fn an_intermediate_that_is_not_sent_is_the_first_guess() {
     assert_eq!(code, 1, "{findings:?}");
     let words = [
         "\"Lab Issuing CA\", and comes without an intermediate -> the server may not send its intermediate certificate",
+        "has to add it; if that authority is your gateway's, it decrypts TLS on the way: put push.test on the list",
     ];
     says(
         worst(&findings),
@@ -707,6 +752,17 @@ async fn parents_are_gone_through() {
     says(finding, "fail", Some("connect_refused"), &["refused"]);
     let peer = finding["peer"].as_str().unwrap();
     assert!(peer.contains(&format!("(parent http://{parent}")), "{peer}");
+    // Its name stands in another place than the target's.
+    let beyond =
+        "name = \"beyond\"\nhosts = [\"beyond.test\"]\nvia = [\"http://nowhere.test:3128\"]";
+    let (code, findings) = ward.doctor(beyond, &[]).await;
+    assert_eq!(code, 1, "{findings:?}");
+    says(
+        worst(&findings),
+        "fail",
+        Some("name_not_found"),
+        &["nowhere.test", "its spelling in via"],
+    );
     // One that accepts and says nothing is no matter of the firewall.
     let (listener, parent) = upstream::listener().await;
     tokio::spawn(async move {

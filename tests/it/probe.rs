@@ -81,6 +81,55 @@ async fn a_probe_that_meets_a_bad_certificate_is_told_and_counts_for_nothing() {
 }
 
 #[tokio::test]
+async fn what_ends_first_of_a_chain_is_what_the_metric_and_the_alarm_speak_of() {
+    let at = (LOCALHOST, 0).into();
+    let between = Some(4);
+    let paper = Paper { between, ..GOOD };
+    let (address, authority) = server(at, paper, Manners::default()).await;
+    let house = house(address.port(), &authority)
+        .set("probe", "interval = \"1h\"")
+        .open()
+        .await;
+    let said = house
+        .journal_says("alarm raised alarm=\"TidegateCertificateExpiring\"")
+        .await;
+    let words = "the intermediate certificate \\\"Lab Between\\\" ends in 3 days";
+    assert!(said.contains(words), "{said}");
+    let now = series_is_there(&house, SUCCESS).await;
+    let days = (series_is_there(&house, EXPIRY).await - now) / 86_400.0;
+    assert!((3.0..5.0).contains(&days), "{days}");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn where_a_parent_is_dead_it_is_the_parent_that_is_spoken_of() {
+    let parent = upstream::refusing().await;
+    let house = House::new()
+        .destination(&format!(
+            "name = \"beyond\"\nhosts = [\"beyond.test\"]\nvia = [\"http://{parent}\"]"
+        ))
+        .set("probe", "interval = \"1s\"")
+        .open()
+        .await;
+    for (alarm, words) in [
+        (
+            "TidegateProbeFailing",
+            "beyond.test:443: the parent proxy refused the connection",
+        ),
+        (
+            "TidegateAllAddressesDead",
+            "no way through its parent proxies (via): 127.0.0.1:",
+        ),
+    ] {
+        let said = house
+            .journal_says(&format!("alarm raised alarm=\"{alarm}\""))
+            .await;
+        assert!(said.contains(words), "{said}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
 async fn without_probes_a_real_exchange_makes_us_ready_and_nothing_else_is_dialled() {
     let port = upstream::echo().await.port();
     let house = house(port, &crate::house::certificate(&["push.test"]).0)

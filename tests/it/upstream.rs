@@ -100,11 +100,12 @@ pub(crate) fn deafen(socket: &impl std::os::fd::AsFd) {
 
 /// TLS as a server speaks it with this certificate and key, PEM.
 pub(crate) fn tls(certificate: &str, key: &str) -> ServerConfig {
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes());
+    let chain = chain.map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
     ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
+        .with_single_cert(chain, key)
         .unwrap()
 }
 
