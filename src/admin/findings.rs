@@ -80,7 +80,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             host.is_some_and(|host| host.starts_with('/'))
         })
     };
-    let [mut dead, mut hopeless] = [Vec::new(), Vec::new()];
+    let [mut dead, mut silent, mut hopeless] = [Vec::new(), Vec::new(), Vec::new()];
     let mut unresolved: Vec<(String, Vec<&str>)> = Vec::new();
     let mut sick = Vec::new();
     for one in &glance.destinations {
@@ -93,6 +93,10 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         if one.dead {
             if !told(Alarm::AllAddressesDead, name) {
                 dead.push(name);
+            }
+        } else if one.silent {
+            if !told(Alarm::AllAddressesDead, name) {
+                silent.push(name);
             }
         } else if let Some(error) = one.unresolved
             && !one.has_a_good_one()
@@ -108,7 +112,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         } else if resting > 0 && resting == listed {
             hopeless.push(name);
         } else if resting > 0 {
-            sick.push((name, resting, listed));
+            sick.push((name, resting, listed, one.has_a_good_one() && !one.accused));
         }
     }
     if !dead.is_empty() {
@@ -119,6 +123,16 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
                 named_destinations(&dead)
             ),
             "Check the firewall and the way out from this machine; if they are well, the service itself is down.",
+        );
+    }
+    if !silent.is_empty() {
+        note(
+            Severity::Error,
+            format!(
+                "No address of {} answers, though they accept connections: every push to it is probably lost.",
+                named_destinations(&silent)
+            ),
+            "Ask the firewall team whether something on the way keeps the answers, and look at the service's status page.",
         );
     }
     for (error, names) in unresolved {
@@ -139,11 +153,16 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         );
     }
     let (first, others) = sick.split_at(sick.len().min(NAMED));
-    for (name, resting, listed) in first {
+    for (name, resting, listed, is_carried) in first {
+        let carried = if *is_carried {
+            "the others carry its pushes"
+        } else {
+            "none of the others is known to answer"
+        };
         note(
             Severity::Warning,
             format!(
-                "{resting} of {} of destination {name} can't be used now; the others carry its pushes.",
+                "{resting} of {} of destination {name} can't be used now; {carried}.",
                 counted(*listed, "address", "addresses"),
             ),
             "If it lasts for hours, ask whether a firewall lets these addresses pass.",

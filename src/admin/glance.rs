@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::figures::Figures;
-use super::{Loaded, Window, status};
+use super::{Loaded, Window, destinations, status};
 use crate::dial::health::DestinationHealth;
 use crate::lifecycle::Phase;
 use crate::policy::WouldRefuse;
@@ -83,7 +83,7 @@ impl Glance {
                 .and_then(|core| core.confirmations().recent_of_all(now)),
             tunnels,
             tunnels_by_destination: (tunnels <= WALKED_MAX).then(|| by_destination(window)),
-            destinations: window.health.view(now),
+            destinations: destinations::seen(&window.health, &window.tunnels, now),
             would_refuse,
             would_refuse_rows,
             memory_bytes: status::memory(),

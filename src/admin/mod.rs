@@ -9,7 +9,7 @@ pub(crate) mod control;
 mod counters;
 mod deep;
 mod destination_list;
-mod destinations;
+pub(crate) mod destinations;
 mod events;
 mod figures;
 mod findings;

@@ -510,6 +510,37 @@ async fn addresses_that_dns_has_dropped_carry_nothing() {
 }
 
 #[tokio::test]
+async fn a_cloud_that_accepts_and_never_answers_is_an_error() {
+    use Outcome::Connected;
+    let cisco = DestinationName::new("cisco");
+    let silent = |window: &Window| {
+        let now = Instant::now();
+        window.health.configure(std::slice::from_ref(&cisco));
+        known(window, "cisco", &[1, 2], &[(1, Connected), (2, Connected)]);
+        window.health.suspect(&cisco, peer(1), now);
+        window.health.suspect(&cisco, peer(2), now);
+        window.health.none_answers(&cisco, now);
+    };
+    let page = page_of(silent).await;
+    let words = "No address of destination cisco answers, though they accept connections";
+    assert!(page.contains(words), "{page}");
+    assert!(page.contains("Something is wrong"), "{page}");
+    assert!(!page.contains("the others carry its pushes"), "{page}");
+    assert!(page.contains("accepts, and does not answer"), "{page}");
+    // One that answers in a tunnel speaks for it.
+    let page = page_of(|window| {
+        silent(window);
+        let core = &window.tunnels[0];
+        core.tally(&cisco).note(1, None);
+        core.tell_exchanges(&window.meters, Instant::now());
+    })
+    .await;
+    assert!(!page.contains(words), "{page}");
+    let words = "can&#39;t be used now; none of the others is known to answer";
+    assert!(page.contains(words), "it may have been before: {page}");
+}
+
+#[tokio::test]
 async fn the_gauge_of_addresses_forgets_what_is_gone_and_unused() {
     let drain = Drain::new();
     let window = window(&drain);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::admin::off_dns;
+use crate::admin::{destinations, off_dns};
 use crate::dial::health::{DestinationHealth, HealthBook, Standing};
 use crate::dial::resolve::Resolver;
 use crate::relay::Tunnels;
@@ -37,12 +37,14 @@ impl Watchman {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for look in 1_u64.. {
             ticks.tick().await;
-            let health = self.health.view(Instant::now());
+            let health = destinations::seen(&self.health, &self.tunnels, Instant::now());
             let now = Moment::now();
-            let destinations = health
-                .iter()
-                .map(|one| (one.destination.clone(), one.dead, addresses(one)));
-            self.derivation.destinations(destinations, now);
+            let all = health.iter();
+            let all = all.map(|one| {
+                let is_dead = one.dead || one.silent;
+                (one.destination.clone(), is_dead, addresses(one))
+            });
+            self.derivation.destinations(all, now);
             self.derivation.certificates(now);
             self.alarms.tick(now);
             if look % LOOKS_PER_TUNNEL_LOOK == 0 {
@@ -59,6 +61,9 @@ impl Watchman {
 
 /// What the addresses of a destination are like, in few words.
 fn addresses(health: &DestinationHealth) -> String {
+    if health.silent {
+        return String::from("its addresses accept connections, and none answers in its tunnels");
+    }
     if !health.dead {
         return String::new();
     }
