@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::failing;
 use super::figures::Figures;
 use super::glance::{Glance, Severity, severity};
 use super::markup::{counted, span};
@@ -179,6 +180,14 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             "",
         );
     }
+    found.extend(failing::findings(&glance.lately));
+    let mut note = |severity, what: String, action: &str| {
+        found.push(Finding {
+            severity,
+            what,
+            action: action.to_owned(),
+        });
+    };
     for (listener, expires) in &glance.figures.certificates {
         if told(Alarm::CertificateExpiring, listener) {
             continue;

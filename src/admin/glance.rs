@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::figures::Figures;
+use super::history::Counts;
 use super::{Loaded, Window, destinations, status};
 use crate::dial::health::DestinationHealth;
 use crate::lifecycle::Phase;
@@ -32,6 +33,8 @@ pub(super) struct Glance {
     pub(super) tunnels_end_in: Option<Duration>,
     pub(super) loaded: Loaded,
     pub(super) figures: Figures,
+    /// Of these, what is of the last five minutes; whoever has the history fills it in.
+    pub(super) lately: Counts,
     /// What the exchanges in tunnels took in the last minute, sharper than the metric's buckets.
     pub(super) confirmations: Option<Recent>,
     pub(super) tunnels: usize,
@@ -76,6 +79,7 @@ impl Glance {
             },
             loaded: window.loaded.borrow().clone(),
             figures: Figures::read(&window.meters.render()),
+            lately: Counts::default(),
             // Each core knows the figures of all.
             confirmations: window
                 .tunnels

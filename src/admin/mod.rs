@@ -11,6 +11,7 @@ mod deep;
 mod destination_list;
 pub(crate) mod destinations;
 mod events;
+mod failing;
 mod figures;
 mod findings;
 mod glance;
