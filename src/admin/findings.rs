@@ -11,7 +11,7 @@ use super::markup::{counted, span};
 use crate::config::identity::EXPIRES_SOON;
 use crate::dial::health::Standing;
 use crate::exchange::{Fault, Reason};
-use crate::telemetry::alarms::{Alarm, AlarmState, State};
+use crate::telemetry::alarms::{Alarm, AlarmState, OTHERS, State};
 use crate::telemetry::derive::CONFIGURATION;
 
 /// Names that are spelt out; more are counted.
@@ -50,7 +50,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
     for alarm in &glance.alarms {
         let subjects = active_subjects(alarm);
         if !subjects.is_empty() {
-            let about = match named(&subjects) {
+            let about = match named_alarmed(&subjects) {
                 about if about.is_empty() => about,
                 about => format!(" ({about})"),
             };
@@ -255,6 +255,18 @@ fn active_subjects(alarm: &AlarmState) -> Vec<&str> {
     let subjects = alarm.subjects.iter();
     let subjects = subjects.filter(|one| one.state == State::Active);
     subjects.map(|one| &*one.name).collect()
+}
+
+/// Behind `OTHERS` there is one at least, and nobody knows how many.
+fn named_alarmed(subjects: &[&str]) -> String {
+    let own = subjects.iter().filter(|one| **one != OTHERS);
+    let own: Vec<_> = own.copied().collect();
+    if own.len() == subjects.len() || own.is_empty() {
+        return named(subjects);
+    }
+    let first = own[..own.len().min(NAMED)].join(", ");
+    let more = own.len().saturating_sub(NAMED) + 1;
+    format!("{first} and at least {more} more")
 }
 
 fn named_destinations(names: &[&str]) -> String {
