@@ -6,7 +6,7 @@
 use super::glance::{Glance, severity};
 use super::markup::{Text, counted, moment, number, put, span};
 use super::page;
-use crate::telemetry::alarms::{AlarmState, State, SubjectState};
+use crate::telemetry::alarms::{AlarmState, OTHERS, State, SubjectState};
 
 /// Subjects that are shown unfolded.
 const SHOWN: usize = 3;
@@ -19,10 +19,17 @@ pub(super) fn alarms(html: &mut String, glance: &Glance) {
     let silence = glance.silenced.map_or_else(String::new, |left| {
         format!("; silenced, not delivered for {}", span(left))
     });
+    let mut subjects = glance.alarms.iter().flat_map(|alarm| &alarm.subjects);
+    let is_uncounted = |one: &SubjectState| one.state == State::Active && &*one.name == OTHERS;
+    let at_least = if subjects.any(is_uncounted) {
+        "at least "
+    } else {
+        ""
+    };
     let (active, cleared) = (count(State::Active), count(State::Cleared));
     put!(
         html,
-        "<section id=\"alarms\" aria-labelledby=\"alarms-title\"><h2 id=\"alarms-title\">Alarms<small>{} active{silence}</small></h2>",
+        "<section id=\"alarms\" aria-labelledby=\"alarms-title\"><h2 id=\"alarms-title\">Alarms<small>{at_least}{} active{silence}</small></h2>",
         number(active as u64)
     );
     if active == 0 {
@@ -48,10 +55,13 @@ pub(super) fn alarms(html: &mut String, glance: &Glance) {
 /// Its subjects that are in this state.
 fn kind(html: &mut String, glance: &Glance, alarm: &AlarmState, state: State) {
     let subjects = alarm.subjects.iter();
-    let subjects: Vec<_> = subjects.filter(|one| one.state == state).collect();
+    let mut subjects: Vec<_> = subjects.filter(|one| one.state == state).collect();
     if subjects.is_empty() {
         return;
     }
+    // They are nobody whom one could look for.
+    subjects.sort_by_key(|one| &*one.name == OTHERS);
+    let uncounted = subjects.last().is_some_and(|one| &*one.name == OTHERS);
     let definition = &alarm.definition;
     let (class, badge) = match state {
         State::Active => (
@@ -79,9 +89,10 @@ fn kind(html: &mut String, glance: &Glance, alarm: &AlarmState, state: State) {
     if !folded.is_empty() {
         put!(
             html,
-            "<details id=\"{}-{}\"><summary>{} more</summary>",
+            "<details id=\"{}-{}\"><summary>{}{} more</summary>",
             alarm.alarm.name(),
             state.token(),
+            if uncounted { "at least " } else { "" },
             number(folded.len() as u64)
         );
         list(html, glance, folded);

@@ -65,6 +65,7 @@ fn known(health: &DestinationHealth) -> Row<'_> {
 fn is_in_trouble(health: &DestinationHealth) -> bool {
     let mut listed = health.listed();
     health.dead
+        || health.silent
         || health.unresolved.is_some() && !health.has_a_good_one()
         || listed.any(|one| one.standing == Standing::Quarantined)
 }
@@ -100,6 +101,9 @@ fn state(health: Option<&DestinationHealth>) -> String {
     };
     if health.dead {
         return String::from("<span class=\"badge error\">no address answers</span>");
+    }
+    if health.silent {
+        return String::from("<span class=\"badge error\">accepts, and does not answer</span>");
     }
     match health.unresolved {
         // Somebody may have asked for a name that never was.

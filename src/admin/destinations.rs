@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::dial::health::{DestinationHealth, Standing};
+use crate::dial::health::{DestinationHealth, HealthBook, Standing};
 use crate::relay::Tunnels;
 use crate::relay::confirmations::{Recent, Times};
 use crate::telemetry::exposition::Exposition;
@@ -105,6 +105,18 @@ pub(super) fn shown(all: &[DestinationHealth], cores: &[Tunnels], now: Instant) 
     json::append(&mut text, &rows);
     text.push(b'\n');
     text
+}
+
+/// What is known of the destinations; one in whose tunnels an exchange was counted in the last minute is not silent.
+pub(crate) fn seen(book: &HealthBook, cores: &[Tunnels], now: Instant) -> Vec<DestinationHealth> {
+    let mut all = book.view(now);
+    // Each core knows the figures of all.
+    let core = cores.first();
+    for one in all.iter_mut().filter(|one| one.silent) {
+        let recent = core.and_then(|core| core.confirmations().recent(&one.destination, now));
+        one.silent = recent.is_none();
+    }
+    all
 }
 
 /// Takes away the addresses that no name has any more and no tunnel uses: they say nothing of the destination.

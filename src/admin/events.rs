@@ -151,12 +151,13 @@ impl Pulse {
     ) -> Option<T> {
         let (window, history) = (Arc::clone(&self.window), Arc::clone(&self.history));
         let looked = task::spawn_blocking(move || {
-            let glance = Glance::gather(&window);
+            let mut glance = Glance::gather(&window);
             let samples = {
                 let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
                 if sample {
                     history.note(&glance.figures, glance.tunnels, Instant::now());
                 }
+                glance.lately = history.lately(&glance.figures);
                 history.samples()
             };
             show(&page::title(&glance), &page::main(&glance, &samples))

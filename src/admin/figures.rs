@@ -10,6 +10,8 @@ pub(super) struct Figures {
     pub(super) connections: u64,
     /// Tunnels that were opened and have ended.
     pub(super) tunnels_ended: u64,
+    /// Requests and their answers inside of tunnels.
+    pub(super) tunnel_exchanges: u64,
     pub(super) bytes_up: u64,
     pub(super) bytes_down: u64,
     /// Exchanges that have ended, by reason; those that never were are left out.
@@ -62,6 +64,7 @@ impl Figures {
         match name {
             "connections" => self.connections = count,
             "tunnel_seconds_count" => self.tunnels_ended += count,
+            "tunnel_exchanges_total" => self.tunnel_exchanges += count,
             "tunnel_bytes_total" if label("direction") == "up" => self.bytes_up += count,
             "tunnel_bytes_total" => self.bytes_down += count,
             "exchanges_total" if count > 0 => {

@@ -4,13 +4,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::failing;
 use super::figures::Figures;
 use super::glance::{Glance, Severity, severity};
 use super::markup::{counted, span};
 use crate::config::identity::EXPIRES_SOON;
 use crate::dial::health::Standing;
 use crate::exchange::{Fault, Reason};
-use crate::telemetry::alarms::{Alarm, AlarmState, State};
+use crate::telemetry::alarms::{Alarm, AlarmState, OTHERS, State};
 use crate::telemetry::derive::CONFIGURATION;
 
 /// Names that are spelt out; more are counted.
@@ -49,7 +50,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
     for alarm in &glance.alarms {
         let subjects = active_subjects(alarm);
         if !subjects.is_empty() {
-            let about = match named(&subjects) {
+            let about = match named_alarmed(&subjects) {
                 about if about.is_empty() => about,
                 about => format!(" ({about})"),
             };
@@ -80,7 +81,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             host.is_some_and(|host| host.starts_with('/'))
         })
     };
-    let [mut dead, mut hopeless] = [Vec::new(), Vec::new()];
+    let [mut dead, mut silent, mut hopeless] = [Vec::new(), Vec::new(), Vec::new()];
     let mut unresolved: Vec<(String, Vec<&str>)> = Vec::new();
     let mut sick = Vec::new();
     for one in &glance.destinations {
@@ -93,6 +94,10 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         if one.dead {
             if !told(Alarm::AllAddressesDead, name) {
                 dead.push(name);
+            }
+        } else if one.silent {
+            if !told(Alarm::AllAddressesDead, name) {
+                silent.push(name);
             }
         } else if let Some(error) = one.unresolved
             && !one.has_a_good_one()
@@ -108,7 +113,7 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         } else if resting > 0 && resting == listed {
             hopeless.push(name);
         } else if resting > 0 {
-            sick.push((name, resting, listed));
+            sick.push((name, resting, listed, one.has_a_good_one() && !one.accused));
         }
     }
     if !dead.is_empty() {
@@ -119,6 +124,16 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
                 named_destinations(&dead)
             ),
             "Check the firewall and the way out from this machine; if they are well, the service itself is down.",
+        );
+    }
+    if !silent.is_empty() {
+        note(
+            Severity::Error,
+            format!(
+                "No address of {} answers, though they accept connections: every push to it is probably lost.",
+                named_destinations(&silent)
+            ),
+            "Ask the firewall team whether something on the way keeps the answers, and look at the service's status page.",
         );
     }
     for (error, names) in unresolved {
@@ -139,11 +154,16 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
         );
     }
     let (first, others) = sick.split_at(sick.len().min(NAMED));
-    for (name, resting, listed) in first {
+    for (name, resting, listed, is_carried) in first {
+        let carried = if *is_carried {
+            "the others carry its pushes"
+        } else {
+            "none of the others is known to answer"
+        };
         note(
             Severity::Warning,
             format!(
-                "{resting} of {} of destination {name} can't be used now; the others carry its pushes.",
+                "{resting} of {} of destination {name} can't be used now; {carried}.",
                 counted(*listed, "address", "addresses"),
             ),
             "If it lasts for hours, ask whether a firewall lets these addresses pass.",
@@ -160,6 +180,14 @@ pub(super) fn findings(glance: &Glance) -> Vec<Finding> {
             "",
         );
     }
+    found.extend(failing::findings(&glance.lately));
+    let mut note = |severity, what: String, action: &str| {
+        found.push(Finding {
+            severity,
+            what,
+            action: action.to_owned(),
+        });
+    };
     for (listener, expires) in &glance.figures.certificates {
         if told(Alarm::CertificateExpiring, listener) {
             continue;
@@ -227,6 +255,18 @@ fn active_subjects(alarm: &AlarmState) -> Vec<&str> {
     let subjects = alarm.subjects.iter();
     let subjects = subjects.filter(|one| one.state == State::Active);
     subjects.map(|one| &*one.name).collect()
+}
+
+/// Behind `OTHERS` there is one at least, and nobody knows how many.
+fn named_alarmed(subjects: &[&str]) -> String {
+    let own = subjects.iter().filter(|one| **one != OTHERS);
+    let own: Vec<_> = own.copied().collect();
+    if own.len() == subjects.len() || own.is_empty() {
+        return named(subjects);
+    }
+    let first = own[..own.len().min(NAMED)].join(", ");
+    let more = own.len().saturating_sub(NAMED) + 1;
+    format!("{first} and at least {more} more")
 }
 
 fn named_destinations(names: &[&str]) -> String {

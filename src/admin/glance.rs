@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::figures::Figures;
-use super::{Loaded, Window, status};
+use super::history::Counts;
+use super::{Loaded, Window, destinations, status};
 use crate::dial::health::DestinationHealth;
 use crate::lifecycle::Phase;
 use crate::policy::WouldRefuse;
@@ -32,6 +33,8 @@ pub(super) struct Glance {
     pub(super) tunnels_end_in: Option<Duration>,
     pub(super) loaded: Loaded,
     pub(super) figures: Figures,
+    /// Of these, what is of the last five minutes; whoever has the history fills it in.
+    pub(super) lately: Counts,
     /// What the exchanges in tunnels took in the last minute, sharper than the metric's buckets.
     pub(super) confirmations: Option<Recent>,
     pub(super) tunnels: usize,
@@ -76,6 +79,7 @@ impl Glance {
             },
             loaded: window.loaded.borrow().clone(),
             figures: Figures::read(&window.meters.render()),
+            lately: Counts::default(),
             // Each core knows the figures of all.
             confirmations: window
                 .tunnels
@@ -83,7 +87,7 @@ impl Glance {
                 .and_then(|core| core.confirmations().recent_of_all(now)),
             tunnels,
             tunnels_by_destination: (tunnels <= WALKED_MAX).then(|| by_destination(window)),
-            destinations: window.health.view(now),
+            destinations: destinations::seen(&window.health, &window.tunnels, now),
             would_refuse,
             would_refuse_rows,
             memory_bytes: status::memory(),

@@ -2,7 +2,7 @@
 //!
 //! Bounded, and without a clock: `now` is an argument.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +14,9 @@ use super::findings;
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
 /// A quarter of an hour.
 pub(super) const SAMPLES_MAX: usize = 180;
+
+/// Whether something goes wrong now is told by so long, as the rules for Prometheus do.
+const LATELY: Duration = Duration::from_secs(5 * 60);
 
 /// What was so at one moment, or since the moment before.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +36,17 @@ pub(super) struct Sample {
 pub(super) struct History {
     samples: VecDeque<Sample>,
     last: Option<Reading>,
+    /// The counts of the last five minutes, oldest first.
+    counts: VecDeque<(Instant, Counts)>,
+}
+
+/// What findings compare over time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) endings: BTreeMap<String, u64>,
+    pub(super) tunnel_exchanges: u64,
+    pub(super) pushes: BTreeMap<String, u64>,
+    pub(super) limit_refusals: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -45,6 +59,10 @@ struct Reading {
 impl History {
     /// Takes a reading in. The first one has nothing to compare with, and makes no sample.
     pub(super) fn note(&mut self, figures: &Figures, tunnels: usize, now: Instant) {
+        while self.counts.len() > 1 && self.counts[1].0 + LATELY <= now {
+            self.counts.pop_front();
+        }
+        self.counts.push_back((now, Counts::of(figures)));
         let opened = figures.tunnels_ended + tunnels as u64;
         let reading = Reading {
             figures: figures.clone(),
@@ -75,8 +93,47 @@ impl History {
         self.samples.push_back(sample);
     }
 
+    /// What was counted in the last five minutes. Before the first reading, all there is.
+    pub(super) fn lately(&self, figures: &Figures) -> Counts {
+        let first = self.counts.front().map(|(_, counts)| counts);
+        first.map_or_else(
+            || Counts::of(figures),
+            |first| Counts::of(figures).since(first),
+        )
+    }
+
     pub(super) fn samples(&self) -> Vec<Sample> {
         self.samples.iter().copied().collect()
+    }
+}
+
+impl Counts {
+    fn of(figures: &Figures) -> Self {
+        let limits = figures.limits.iter();
+        Self {
+            endings: figures.endings.clone(),
+            tunnel_exchanges: figures.tunnel_exchanges,
+            pushes: figures.pushes.clone(),
+            limit_refusals: limits
+                .map(|(name, limit)| (name.clone(), limit.refusals))
+                .collect(),
+        }
+    }
+
+    fn since(mut self, earlier: &Self) -> Self {
+        for (now, before) in [
+            (&mut self.endings, &earlier.endings),
+            (&mut self.pushes, &earlier.pushes),
+            (&mut self.limit_refusals, &earlier.limit_refusals),
+        ] {
+            for (name, count) in now {
+                *count = count.saturating_sub(before.get(name).copied().unwrap_or_default());
+            }
+        }
+        self.tunnel_exchanges = self
+            .tunnel_exchanges
+            .saturating_sub(earlier.tunnel_exchanges);
+        self
     }
 }
 
@@ -101,6 +158,23 @@ mod tests {
         let last = samples.last().unwrap();
         assert_eq!((last.tunnels, last.opened_per_minute), (7.0, 36.0));
         assert_eq!(last.setup, [None, None]);
+    }
+
+    #[test]
+    fn what_was_counted_lately_is_of_five_minutes() {
+        let mut history = History::default();
+        let begun = Instant::now();
+        let failed = |count: u64| Figures {
+            endings: [("upstream_reset".to_owned(), count)].into(),
+            ..Figures::default()
+        };
+        assert_eq!(history.lately(&failed(7)).endings["upstream_reset"], 7);
+        // One in each five seconds for ten minutes.
+        for step in 0..=120 {
+            history.note(&failed(u64::from(step)), 0, begun + PERIOD * step);
+        }
+        assert_eq!(history.lately(&failed(120)).endings["upstream_reset"], 60);
+        assert_eq!(history.counts.len(), 61);
     }
 
     #[test]

@@ -10,6 +10,8 @@
   let silence;
   // How often it was tried: what comes late from an earlier try is not shown.
   let turns = 0;
+  // When the state that is shown came.
+  let shown = performance.now();
 
   const tell = (state, words) => {
     if (live.textContent !== words) live.textContent = words;
@@ -37,6 +39,7 @@
   };
 
   const show = (title, fresh) => {
+    shown = performance.now();
     document.title = title;
     fresh.id = "main";
     fresh.tabIndex = -1;
@@ -45,7 +48,11 @@
 
   // Nobody answers: what is shown is the last that was known.
   const gone = () => {
-    if (document.getElementById("state")?.dataset.phase !== "draining") {
+    const { phase, tunnels, left } = document.getElementById("state")?.dataset ?? {};
+    const passed = (performance.now() - shown) / 1000;
+    // A proxy that drains lives as long as its last tunnel.
+    const mayLive = tunnels !== "0" && (left === "" || passed <= Number(left));
+    if (phase !== "draining" || mayLive) {
       tell("lost", "Not live: the proxy can't be reached.");
       return;
     }

@@ -88,6 +88,10 @@ pub(super) fn title(glance: &Glance) -> String {
 pub(super) fn headline(glance: &Glance, findings: &[Finding]) -> (&'static str, &'static str) {
     let worst = findings.first().map(|worst| worst.severity);
     match worst {
+        Some(severity @ Severity::Error) if glance.is_draining() => (
+            class(severity),
+            "Draining: it takes no new work, and something is wrong",
+        ),
         Some(Severity::Error) => (class(Severity::Error), "Something is wrong"),
         _ if glance.is_draining() => ("warning", "Draining: it takes no new work"),
         Some(severity @ Severity::Warning) => (class(severity), "It works, and wants a look"),

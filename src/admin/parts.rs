@@ -18,9 +18,14 @@ pub(super) fn state(html: &mut String, glance: &Glance) {
     } else {
         "serving"
     };
+    // Seconds; without a number they have no end.
+    let left = glance
+        .tunnels_end_in
+        .map_or_else(String::new, |left| left.as_secs().to_string());
     put!(
         html,
-        "<section id=\"state\" class=\"{class}\" data-phase=\"{phase}\" aria-labelledby=\"headline\"><h2 id=\"headline\">{words}</h2><p class=\"soft\">"
+        "<section id=\"state\" class=\"{class}\" data-phase=\"{phase}\" data-tunnels=\"{}\" data-left=\"{left}\" aria-labelledby=\"headline\"><h2 id=\"headline\">{words}</h2><p class=\"soft\">",
+        glance.tunnels
     );
     match (glance.is_draining(), glance.tunnels_end_in) {
         (false, _) if glance.figures.endings.is_empty() && glance.tunnels == 0 => {

@@ -4,9 +4,12 @@
 
 use super::findings;
 use super::glance::Glance;
-use super::history::Sample;
+use super::history::{PERIOD, Sample};
 use super::markup::{Text, counted, number, per_minute, put, took};
 use super::plot;
+
+/// Samples.
+const LAST_MINUTE: usize = (60 / PERIOD.as_secs()) as usize;
 
 pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
     let figures = &glance.figures;
@@ -110,7 +113,6 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
                 number(spread.count())
             )
         };
-        let newest = |which: usize| series[which].iter().rev().flatten().next().copied();
         // The metric's buckets are rough; what is known better is told better.
         let (now, slow) = match glance.confirmations.and_then(|recent| recent.times) {
             Some(times) if id == "confirmation" => {
@@ -118,8 +120,9 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
                 (p50, format!("99 %: {p99}, in the last minute"))
             }
             _ => {
-                let slow = newest(1).map(|slow| format!("99 %: about {}", took(slow)));
-                let now = newest(0).or_else(|| spread.quantile(0.5)).map(about);
+                let slow = newest(&series[1]).map(|slow| format!("99 %: about {}", took(slow)));
+                let begins = samples.is_empty().then(|| spread.quantile(0.5)).flatten();
+                let now = newest(&series[0]).or(begins).map(about);
                 let unknown = || String::from("–");
                 (now.unwrap_or_else(unknown), slow.unwrap_or_default())
             }
@@ -131,6 +134,16 @@ pub(super) fn tiles(html: &mut String, glance: &Glance, samples: &[Sample]) {
         tile(html, id, title, &now, &slow, Some(plot), &note);
     }
     html.push_str("</div>");
+}
+
+/// Of the last minute: what is older is in the curve, and not how things are now.
+fn newest(line: &[Option<f64>]) -> Option<f64> {
+    line.iter()
+        .rev()
+        .take(LAST_MINUTE)
+        .flatten()
+        .next()
+        .copied()
 }
 
 fn about(seconds: f64) -> String {
@@ -170,4 +183,20 @@ fn tile(
         );
     }
     put!(html, "<p class=\"soft\">{note}</p></section>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_is_a_minute() {
+        let filled = |at: usize| {
+            let mut line = vec![None; 40];
+            line[at] = Some(1.0);
+            newest(&line)
+        };
+        assert_eq!([filled(39), filled(28)], [Some(1.0); 2]);
+        assert_eq!([filled(27), filled(0)], [None; 2]);
+    }
 }

@@ -44,6 +44,10 @@ pub(super) async fn answer<B>(
 ) -> (Response<Body>, Option<LetGo>) {
     let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
     let is_harmless = HARMLESS.contains(&request.uri().path());
+    if request.headers().get_all(HOST).iter().nth(1).is_some() {
+        let words = "one Host field, please\n";
+        return (page(StatusCode::BAD_REQUEST, TEXT, words), None);
+    }
     if is_private && is_read && !is_harmless && !is_ours(request) {
         let words = "for this name nothing is shown: ask for an IP address or for localhost\n";
         return (page(StatusCode::MISDIRECTED_REQUEST, TEXT, words), None);
@@ -68,7 +72,8 @@ fn is_ours<B>(request: &Request<B>) -> bool {
     };
     let host = named.host();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
+    let name = host.strip_suffix('.').unwrap_or(host);
+    bare.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 /// Of those that end by themselves.

@@ -19,7 +19,8 @@ pub(super) struct Court {
 impl Verdicts for Court {
     fn suspect(&self, peer: SocketAddr, destination: &DestinationName, ground: Ground) {
         self.meters.peer_suspected(destination, ground.token());
-        let accused = self.health.suspect(destination, peer, Instant::now());
+        let now = Instant::now();
+        let accused = self.health.suspect(destination, peer, now);
         match (ground, accused) {
             // Each such tunnel has its access line; a thousand of them may end at once.
             (Ground::Unacknowledged, _) => {
@@ -32,6 +33,7 @@ impl Verdicts for Court {
                 tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels: other addresses go first already");
             }
             (Ground::Unanswered { tunnels }, Accused::NoOther) => {
+                self.health.none_answers(destination, now);
                 tracing::warn!(%destination, %peer, tunnels, "a peer no longer answers in its tunnels, and no other address is known to be better");
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::admin::off_dns;
+use crate::admin::{destinations, off_dns};
 use crate::dial::health::{DestinationHealth, HealthBook, Standing};
 use crate::dial::resolve::Resolver;
 use crate::relay::Tunnels;
@@ -37,14 +37,15 @@ impl Watchman {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for look in 1_u64.. {
             ticks.tick().await;
-            let health = self.health.view(Instant::now());
+            let health = destinations::seen(&self.health, &self.tunnels, Instant::now());
             let now = Moment::now();
-            let destinations = health.iter().map(|one| {
+            let all = health.iter().map(|one| {
                 let has_parents = self.derivation.has_parents(&one.destination);
+                let is_dead = one.dead || one.silent;
                 let text = addresses(one, has_parents);
-                (one.destination.clone(), one.dead, text)
+                (one.destination.clone(), is_dead, text)
             });
-            self.derivation.destinations(destinations, now);
+            self.derivation.destinations(all, now);
             self.derivation.certificates(now);
             self.derivation.clear_gone(now);
             self.alarms.tick(now);
@@ -62,6 +63,9 @@ impl Watchman {
 
 /// What the addresses of a destination are like, or of its parents, in few words.
 fn addresses(health: &DestinationHealth, has_parents: bool) -> String {
+    if health.silent {
+        return String::from("its addresses accept connections, and none answers in its tunnels");
+    }
     if !health.dead {
         return String::new();
     }

@@ -21,6 +21,8 @@ use crate::exchange::DestinationName;
 const TRIALS_MAX: usize = 64;
 /// For so long a destination is held to be dead that nobody asks for: its addresses may live again.
 const DEAD_FOR: Duration = Duration::from_secs(3_600);
+/// The last address of a destination is taken for silent for so many quarantines: its senders may push rarely.
+const SILENT_QUARANTINES: u32 = 4;
 /// How often the journal hears the same of a destination whose addresses come and go.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -90,6 +92,10 @@ pub(crate) struct DestinationHealth {
     /// The last exchange, or probe, that tried its addresses found none that connects, within the last hour, and none has
     /// since.
     pub(crate) dead: bool,
+    /// None of its addresses answered in tunnels lately: the last of them was accused while all others rested.
+    pub(crate) accused: bool,
+    /// And nobody has counted an answer since, which is not known here.
+    pub(crate) silent: bool,
     /// The last exchange, or probe, got no address for its name.
     pub(crate) unresolved: Option<ResolveError>,
     pub(crate) peers: Vec<PeerHealth>,
@@ -173,6 +179,13 @@ impl HealthBook {
         now: Instant,
     ) -> Accused {
         self.book().suspect(destination, peer, now)
+    }
+
+    /// Several tunnels had no answer from the last address that could go first: none of the destination's answers.
+    pub(crate) fn none_answers(&self, destination: &DestinationName, now: Instant) {
+        if let Some(known) = self.book().destinations.get_mut(destination) {
+            known.silent = Some(now);
+        }
     }
 
     /// The last answer for one family of a name of the destination.
@@ -348,6 +361,8 @@ struct Peers {
     told_dead: bool,
     told_at: Option<Instant>,
     told_failover: Option<Instant>,
+    /// When its last address that connects gave no answer.
+    silent: Option<Instant>,
 }
 
 impl Book {
@@ -592,15 +607,23 @@ impl Book {
     }
 
     fn view(&self, now: Instant) -> Vec<DestinationHealth> {
+        let lasts = self.quarantine.saturating_mul(SILENT_QUARANTINES);
+        let is_new = |since: Instant| now.saturating_duration_since(since) < lasts;
         let mut all: Vec<_> = self
             .destinations
             .iter()
             .filter(|(name, _)| self.configured.contains(*name))
-            .map(|(name, peers)| DestinationHealth {
-                destination: name.clone(),
-                dead: peers.dead.holds(now),
-                unresolved: peers.unresolved,
-                peers: peers.view(now),
+            .map(|(name, peers)| {
+                let dead = peers.dead.holds(now);
+                let accused = !dead && peers.silent.is_some_and(is_new);
+                DestinationHealth {
+                    destination: name.clone(),
+                    dead,
+                    accused,
+                    silent: accused,
+                    unresolved: peers.unresolved,
+                    peers: peers.view(now),
+                }
             })
             .collect();
         all.sort_by(|a, b| a.destination.cmp(&b.destination));

@@ -211,8 +211,8 @@ impl Alarm {
             Self::Apns => ("never here: only the client itself knows", ""),
             Self::UnreadMessages => ("never here: only the server itself knows", ""),
             Self::AllAddressesDead => (
-                "derived: an exchange, or a probe in the background, tried all addresses of a destination's host, none connected, and no other address of the destination is known to live",
-                "an address of it is connected to; an hour without another such; what only probes saw also when they are switched off",
+                "derived: an exchange, or a probe in the background, tried all addresses of a destination's host, none connected, and no other address of the destination is known to live; or several tunnels had no answer from the last of its addresses that is not quarantined, and in none of its tunnels an exchange was counted for a minute",
+                "an address of it is connected to; where they connect and do not answer, an exchange is counted in one of its tunnels, or no tunnel has complained for 4 quarantines; an hour without another such; what only probes saw also when they are switched off",
             ),
             Self::ClientNeverAuthenticates => (
                 "derived: a client (its `[[client]]` name, else its address) sent from one address wrong credentials 3 times, or met 407 there 20 times within at least a minute, and got through from there in between not once",
@@ -250,8 +250,8 @@ impl Alarm {
         Some(match self {
             Self::AllAddressesDead => (
                 Severity::Alert,
-                "No address of a destination can be connected to.",
-                "Look at /destinations for how each address fails, and run `tidegate doctor`: a firewall, a route, or an outage of the service.",
+                "No address of a destination can be connected to, or none answers.",
+                "Look at /destinations for how each address fails, and run `tidegate doctor`: a firewall, a route, or an outage of the service (its status page).",
             ),
             Self::ClientNeverAuthenticates => (
                 Severity::Error,
@@ -285,7 +285,7 @@ impl Alarm {
             ),
             Self::ProbeFailing => (
                 Severity::Error,
-                "Probes do not get through to a destination; pushes will not either.",
+                "Probes do not get through to a host of a destination; pushes to that host will not either.",
                 "The evidence says how they fail. Run `tidegate doctor`: it looks at the name servers, at each address and at TLS, and says what to do.",
             ),
             Self::PushNotificationServiceUnavailable

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use super::Moment;
 pub(crate) use super::alarm::{Alarm, Definition};
 use super::guide::Origin;
-pub(crate) use super::subjects::LATER;
-use super::subjects::{OTHERS, Others, Record, SUBJECT_BYTES, TEXT_BYTES, bounded};
+pub(crate) use super::subjects::{LATER, OTHERS};
+use super::subjects::{Others, Record, SUBJECT_BYTES, TEXT_BYTES, bounded};
 use crate::exchange::ExchangeId;
 
 /// Changes that are remembered for those who deliver them.

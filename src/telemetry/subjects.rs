@@ -16,7 +16,7 @@ use super::guide::Origin;
 pub(super) const SUBJECTS_MAX: usize = 64;
 /// Of them as many may be addresses: whoever comes from many takes no place from those who have a name.
 pub(super) const ADDRESSES_MAX: usize = SUBJECTS_MAX / 2;
-pub(super) const OTHERS: &str = "(others)";
+pub(crate) const OTHERS: &str = "(others)";
 /// Subjects that are remembered behind `OTHERS`, so that it clears with the last of them.
 pub(super) const OTHERS_MAX: usize = 1_024;
 /// Between a cause and what came after it.

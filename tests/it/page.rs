@@ -171,7 +171,10 @@ async fn it_fits_a_phone_and_has_a_dark_face() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_is_seen_to_its_end() {
     let good = upstream::echo().await;
-    let house = House::new().open().await;
+    let house = House::new()
+        .set("drain", "tunnel_grace = \"15s\"")
+        .open()
+        .await;
     let mut client = house.client().await;
     client.tunnel(good).await;
     let browser = Browser::open().await;
@@ -192,7 +195,6 @@ async fn a_drain_is_seen_to_its_end() {
         .await;
     let live = browser.text("document.getElementById('live').innerText");
     assert_eq!(live.await, "Live.");
-    drop(client);
     let mut house = house;
     assert_eq!(house.ended().await.code(), Some(0));
     browser
@@ -201,6 +203,31 @@ async fn a_drain_is_seen_to_its_end() {
     let headline = browser.text("document.getElementById('headline').innerText");
     assert_eq!(headline.await, "The proxy has ended");
     assert!(browser.text("document.title").await.starts_with("Ended"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_from_a_drain_does_not_take_it_for_ended() {
+    let good = upstream::echo().await;
+    let mut house = House::new().open().await;
+    let mut client = house.client().await;
+    client.tunnel(good).await;
+    let browser = Browser::open().await;
+    browser.visit(&url(&house)).await;
+    browser
+        .becomes("document.getElementById('live').dataset.state === 'live'")
+        .await;
+    house.signal("TERM");
+    browser
+        .becomes("document.getElementById('state').dataset.phase === 'draining'")
+        .await;
+    // To the browser it is the same: nobody answers, and half an hour is left to the tunnel.
+    house.signal("KILL");
+    house.ended().await;
+    browser
+        .becomes("document.getElementById('live').dataset.state === 'lost'")
+        .await;
+    let headline = browser.text("document.getElementById('headline').innerText");
+    assert_eq!(headline.await, "Draining: it takes no new work");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -183,6 +183,27 @@ async fn a_peer_that_answers_in_no_tunnel_is_suspect_and_keeps_them() {
 }
 
 #[tokio::test]
+async fn a_service_that_accepts_and_answers_nobody_is_an_alarm() {
+    let house = House::new()
+        .set("tunnel", "confirmation_timeout = \"300ms\"")
+        .open()
+        .await;
+    let (listener, address) = listener().await;
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        let mut client = house.client().await;
+        client.tunnel(address).await;
+        client.send(PUSH).await;
+        tunnels.push((client, listener.accept().await.unwrap()));
+    }
+    let alarm = "tidegate_alarm_subject_active{alarm=\"TidegateAllAddressesDead\",component=\"tidegate\",severity=\"ALERT\",subject=\"lab\"}";
+    house.metric_becomes(alarm, 1.0).await;
+    let (_, page) = house.admin("/alarms").await;
+    assert!(page.contains("none answers in its tunnels"), "{page}");
+    house.close_with_tunnels().await;
+}
+
+#[tokio::test]
 async fn tunnels_on_addresses_that_dns_no_longer_lists_are_shown_and_counted() {
     const OFF_DNS: &str = "tidegate_tunnels_off_dns{destination=\"lab\"}";
     let (old, new) = (

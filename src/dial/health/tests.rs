@@ -227,8 +227,18 @@ fn the_last_that_could_go_first_is_never_suspect() {
     assert_eq!(book.suspect(&name(), peer(1), now), NoOther);
     book.learn(2, Connected, 5, now);
     assert_eq!(book.suspect(&name(), peer(1), now), Demoted);
+    let is_silent = |now| book.view(now)[0].silent;
     assert_eq!(book.suspect(&name(), peer(2), now), NoOther);
     assert_eq!(book.standing(2, now), Healthy(ms(5)));
+    assert!(
+        !is_silent(now),
+        "one tunnel that is not acknowledged may be an old one"
+    );
+    book.none_answers(&name(), now);
+    assert!(is_silent(now));
+    // A connect is no answer; only time, or what is counted elsewhere, speaks for it.
+    book.learn(2, Connected, 5, now + SECOND);
+    assert!(is_silent(now + 119 * SECOND) && !is_silent(now + 120 * SECOND));
 }
 
 #[test]
