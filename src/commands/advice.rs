@@ -1,6 +1,9 @@
 //! What a proxy's answer means for a call server, and what an administrator can do about it. Pure.
 
 use super::heard::{Challenge, Heard};
+use crate::dial::DialError;
+use crate::dial::connect::ConnectError;
+use crate::dial::resolve::ResolveError;
 use crate::exchange::Reason;
 
 /// What a status means, and what helps.
@@ -17,8 +20,10 @@ pub(super) fn of(heard: &Heard, logged_in: bool) -> Advice {
         let mut reasons = Reason::ALL.iter();
         reasons.find(|reason| reason.token() == ending.reason)
     });
-    let remedy = known.and_then(|reason| of_reason(*reason));
     let details = ending.as_ref().and_then(|ending| ending.details.as_deref());
+    let remedy = details
+        .and_then(of_sentence)
+        .or_else(|| known.and_then(|reason| of_reason(*reason)));
     let (usual, general) = if logged_in && heard.is_stale() {
         (
             "the proxy calls stale a nonce that it has just given, twice",
@@ -36,6 +41,45 @@ pub(super) fn of(heard: &Heard, logged_in: bool) -> Advice {
         meaning,
         remedy: remedy.unwrap_or(general),
     }
+}
+
+/// Of a tidegate, its sentence may say who it is that fails where its reason does not.
+fn of_sentence(sentence: &str) -> Option<&'static str> {
+    if sentence.contains("does not take our login") {
+        return Some(
+            "on the proxy, correct the user in via of the destination, or its password_file: the parent proxy must know them",
+        );
+    }
+    if sentence.contains("parent") {
+        return Some(
+            "look at the parent proxy that via names on the proxy, at its log and its rules, and at the way to it: tidegate doctor on the proxy shows each of its addresses",
+        );
+    }
+    let causes = [
+        (
+            DialError::Resolve(ResolveError::Failed),
+            "ask those who run the proxy's name servers: they are there, and cannot tell; or name others in [dns] servers",
+        ),
+        (
+            DialError::Resolve(ResolveError::Nowhere),
+            "a DNS filter answers the proxy 0.0.0.0 or ::: have it let this name pass, or name other servers in [dns] servers",
+        ),
+        (
+            DialError::OtherFamily,
+            "the target has addresses of one IP family alone: see connect.families on the proxy",
+        ),
+        (
+            DialError::Connect(ConnectError::NoSource),
+            "on the proxy, correct source of the destination, or bring one of its addresses up there",
+        ),
+        (
+            DialError::Connect(ConnectError::OutOfResources),
+            "raise LimitNOFILE of the proxy, or name several addresses in source",
+        ),
+    ];
+    let mut causes = causes.into_iter();
+    let found = causes.find(|(error, _)| error.to_string() == sentence);
+    found.map(|(_, remedy)| remedy)
 }
 
 /// Of a tidegate, its reason says more than the status.

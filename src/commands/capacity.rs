@@ -44,7 +44,7 @@ pub struct Capacity {
     /// Nodes that send pushes, of all clusters together [default: 4]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number::<1, 10_000>)]
     nodes: Option<u64>,
-    /// Connection pools of one node: to Push REST and to the token host [default: 2]
+    /// Connection pools of one node: one to Push REST, which alone carries pushes, and to the token host [default: 2]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number::<1, 1_000>)]
     pools: Option<u64>,
     /// Connections of one pool [default: 20]
@@ -158,10 +158,11 @@ fn warnings(demand: &Demand, sizing: &Sizing) -> Vec<String> {
             sizing::upper_for(demand.moving, demand.lower),
         ));
     }
-    if sizing.busy > sizing.tunnels {
+    if sizing.busy > sizing.pushing {
         warnings.push(format!(
-            "in the busiest minute {} connections are busy at a time, and the pools have {}: pushes wait at the servers",
-            sizing.busy, sizing.tunnels,
+            "in the busiest minute {} connections are busy with pushes at a time, and the pools to Push REST have {}: \
+             pushes wait at the servers",
+            sizing.busy, sizing.pushing,
         ));
     }
     if sizing.descriptors > sizing::NR_OPEN {
@@ -253,7 +254,12 @@ fn text(rows: &[Assumed], demand: &Demand, sizing: &Sizing) -> String {
         "nodes × pools × connections",
     );
     line(
-        "of them busy in the busiest minute",
+        "of them for pushes",
+        sizing.pushing.to_string(),
+        "nodes × connections: one pool of a node goes to Push REST",
+    );
+    line(
+        "busy with pushes in the busiest minute",
         sizing.busy.to_string(),
         "transactions × seconds to the answer",
     );
@@ -323,6 +329,7 @@ fn object(rows: &[Assumed], demand: &Demand, sizing: &Sizing) -> Value {
         "relogins_per_second": sizing.relogins,
         "tunnels": sizing.tunnels,
         "tunnels_at_worst": sizing.together.tunnels,
+        "push_connections": sizing.pushing,
         "busy_connections": sizing.busy,
         "file_descriptors": sizing.descriptors,
         "memory_bytes": { "plain": sizing.plain_bytes, "tls": sizing.tls_bytes },

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::as_server::{Mark, Step};
+use super::chain::Chain;
 use super::journey::{Journey, Stuck, Tell};
 use super::trust::{certificate, no_tls};
 use super::unreached::{no_connection, no_name};
@@ -169,9 +170,10 @@ impl Journey<'_> {
             return Ok(Way::Plain(tcp));
         }
         let begun = Instant::now();
-        let tls = self.shake(&self.proxy.host, tcp, roots).await;
+        let chain = Chain::default();
+        let tls = self.shake(&self.proxy.host, tcp, roots, &chain).await;
         let tls = tls.map_err(|error| {
-            let (what, remedy) = no_tls(&error);
+            let (what, remedy) = no_tls(&error, chain.issuer());
             tell(
                 Step::new(Mark::Fail, "tls", what)
                     .took(begun.elapsed())
@@ -190,6 +192,7 @@ impl Journey<'_> {
         host: &Host,
         stream: S,
         roots: &NativeRoots,
+        chain: &Chain,
     ) -> std::io::Result<TlsStream<S>> {
         use std::io::{Error, ErrorKind};
         let name = match host {
@@ -198,6 +201,7 @@ impl Journey<'_> {
         };
         let mut config = roots.client(&self.extra).map_err(Error::other)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        chain.watch(&mut config, roots.and(&self.extra));
         let connector = TlsConnector::from(Arc::new(config));
         match timeout(PATIENCE, connector.connect(name, stream)).await {
             Ok(shaken) => shaken,

@@ -20,6 +20,8 @@ pub(super) struct Heard {
     pub(super) keeps: bool,
     /// The length of its body, where it is told.
     pub(super) body: Option<usize>,
+    /// The body comes in chunks, whatever length is told.
+    pub(super) chunked: bool,
     /// What a tidegate calls the exchange in its log.
     pub(super) exchange: Option<String>,
 }
@@ -63,6 +65,7 @@ impl Heard {
                 .collect(),
             keeps: false,
             body: None,
+            chunked: false,
             exchange: None,
         };
         let says = |name: &str, word: &str| {
@@ -75,7 +78,12 @@ impl Heard {
         let body = heard
             .first("content-length")
             .and_then(|length| length.parse().ok());
-        heard.keeps = keeps && heard.first("transfer-encoding").is_none();
+        let coded = heard.first("transfer-encoding");
+        let chunked = coded.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"));
+        // No HTTP/1.0 ends a chunk.
+        let chunked = chunked && head.version == Some(1);
+        heard.keeps = keeps && (chunked || coded.is_none());
+        heard.chunked = chunked;
         heard.body = body;
         Ok(Some((heard, length)))
     }
@@ -271,6 +279,16 @@ mod tests {
             ),
             (
                 "HTTP/1.1 407 x\r\nTransfer-Encoding: chunked\r\n\r\n",
+                true,
+                None,
+            ),
+            (
+                "HTTP/1.1 407 x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+                false,
+                None,
+            ),
+            (
+                "HTTP/1.0 407 x\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
                 false,
                 None,
             ),

@@ -5,6 +5,7 @@ mod advice;
 mod ahead;
 pub mod as_server;
 pub mod capacity;
+mod chain;
 pub mod check;
 pub mod control;
 pub mod doctor;

@@ -91,18 +91,23 @@ impl Telling<'_> {
                 Some(ResolveError::Nowhere) => {
                     "a DNS filter answers 0.0.0.0 or ::: have it let this name pass, or name other servers in dns.servers".to_owned()
                 }
+                Some(ResolveError::Failed) => {
+                    "ask those who run the name servers, or name others in dns.servers".to_owned()
+                }
                 Some(
                     ResolveError::NotFound
                     | ResolveError::NoAddress
                     | ResolveError::TimedOut
-                    | ResolveError::Unreachable
-                    | ResolveError::Failed,
+                    | ResolveError::Unreachable,
                 )
                 | None => format!(
                     "look at dns.servers, and at the firewall: it must let {} pass",
                     self.config.dns.ways()
                 ),
             },
+            Reason::Internal => format!(
+                "correct source of destination {destination}, or bring one of its addresses up on this machine"
+            ),
             _ => {
                 "look at connect.families, and at source of the destination: they leave no address"
                     .to_owned()

@@ -46,7 +46,7 @@ pub(super) struct Demand {
     pub(super) peak: f64,
     pub(super) clusters: u64,
     pub(super) nodes: u64,
-    /// Connection pools of one node.
+    /// Connection pools of one node, one of them for pushes.
     pub(super) pools: u64,
     /// Connections of one pool.
     pub(super) connections: u64,
@@ -73,6 +73,8 @@ pub(super) struct Sizing {
     pub(super) storm: f64,
     /// Connections that are busy at a time in the busiest minute: what comes, times how long it stays.
     pub(super) busy: u64,
+    /// Connections that can be: the pools to the token host carry no push.
+    pub(super) pushing: u64,
     pub(super) tunnels: u64,
     pub(super) descriptors: u64,
     pub(super) plain_bytes: u64,
@@ -179,6 +181,7 @@ pub(super) fn size(demand: &Demand) -> Result<Sizing, Absurd> {
         relogins,
         storm,
         busy: whole(peak * demand.answer)?,
+        pushing: demand.nodes * demand.connections,
         tunnels,
         descriptors: descriptors(together.tunnels),
         plain_bytes: bytes(PLAIN_TUNNEL_BYTES),

@@ -14,6 +14,9 @@ use crate::config::identity::RENEW_WITHIN;
 use crate::dial::tls::{CertificateProblem, certificate_problem};
 use crate::probe::{Reply, SKEW_MAX, Severity, Sight, Skew, TlsFailure};
 
+/// What is to be done about an authority that nobody here knows.
+const IMPORT: &str = "import its CA into the servers' trust store (here: --ca FILE)";
+
 /// What a handshake with the proxy brought.
 pub(super) fn certificate<S>(tls: &TlsStream<S>, took: Duration) -> Step {
     let (_, session) = tls.get_ref();
@@ -46,11 +49,29 @@ pub(super) fn certificate<S>(tls: &TlsStream<S>, took: Duration) -> Step {
     }
 }
 
-/// Why there is no TLS with the proxy, and what helps.
-pub(super) fn no_tls(error: &io::Error) -> (String, &'static str) {
+/// Why there is no TLS with the proxy, and what helps. `issuer`: who signed its certificate, and whether that came without
+/// the signer's own.
+pub(super) fn no_tls(error: &io::Error, issuer: Option<(String, bool)>) -> (String, String) {
     let Some(problem) = certificate_problem(error) else {
-        return no_handshake(error);
+        let (what, remedy) = no_handshake(error);
+        return (what, remedy.to_owned());
     };
+    if let (CertificateProblem::UnknownIssuer, Some((issuer, alone))) = (problem, issuer) {
+        let (also, intermediate) = if alone {
+            let words = format!(
+                "the listener may not send its intermediate: the certificate of \"{issuer}\" belongs behind its own in the listener's file; else "
+            );
+            (", and comes without an intermediate", words)
+        } else {
+            ("", String::new())
+        };
+        return (
+            format!(
+                "the proxy's certificate is of an authority that is not trusted here: it is signed by \"{issuer}\"{also}"
+            ),
+            format!("{intermediate}{IMPORT}"),
+        );
+    }
     let (what, remedy) = match problem {
         CertificateProblem::Expired => ("has expired", "renew it, and reload the proxy"),
         CertificateProblem::NotYet => ("is not valid yet", "look at the clocks of both machines"),
@@ -58,10 +79,9 @@ pub(super) fn no_tls(error: &io::Error) -> (String, &'static str) {
             "is for another name",
             "use the name that stands in it, or have one made that names the host of the URL",
         ),
-        CertificateProblem::UnknownIssuer => (
-            "is of an authority that is not trusted here",
-            "import its CA into the servers' trust store (here: --ca FILE)",
-        ),
+        CertificateProblem::UnknownIssuer => {
+            ("is of an authority that is not trusted here", IMPORT)
+        }
         CertificateProblem::Authority => (
             "is an authority's own (CA:TRUE) and no server's",
             "have one signed by an authority, or made without CA:TRUE",
@@ -71,7 +91,7 @@ pub(super) fn no_tls(error: &io::Error) -> (String, &'static str) {
             "openssl s_client -connect shows what is wrong with it",
         ),
     };
-    (format!("the proxy's certificate {what}"), remedy)
+    (format!("the proxy's certificate {what}"), remedy.to_owned())
 }
 
 fn no_handshake(error: &io::Error) -> (String, &'static str) {
@@ -217,8 +237,9 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_proxy_s_certificate_has_its_remedy() {
         use rustls::{CertificateError, Error};
-        let told =
-            |error: CertificateError| no_tls(&io::Error::other(Error::InvalidCertificate(error)));
+        let told = |error: CertificateError| {
+            no_tls(&io::Error::other(Error::InvalidCertificate(error)), None)
+        };
         let (what, remedy) = told(CertificateError::UnknownIssuer);
         assert!(
             what.contains("the proxy's") && remedy.contains("trust store"),

@@ -98,21 +98,116 @@ pub(super) async fn read_over<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
 ) -> bool {
-    let Some(length) = heard.body.filter(|length| *length <= BODY_MAX) else {
-        return false;
-    };
     let reading = async {
-        while buffer.len() < length {
+        loop {
+            match Body::of(heard, buffer) {
+                Body::Whole(body, length) => return Some((body, length)),
+                Body::Partial if buffer.len() <= BODY_MAX + HEAD_MAX => {}
+                Body::Partial | Body::Endless => return None,
+            }
             if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
-                return false;
+                return None;
             }
         }
-        true
     };
-    if !timeout(PATIENCE, reading).await.unwrap_or(false) {
+    let Ok(Some((body, length))) = timeout(PATIENCE, reading).await else {
+        // Whatever was announced: nothing can follow on this connection.
+        heard.keeps = false;
         return false;
-    }
-    let body = buffer.split_to(length);
+    };
+    buffer.advance(length);
     heard.read_body(&body);
     heard.keeps
+}
+
+/// A body, as far as it has come.
+#[derive(Debug, PartialEq, Eq)]
+enum Body {
+    Partial,
+    /// And how much of the buffer it took.
+    Whole(Vec<u8>, usize),
+    /// No end of it is to be found.
+    Endless,
+}
+
+impl Body {
+    fn of(heard: &Heard, buffer: &[u8]) -> Self {
+        if heard.chunked {
+            return Self::of_chunks(buffer);
+        }
+        let Some(length) = heard.body.filter(|length| *length <= BODY_MAX) else {
+            return Self::Endless;
+        };
+        match buffer.get(..length) {
+            Some(body) => Self::Whole(body.to_vec(), length),
+            None => Self::Partial,
+        }
+    }
+
+    /// RFC 9112 §7.1. Of trailers, only the end is looked for.
+    fn of_chunks(buffer: &[u8]) -> Self {
+        let (mut body, mut at) = (Vec::new(), 0);
+        loop {
+            let (head, size) = match httparse::parse_chunk_size(&buffer[at..]) {
+                Ok(httparse::Status::Complete(found)) => found,
+                Ok(httparse::Status::Partial) => return Self::Partial,
+                Err(_) => return Self::Endless,
+            };
+            let begin = at + head;
+            if size == 0 {
+                at = begin;
+                break;
+            }
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            if size > BODY_MAX {
+                return Self::Endless;
+            }
+            let end = begin + size;
+            match buffer.get(end..end + 2) {
+                Some(b"\r\n") => {}
+                Some(_) => return Self::Endless,
+                None => return Self::Partial,
+            }
+            body.extend_from_slice(&buffer[begin..end]);
+            at = end + 2;
+        }
+        loop {
+            let mut pairs = buffer[at..].windows(2);
+            let Some(line) = pairs.position(|pair| pair == b"\r\n") else {
+                return Self::Partial;
+            };
+            at += line + 2;
+            if line == 0 {
+                return Self::Whole(body, at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_read_to_their_end_and_no_further() {
+        let whole = b"5;a=b\r\nlog i\r\n1\r\nn\r\n0\r\nX: y\r\n\r\n";
+        let found = Body::of_chunks(&[&whole[..], b"HTTP/1.1 200"].concat());
+        assert_eq!(found, Body::Whole(b"log in".to_vec(), whole.len()));
+        for length in 0..whole.len() {
+            let found = Body::of_chunks(&whole[..length]);
+            assert_eq!(found, Body::Partial, "{length}");
+        }
+        for broken in [
+            "x\r\n",
+            "1\r\nnope\r\n",
+            "fffffff\r\n",
+            "ffffffffffffffff\r\n",
+        ] {
+            assert_eq!(
+                Body::of_chunks(broken.as_bytes()),
+                Body::Endless,
+                "{broken}"
+            );
+        }
+    }
 }

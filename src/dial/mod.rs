@@ -103,6 +103,8 @@ pub(crate) enum DialError {
     /// The name has addresses, and none of them may be dialled.
     Denied(Denial),
     Connect(ConnectError),
+    /// The same, where it was a parent proxy that was to be connected to.
+    ToParent(ConnectError),
     /// Every address of the target is of a family that `connect.families` leaves out.
     OtherFamily,
     /// Every address is one that is to be avoided.
@@ -114,7 +116,7 @@ impl DialError {
         match self {
             Self::Resolve(error) => error.reason(),
             Self::Denied(denial) => denial.reason(),
-            Self::Connect(error) => error.reason(),
+            Self::Connect(error) | Self::ToParent(error) => error.reason(),
             Self::OtherFamily | Self::NoOther => Reason::Unreachable,
         }
     }
@@ -130,7 +132,19 @@ impl fmt::Display for DialError {
             // Which range an address lies in would tell what it is.
             Self::Denied(Denial::OwnAddress) => f.write_str("the target is this proxy"),
             Self::Denied(_) => f.write_str("no address of the target may be reached"),
-            Self::Connect(error) => f.write_str(match error {
+            Self::ToParent(ConnectError::Refused) => {
+                f.write_str("the parent proxy refused the connection")
+            }
+            Self::ToParent(ConnectError::TimedOut) => {
+                f.write_str("the parent proxy did not answer in time")
+            }
+            Self::ToParent(ConnectError::Reset) => {
+                f.write_str("the parent proxy reset the connection")
+            }
+            Self::ToParent(ConnectError::Unreachable | ConnectError::Other) => {
+                f.write_str("the parent proxy cannot be reached from here")
+            }
+            Self::Connect(error) | Self::ToParent(error) => f.write_str(match error {
                 ConnectError::Refused => "the destination refused the connection",
                 ConnectError::TimedOut => "the destination did not answer in time",
                 ConnectError::Reset => "the destination reset the connection",
@@ -295,7 +309,12 @@ impl Dialer {
                     && telling.attempts.len() == offered.len();
                 let each = |is: fn(&_) -> bool| telling.attempts.iter().all(|one| is(&one.outcome));
                 let (no_way, all_sick) = (tried_all && each(is_no_way), tried_all && each(blames));
-                let error = why(&telling.attempts, telling.resolution.get_mut());
+                let error = match why(&telling.attempts, telling.resolution.get_mut()) {
+                    DialError::Connect(error) if !destination.via.is_empty() => {
+                        DialError::ToParent(error)
+                    }
+                    error => error,
+                };
                 telling.story.tried_all = no_way;
                 // The book hears of the attempts first.
                 drop(telling);

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::addresses::Resolution;
+use super::connect::ConnectError;
 use super::resolve::ResolveError;
 use super::story::{Attempts, why};
 use super::{ADDRESSES_MAX, DialError, Dialer, LeftOut, connect, order, parents};
@@ -26,7 +27,7 @@ pub(crate) struct Outlook {
     pub(crate) dns: Option<Duration>,
     /// What a name server said of a family that gave no address.
     pub(crate) trouble: Option<ResolveError>,
-    /// Why nothing would be tried.
+    /// Why nothing would be tried, or every try is in vain.
     pub(crate) error: Option<DialError>,
 }
 
@@ -107,6 +108,12 @@ impl Dialer {
                 .denial
                 .or_else(|| outlook.left_out.iter().find_map(own));
             outlook.error = Some(why(&Attempts::new(), &mut resolution));
+        }
+        let has_source = |one: &Try| {
+            one.sources.is_empty() || one.sources.iter().any(|source| connect::is_here(*source))
+        };
+        if !outlook.tries.is_empty() && !outlook.tries.iter().any(has_source) {
+            outlook.error = Some(DialError::Connect(ConnectError::NoSource));
         }
         outlook
     }

@@ -14,23 +14,24 @@ pub(super) fn of_silent_parent() -> (String, String) {
 
 /// Why a dial that goes through parents came to nothing: it is they who were dialled.
 pub(super) fn of_parents(error: &DialError) -> String {
-    let what = match error {
+    let connect = match error {
         DialError::Resolve(error) => return format!("the parent proxy's name: {error}"),
-        DialError::Connect(ConnectError::Refused) => "the parent proxy refused the connection",
-        DialError::Connect(ConnectError::TimedOut) => "the parent proxy did not answer in time",
-        DialError::Connect(ConnectError::Reset) => "the parent proxy reset the connection",
-        DialError::Connect(ConnectError::Unreachable | ConnectError::Other) => {
+        DialError::Connect(connect) | DialError::ToParent(connect) => connect,
+        DialError::OtherFamily | DialError::NoOther | DialError::Denied(_) => {
+            return error.to_string();
+        }
+    };
+    let what = match connect {
+        ConnectError::Refused => "the parent proxy refused the connection",
+        ConnectError::TimedOut => "the parent proxy did not answer in time",
+        ConnectError::Reset => "the parent proxy reset the connection",
+        ConnectError::Unreachable | ConnectError::Other => {
             "the parent proxy cannot be reached from here"
         }
-        DialError::Connect(
-            ConnectError::Ourselves
-            | ConnectError::Parent(_)
-            | ConnectError::NoSource
-            | ConnectError::OutOfResources,
-        )
-        | DialError::OtherFamily
-        | DialError::NoOther
-        | DialError::Denied(_) => return error.to_string(),
+        ConnectError::Ourselves
+        | ConnectError::Parent(_)
+        | ConnectError::NoSource
+        | ConnectError::OutOfResources => return error.to_string(),
     };
     what.to_owned()
 }

@@ -10,6 +10,8 @@ pub(super) enum ErrorWord {
     TargetInvalid,
     /// It was, and is not any more.
     TargetExpired,
+    /// Something has expired: of a 410, the target.
+    Expired,
     /// Of the sender's access token.
     AccessRefused,
     TooMany,
@@ -90,10 +92,17 @@ impl Listener for Fault {
         if let Some((word, _)) = known {
             // What stands further in says it more closely.
             self.word = Some(*word);
+        } else if self.word.is_none() && says_expired(value) {
+            self.word = Some(ErrorWord::Expired);
         }
     }
 
     fn opened(&mut self, _: &[u8], _: u32) {}
+}
+
+fn says_expired(value: &[u8]) -> bool {
+    let mut parts = value.windows(b"expired".len());
+    parts.any(|part| part.eq_ignore_ascii_case(b"expired"))
 }
 
 impl Verdict {
@@ -111,7 +120,7 @@ impl Verdict {
             Some(ErrorWord::TargetExpired) => Self::TargetExpired,
             Some(ErrorWord::AccessRefused) => Self::AccessRefused,
             Some(ErrorWord::TooMany) => Self::TooMany,
-            None => otherwise,
+            Some(ErrorWord::Expired) | None => otherwise,
         };
         match status {
             200..=299 => Self::Accepted,
@@ -119,7 +128,9 @@ impl Verdict {
             403 => by_word(Self::AccessRefused),
             // A subscription that has ended, RFC 8030 §7.3.
             404 | 410 if service == Service::WebPush => Self::TargetExpired,
-            410 if word == Some(ErrorWord::TargetExpired) => Self::TargetExpired,
+            410 if matches!(word, Some(ErrorWord::TargetExpired | ErrorWord::Expired)) => {
+                Self::TargetExpired
+            }
             410 => Self::TargetInvalid,
             429 => Self::TooMany,
             400..=499 => by_word(Self::Failed),
@@ -178,6 +189,29 @@ mod tests {
         check(rest, 410, "", TargetInvalid);
         check(rest, 410, r#"{"error":"unknown target"}"#, TargetInvalid);
         check(rest, 410, r#"{"error":"target expired"}"#, TargetExpired);
+        check(rest, 410, r#"{"error":"expired"}"#, TargetExpired);
+        check(
+            rest,
+            410,
+            r#"{"error":"The device token has Expired"}"#,
+            TargetExpired,
+        );
+        check(
+            rest,
+            410,
+            r#"{"reason":"Unregistered","details":[{"code":"expired"}]}"#,
+            TargetExpired,
+        );
+        check(rest, 410, r#"{"message":"expired"}"#, TargetInvalid);
+        check(
+            rest,
+            410,
+            r#"{"error":"BadDeviceToken","status":"expired"}"#,
+            TargetInvalid,
+        );
+        // What has expired is said of a target with a 410 alone.
+        check(rest, 400, r#"{"error":"the grant expired"}"#, Failed);
+        check(rest, 403, r#"{"error":"the grant expired"}"#, AccessRefused);
         check(rest, 429, "", TooMany);
         check(rest, 500, r#"{"error":"target expired"}"#, Failed);
         check(rest, 503, "", Failed);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use http_auth::{PasswordClient, PasswordParams};
 use serde_json::{Value, json};
+use tidegate_load::names::Failure;
 
 use crate::client::Reply;
 use crate::house::{House, Plan};
@@ -199,5 +200,46 @@ async fn a_uri_is_a_forward_and_an_address_may_not_be_served() {
         to_do.starts_with("add \"192.0.2.1\" to allow_from of listener plain ("),
         "{to_do}"
     );
+    house.close().await;
+}
+
+#[tokio::test]
+async fn what_a_dial_could_not_do_is_no_pass() {
+    let house = House::new()
+        .destination("name = \"lab\"\nhosts = [\"push.test\"]\nports = [\"1-65535\"]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\"]\nsource = [\"192.0.2.77\"]")
+        .destination("name = \"sick\"\nhosts = [\"sick.test\"]\nports = [443]\nrole = \"other\"\nnetworks = [\"127.0.0.0/8\"]")
+        .name("push.test", [LOCALHOST])
+        .name("sick.test", [LOCALHOST])
+        .open()
+        .await;
+    house.names.fail("sick.test", Failure::Servfail);
+    for (target, status, reason, to_do) in [
+        (
+            "push.test:443",
+            500,
+            "internal",
+            "correct source of destination lab, or bring one of its addresses up on this machine",
+        ),
+        (
+            "sick.test:443",
+            502,
+            "dns_failed",
+            "ask those who run the name servers, or name others in dns.servers",
+        ),
+    ] {
+        let (code, account) = explained(&house, &[target]).await;
+        let answer = &account["answer"];
+        assert_eq!(code, 1, "{account:#}");
+        assert_eq!(
+            (&answer["status"], &answer["reason"], &answer["to_do"][0]),
+            (&json!(status), &json!(reason), &json!(to_do)),
+            "{account:#}"
+        );
+        // An internal error is one that no house may end with.
+        if status != 500 {
+            let reply = house.client().await.connect(target).await;
+            assert_eq!((reply.status, reply.reason()), (status, reason));
+        }
+    }
     house.close().await;
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use serde_json::Value;
 
 use super::connection::Answered;
 use super::{PushLabel, ServerError};
@@ -60,14 +61,15 @@ pub(super) enum Move {
 
 use Move::{Clear, Count, Raise};
 
+/// Fields of an error body that say what is wrong, in small letters and without what stands between their parts.
+const ERROR_FIELDS: [&str; 5] = ["reason", "error", "errorcode", "status", "code"];
+
 impl End {
     pub(super) fn of(reply: &Answered) -> Self {
         if !reply.is_by_proxy() {
             return Self::Answered {
                 status: reply.status,
-                expired: reply.body["error"]
-                    .as_str()
-                    .is_some_and(|error| error.contains("expired")),
+                expired: says_expired(&reply.body),
             };
         }
         let said = reply.headers.get("proxy-status");
@@ -104,6 +106,20 @@ impl End {
             Self::NoTls => "could not be sent, without TLS".into(),
             Self::NoToken => "could not be sent, without an access token".into(),
         }
+    }
+}
+
+/// Whether one of the body's error fields has the word, wherever it stands.
+fn says_expired(body: &Value) -> bool {
+    match body {
+        Value::Object(fields) => fields.iter().any(|(name, value)| {
+            let name = name.to_ascii_lowercase().replace(['-', '_'], "");
+            let says = |text: &str| text.to_ascii_lowercase().contains("expired");
+            let is_error = ERROR_FIELDS.contains(&&*name);
+            is_error && value.as_str().is_some_and(says) || says_expired(value)
+        }),
+        Value::Array(values) => values.iter().any(says_expired),
+        _ => false,
     }
 }
 

@@ -36,14 +36,14 @@ fn object(options: &str) -> Value {
 
 #[test]
 fn defaults_are_shown_as_what_they_are() {
-    let (code, text, err) = ask("--devices 2");
+    let (code, text, err) = ask("--devices 1.2");
     assert_eq!((code, err.as_str()), (0, ""));
     let line = |what: &str| text.lines().find(|line| line.contains(what)).unwrap();
-    assert!(line("push devices").ends_with("2.0  --devices"));
+    assert!(line("push devices").ends_with("1.2  --devices"));
     assert!(line("  users ").ends_with("10000  --users (default)"));
     assert!(line("users who move").ends_with("5000  --moving (default)"));
     assert!(!text.contains("warning"), "{text}");
-    let object = object("--devices 2");
+    let object = object("--devices 1.2");
     assert_eq!(object["assumed"]["devices"]["default"], false);
     assert_eq!(object["assumed"]["relogin_upper"]["default"], true);
     assert_eq!(object["assumed"]["relogin_upper"]["value"], 2075);
@@ -68,7 +68,8 @@ fn every_option_is_in_the_help_with_its_default() {
 
 #[test]
 fn a_storm_above_four_a_second_is_warned_of_with_the_remedy() {
-    let warnings = |options: &str| object(options)["warnings"].to_string();
+    let warnings =
+        |options: &str| object(&format!("{options} --connections 100"))["warnings"].to_string();
     assert_eq!(warnings("--users 15000"), "[]", "7,500 / 1,875 is just 4");
     let said = warnings("--users 15000 --relogin-upper 950");
     assert!(
@@ -86,6 +87,26 @@ fn a_storm_above_four_a_second_is_warned_of_with_the_remedy() {
 fn pools_too_small_for_the_busiest_minute_are_warned_of() {
     let said = object("--nodes 1 --pools 1 --connections 1")["warnings"].to_string();
     assert!(said.contains("pushes wait at the servers"), "{said}");
+}
+
+#[test]
+fn the_pools_to_the_token_host_carry_no_pushes() {
+    let check = |options: &str, connections: u64, warns: bool| {
+        let object = object(&format!("--users 15000 {options}"));
+        assert_eq!(object["push_connections"], connections, "{options}");
+        let said = object["warnings"].to_string();
+        let words = format!(
+            "are busy with pushes at a time, and the pools to Push REST have {connections}:"
+        );
+        assert_eq!(said.contains(&words), warns, "{options}: {said}");
+    };
+    // 113 are busy.
+    check("", 80, true);
+    check("--pools 7", 80, true);
+    check("--pools 1", 80, true);
+    check("--connections 28", 112, true);
+    check("--connections 29", 116, false);
+    assert_eq!(object("--users 15000")["tunnels"], 160);
 }
 
 #[test]

@@ -153,13 +153,25 @@ fn what_a_push_moves() {
         end(410),
         &[failure, Count("TargetInvalid"), target],
     );
-    let expired = End::of(&answered(410, json!({ "error": "target expired" }), None));
-    check(
-        XcpConfigManager,
-        voip,
-        expired,
-        &[failure, Count("TargetExpired"), target],
-    );
+    for (body, count) in [
+        (json!({ "error": "target expired" }), "TargetExpired"),
+        (json!({ "error": "expired" }), "TargetExpired"),
+        (json!({ "Reason": "Target EXPIRED" }), "TargetExpired"),
+        (
+            json!({ "error": { "error-code": "expired" } }),
+            "TargetExpired",
+        ),
+        (json!({ "message": "expired" }), "TargetInvalid"),
+        (json!("expired"), "TargetInvalid"),
+    ] {
+        let end = End::of(&answered(410, body, None));
+        check(
+            XcpConfigManager,
+            voip,
+            end,
+            &[failure, Count(count), target],
+        );
+    }
 
     check(XcpPush, voip, end(500), &[Count("PushErrorsApns")]);
     let fcm = PushLabel {
